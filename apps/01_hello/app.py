@@ -1,0 +1,97 @@
+"""Stage 01: what a web app is. A request comes in, and a view answers it.
+
+What this stage teaches: routes and their converters, methods, status codes, a signed session
+cookie, friendly errors, the debugger. Run it in this folder with `flask --app app.py run`; add
+`--debug` to meet the debugger, which nothing in here turns on.
+"""
+
+import os
+import secrets
+from typing import Any
+
+from flask import Flask, abort, session, url_for
+from werkzeug.exceptions import HTTPException
+
+from hello_notes import Notes, sent_fields
+from hello_pages import explain, page
+
+
+def create_app(config: dict[str, Any] | None = None) -> Flask:
+    """Return the app. `config` overrides settings, such as SECRET_KEY."""
+    app = Flask(__name__)
+    # The secret key signs the cookie of /visits. Whoever knows it can forge one, so it is never
+    # written into the code. A random key is safe; its price is that every start forgets the visits.
+    app.secret_key = os.environ.get("SECRET_KEY") or secrets.token_hex()
+    app.config.from_mapping(SESSION_COOKIE_SAMESITE="Lax", MAX_CONTENT_LENGTH=4096)  # bytes
+    app.config.from_mapping(config)
+    notes = Notes()
+
+    @app.get("/")
+    def index() -> str:
+        links = [
+            url_for("hello"),
+            url_for("profile", name="Ada"),
+            url_for("square", number=12),
+            url_for("half", number=2.5),
+            url_for("files", subpath="letters/2026/to-ada.txt"),
+            url_for("read_note", name="welcome"),
+            url_for("visits"),
+            url_for("oops"),
+        ]
+        return page("Hello, Flask", f"Programs may POST a note to {url_for('create_note')}.", links)
+
+    @app.get("/hello")
+    def hello() -> str:
+        return "<h1>hello world</h1>"
+
+    @app.get("/profile/<string:name>")
+    def profile(name: str) -> str:
+        return page(f"Profile of {name}")
+
+    @app.get("/square/<int:number>")
+    def square(number: int) -> str:
+        if number > 10**100:
+            abort(400, "Choose a number of at most 100 digits.")
+        return page(f"{number} × {number} = {number * number}")
+
+    @app.get("/half/<float:number>")
+    def half(number: float) -> str:
+        return page(f"{number} / 2 = {number / 2}")
+
+    @app.get("/files/<path:subpath>")
+    def files(subpath: str) -> str:
+        return page(f"You asked for {subpath}", "It is only a path: this view opens no file.")
+
+    @app.post("/notes")
+    def create_note() -> tuple[dict[str, str], int, dict[str, str]]:
+        name, text = sent_fields("name", "text")
+        notes.write(name, text, replace=False)
+        return {"name": name, "text": text}, 201, {"Location": url_for("read_note", name=name)}
+
+    @app.get("/notes/<name>")
+    def read_note(name: str) -> dict[str, str]:
+        return notes.read(name)
+
+    @app.put("/notes/<name>")
+    def write_note(name: str) -> tuple[dict[str, str], int]:
+        [text] = sent_fields("text")
+        is_new = notes.write(name, text, replace=True)
+        return {"name": name, "text": text}, 201 if is_new else 200
+
+    @app.delete("/notes/<name>")
+    def delete_note(name: str) -> tuple[str, int]:
+        notes.delete(name)
+        return "", 204
+
+    @app.get("/visits")
+    def visits() -> str:
+        session["visits"] = session.get("visits", 0) + 1
+        return page(f"Visits from this browser: {session['visits']}")
+
+    @app.get("/oops")
+    def oops() -> str:
+        names = ["Ada", "Grace"]
+        return page(names[2])  # there is no third name: this view crashes, on purpose
+
+    app.register_error_handler(HTTPException, explain)  # every error, a crash (500) included
+    return app

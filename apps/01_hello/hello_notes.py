@@ -1,0 +1,72 @@
+"""Notes kept in memory: what a note may look like, and what is said when it does not.
+
+A note has a name, which is part of its address, and a text. `abort` ends the request with a status
+code and a sentence; the app turns them into a JSON answer.
+"""
+
+from threading import Lock
+
+from flask import abort, request
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+
+MAX_NOTES = 100  # memory is finite, and anybody on the network may send notes
+MAX_NAME = 40  # characters
+
+
+class Notes:
+    """The notes of one running app, by name. They are gone when the app stops."""
+
+    def __init__(self) -> None:
+        self._texts = {"welcome": "This note was here before you. Change it, or delete it."}
+        self._lock = Lock()  # the server answers several requests at once, each in a thread
+
+    def read(self, name: str) -> dict[str, str]:
+        """Return the note as `{"name", "text"}`; 404 if there is none."""
+        text = self._texts.get(name)
+        if text is None:
+            abort(404, "There is no note with this name: create it with POST /notes.")
+        return {"name": name, "text": text}
+
+    def write(self, name: str, text: str, *, replace: bool) -> bool:
+        """Keep a note and return whether it is new.
+
+        422 for a name that no address can hold, for one note too many, and, unless `replace`, for
+        a name that is taken.
+        """
+        if len(name) > MAX_NAME or not name.isprintable() or "/" in name or name in (".", ".."):
+            abort(422, f"Choose a name of 1 to {MAX_NAME} printable characters without a slash.")
+        with self._lock:
+            is_new = name not in self._texts
+            if not (is_new or replace):
+                abort(422, "There is a note with this name: change it with PUT, or choose another.")
+            if is_new and len(self._texts) >= MAX_NOTES:
+                abort(422, f"There are {MAX_NOTES} notes, and no room for more: delete one first.")
+            self._texts[name] = text
+        return is_new
+
+    def delete(self, name: str) -> None:
+        """Forget a note; 404 if there is none."""
+        if self._texts.pop(name, None) is None:
+            abort(404, "There is no note with this name, so there is nothing to delete.")
+
+
+def sent_fields(*names: str) -> list[str]:
+    """Return the values of exactly these fields from the request's JSON body, each some text.
+
+    415 if the request does not say that it sends JSON, 400 if what it sends is none, 413 if it is
+    too long, 422 if fields are missing, unknown, blank or not text.
+    """
+    if not request.is_json:
+        abort(415, "Send JSON, and say so with the header Content-Type: application/json.")
+    try:
+        body = request.get_json()
+    except RequestEntityTooLarge:
+        abort(413, f"Send less: a body may have at most {request.max_content_length:,} bytes.")
+    except (BadRequest, RecursionError):  # RecursionError: thousands of brackets in one another
+        abort(400, "The body of the request is not valid JSON: look for a missing quote or brace.")
+    if not isinstance(body, dict) or set(body) != set(names):
+        abort(422, f"Send a JSON object with {' and '.join(names)}, and nothing else.")
+    for name in names:
+        if not isinstance(body[name], str) or not body[name].strip():
+            abort(422, f"Send a {name} that is a string and not blank.")
+    return [body[name] for name in names]

@@ -1,0 +1,72 @@
+"""What was typed becomes a number from 0 to LARGEST, or a message that says what to do about it."""
+
+import re
+
+from flask_wtf import FlaskForm
+from werkzeug.routing import IntegerConverter
+from wtforms import IntegerField
+from wtforms.widgets import TextInput
+
+from primes import LARGEST
+
+RANGE = f"from 0 to {LARGEST:,}"
+
+
+def capped_int(digits: str) -> int:
+    """Return the number that `digits` write, or LARGEST + 1 in place of any above LARGEST.
+
+    Python's int() refuses text of more than 4,300 digits, so long text never reaches it.
+    """
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > len(str(LARGEST)):
+        return LARGEST + 1
+    return min(int(significant), LARGEST + 1)
+
+
+class WholeNumberField(IntegerField):
+    """A whole number from 0 to LARGEST, typed in digits."""
+
+    # A browser's type="number" throws away what it can't read ("abc" arrives as nothing), so
+    # nothing could be said about it. As text, what was typed arrives as it was typed.
+    widget = TextInput()
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Turn the typed text into a number, or say why it is none."""
+        typed = valuelist[0].strip() if valuelist else ""
+        if not typed:
+            raise ValueError("Enter a whole number, for example 91.")
+        if re.fullmatch(r"[-−]\s*\d+", typed):
+            raise ValueError(f"Prime numbers are never negative. Enter a number {RANGE}.")
+        if not typed.isdecimal():
+            if re.search(r"\d", typed) and re.fullmatch(r"[-−+.,_' \d]+", typed):
+                raise ValueError(
+                    "Enter a whole number in digits alone: no point, comma, space or sign."
+                )
+            raise ValueError("This is not a whole number. Enter digits alone, for example 91.")
+        number = capped_int(typed)
+        if number > LARGEST:
+            raise ValueError(f"This number is too large for this page. Enter a number {RANGE}.")
+        self.data = number
+
+
+class NumberForm(FlaskForm):
+    """The form of the start page: one number."""
+
+    class Meta:
+        # A CSRF token protects a form that changes something in your name. This one asks a
+        # question, and nothing remembers it: no account, no session, and so no SECRET_KEY.
+        csrf = False
+
+    number = WholeNumberField("Your number")
+
+
+class CappedIntConverter(IntegerConverter):
+    """The `<int:...>` of a route, for digits of any length.
+
+    Flask's own one answers 404 from the 4,301st digit on, where int() gives up. With this one,
+    every number that is too large gets the same answer from the view.
+    """
+
+    def to_python(self, value: str) -> int:
+        """Return the number in the address, or LARGEST + 1 for any above LARGEST."""
+        return capped_int(value)

@@ -1,0 +1,117 @@
+"""How long until an app without a model answers its first request? Print it beside its target.
+
+    python3 benchmarks/startup.py [RUNS]
+
+Measures each stage that has an app and no model, in fresh processes, by turns: the time of importing
+Flask and whatever else the app's files import from outside their folder, and the time of importing
+the app, making it and answering `GET /`. The interpreter's own start counts in neither. The target
+is a median ratio of at most 1.3. Ends with status 1 if a stage misses it.
+"""
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))  # for running as a script, from anywhere
+
+from workshop.stages import Stage, stages_with_app  # noqa: E402
+
+TARGET = 1.3
+RUNS = 15
+
+# Both programs print seconds. What they need for measuring is loaded before the clock starts: time
+# is built in, and wsgiref (standard library) makes a request without loading Flask's test client.
+IMPORTS = """
+import time
+from wsgiref.util import setup_testing_defaults
+start = time.perf_counter()
+{imports}
+print(time.perf_counter() - start)
+"""
+FIRST_REQUEST = """
+import sys, time
+from wsgiref.util import setup_testing_defaults
+sys.path.insert(0, {folder!r})
+start = time.perf_counter()
+from app import create_app
+application = create_app()
+environ = {{"PATH_INFO": "/"}}
+setup_testing_defaults(environ)
+statuses = []
+body = b"".join(application(environ, lambda status, headers: statuses.append(status)))
+seconds = time.perf_counter() - start
+assert statuses == ["200 OK"] and body, statuses
+print(seconds)
+"""
+
+
+def imports_of(stage: Stage) -> str:
+    """The import statements of an app's files, one a line, for what is not in its folder.
+
+    Only files that `app.py` reaches count: a script beside the app is not part of it.
+    """
+    own = {file.stem: file for file in stage.folder.glob("*.py")}
+    waiting, seen, found = ["app"], set(), ["import flask"]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for node in ast.walk(ast.parse(own[name].read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import(names=names):
+                    modules = [alias.name for alias in names]
+                case ast.ImportFrom(module=str(module)):
+                    modules = [module]
+                case _:
+                    continue
+            if inside := [module for module in modules if module in own]:
+                waiting += inside
+            else:
+                found.append(ast.unparse(node))
+    return "\n".join(dict.fromkeys(found))
+
+
+def seconds_of(program: str) -> float:
+    """Run a program in a fresh interpreter; the seconds it prints. Raises CalledProcessError."""
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return float(run.stdout)
+
+
+def measure(stage: Stage, runs: int) -> tuple[float, float, float]:
+    """Medians over `runs` pairs: seconds of the imports, seconds to the first answer, ratio."""
+    programs = (
+        IMPORTS.format(imports=imports_of(stage)),
+        FIRST_REQUEST.format(folder=str(stage.folder)),
+    )
+    for program in programs:
+        seconds_of(program)  # fills the caches: compiled files, and the disk's
+    pairs = [[seconds_of(program) for program in programs] for _ in range(runs)]
+    ratios = [answer / imports for imports, answer in pairs]
+    imports, answers = zip(*pairs, strict=True)
+    return statistics.median(imports), statistics.median(answers), statistics.median(ratios)
+
+
+def main() -> int:
+    """Print one line for each stage; 1 if one misses the target."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    print(f"Median of {runs} runs; target for the ratio: at most {TARGET}")
+    print(f"{'stage':<14} {'imports':>10} {'first answer':>13} {'ratio':>7}")
+    missed = False
+    for stage in stages_with_app():
+        if stage.model:
+            continue
+        imports, answer, ratio = measure(stage, runs)
+        verdict = "ok" if ratio <= TARGET else "missed"
+        missed = missed or ratio > TARGET
+        times = f"{imports * 1000:>7.0f} ms {answer * 1000:>10.0f} ms"
+        print(f"{stage.slug:<14} {times} {ratio:>7.2f}  {verdict}")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+# %% Exercise 03.1
+def divisors(n):
+    found = []
+    for candidate in range(1, n + 1):
+        if n % candidate == 0:
+            found.append(candidate)
+    return found
+
+
+answer = divisors
+
+# %% Exercise 03.2
+answer = isqrt(1_000_003) - 1  # from 2 to 1,000, because 1 is not tried
+
+# %% Exercise 03.3
+from app import create_app
+
+app = create_app()
+
+
+@app.get("/api/next/<int:number>")
+def next_prime(number):
+    candidate = number + 1
+    while not is_prime(candidate):
+        candidate = candidate + 1
+    return {"number": number, "next_prime": candidate}
+
+
+answer = app

@@ -1,0 +1,506 @@
+"""Set-up: from nothing, without a network, after an interruption, a change, a move; and its refusals.
+
+A small lock is installed from wheels that are packed again from the installed packages, so nothing is
+downloaded, in a folder whose name has a space and letters that are not ASCII.
+"""
+
+import ast
+import base64
+import csv
+import errno
+import hashlib
+import importlib.metadata
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workshop import bootstrap
+
+ROOT = Path(__file__).parents[1]
+LOCKED = ("click", "flit-core", "uv", *(["colorama"] if os.name == "nt" else []))
+PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+STEPS = ("  1/4 ", "  2/4 ", "  3/4 ", "  4/4 ")
+
+
+def is_installed(name):
+    return any(True for _ in importlib.metadata.distributions(name=name))
+
+
+def pack(name, folder):
+    """Make the wheel of an installed package again. A program keeps its place in the wheel's scripts."""
+    distribution = importlib.metadata.distribution(name)
+    stem = f"{name.replace('-', '_')}-{distribution.version}"
+    wrappers = {entry.name for entry in distribution.entry_points}
+    members = {}
+    for file in distribution.files:
+        skipped = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")
+        if file.name in skipped or "__pycache__" in file.parts:
+            continue
+        member = file.as_posix()
+        if ".." in file.parts:
+            if file.stem in wrappers:
+                continue  # an installer makes it from entry_points.txt
+            member = f"{stem}.data/scripts/{file.name}"
+        members[member] = file.read_binary()
+    lines = distribution.read_text("WHEEL").splitlines()
+    tags = [line.partition(": ")[2].split("-") for line in lines if line.startswith("Tag: ")]
+    tag = "-".join(".".join(sorted(set(part))) for part in zip(*tags, strict=True))
+    record = io.StringIO()
+    writer = csv.writer(record, lineterminator="\n")
+    for member, content in members.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+        writer.writerow([member, f"sha256={digest}", len(content)])
+    writer.writerow([f"{stem}.dist-info/RECORD", "", ""])
+    members[f"{stem}.dist-info/RECORD"] = record.getvalue().encode()
+    with zipfile.ZipFile(folder / f"{stem}-{tag}.whl", "w") as wheel:
+        for member, content in members.items():
+            entry = zipfile.ZipInfo(member)
+            entry.external_attr = (0o100755 if ".data/scripts/" in member else 0o100644) << 16
+            wheel.writestr(entry, content)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    """A folder of wheels for the small lock."""
+    folder = tmp_path_factory.mktemp("USB stick")
+    for name in LOCKED:
+        if name == "uv" and not is_installed("uv"):
+            pytest.skip("uv is not installed here, so its wheel can't be packed")
+        pack(name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheels_without_uv(wheels, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("without uv")
+    for wheel in wheels.iterdir():
+        if not wheel.name.startswith("uv-"):
+            shutil.copy(wheel, folder)
+    return folder
+
+
+def make_house(folder):
+    """What set-up needs of the repository, with the small lock."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "workshop", folder / "workshop", ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    pins = [f"{name}=={importlib.metadata.version(name)}" for name in LOCKED if is_installed(name)]
+    (folder / "requirements.txt").write_text("\n".join([*pins, ""]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def house(tmp_path):
+    return make_house(tmp_path / "Büro Müller")
+
+
+def environ(**more):
+    """An environment in which no package index can be reached, and none is named."""
+    dropped = ("WORKSHOP_", "PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "ALL_PROXY")
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)}
+    nowhere = "http://127.0.0.1:9"
+    proxies = {"HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere, "NO_PROXY": ""}
+    kept = {k: v for k, v in kept.items() if k.upper() not in proxies}
+    quiet = {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "PYTHONUTF8": "1"}
+    return kept | proxies | quiet | more
+
+
+def call(house, *arguments, python=sys.executable, **more):
+    """`python3 -m workshop ARGUMENTS` in `house`."""
+    return subprocess.run(
+        [python, "-m", "workshop", *arguments],
+        cwd=house,
+        env=environ(**more),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def refuses(run):
+    """The one sentence a refused call ends with."""
+    assert run.returncode == 1, run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert run.stdout == ""
+    told = [line for line in run.stderr.splitlines() if not line.startswith(("Setting up", "  "))]
+    return told[-1]
+
+
+def imported_from(house):
+    """The folder from which the environment of `house` imports the workshop, wherever it is used."""
+    code = "import workshop; print(workshop.__path__[0])"
+    python = house / ".venv" / PYTHON
+    run = subprocess.run(
+        [python, "-c", code], cwd=house.parent, env=environ(), capture_output=True, text=True
+    )
+    return Path(run.stdout.strip()).parent
+
+
+# What is too old to run the workshop can still read the files that say so.
+
+
+@pytest.mark.parametrize("name", ["__main__.py", "__init__.py"])
+def test_an_old_python_can_read_what_tells_it_so(name):
+    text = (ROOT / "workshop" / name).read_text(encoding="utf-8")
+    assert ast.parse(text, feature_version=(3, 7))
+    assert not any(isinstance(node, ast.JoinedStr) for node in ast.walk(ast.parse(text)))
+
+
+def test_bootstrap_is_imported_after_the_version_is_known():
+    body = ast.parse((ROOT / "workshop" / "__main__.py").read_text(encoding="utf-8")).body
+    checked = next(i for i, node in enumerate(body) if isinstance(node, ast.If))
+    assert ast.unparse(body[checked].test) == "sys.version_info < (3, 11)"
+    imports = [ast.unparse(node) for node in body[:checked] if isinstance(node, ast.Import)]
+    assert imports == ["import sys"]
+    assert not any(isinstance(node, ast.ImportFrom) for node in body[:checked])
+
+
+def old_pythons():
+    """Interpreters on this machine that are older than 3.11."""
+    named = [shutil.which(f"python3.{minor}") for minor in range(6, 11)]
+    found = [Path.home() / ".pyenv" / "versions", *(Path(name).parent for name in named if name)]
+    candidates = [*found[0].glob("3.*/bin/python3"), *(Path(name) for name in named if name)]
+    code = "import sys; sys.exit(not (3, 0) < sys.version_info < (3, 11))"
+    return [file for file in candidates if not subprocess.run([file, "-c", code]).returncode]
+
+
+def test_too_old_a_python_says_what_to_do(house):
+    pythons = old_pythons()
+    if not pythons:
+        pytest.skip("this machine has no Python older than 3.11")
+    for python in pythons:
+        run = call(house, "start", python=python)
+        assert run.returncode == 1
+        assert run.stderr.startswith(
+            "The workshop needs Python 3.11 or newer, and this is Python 3."
+        )
+        assert len(run.stderr.splitlines()) == 1
+    assert not (house / ".venv").exists()
+
+
+# From nothing, and from then on.
+
+
+class Settled:
+    """A house that is set up; the tests below change and move it, each in its own way."""
+
+    def __init__(self, folder, wheels):
+        self.folder = make_house(folder)
+        self.first = call(self.folder, "--wheels", wheels)
+        self.stamp = self.folder / ".venv" / "workshop-setup"
+
+
+@pytest.fixture(scope="module")
+def settled(wheels, tmp_path_factory):
+    return Settled(tmp_path_factory.mktemp("leer") / "Büro Müller", wheels)
+
+
+def test_first_call_sets_up_without_a_network_and_runs_the_command(settled):
+    run = settled.first
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("Usage: python3 -m workshop [OPTIONS] COMMAND")
+    told = run.stderr.splitlines()
+    assert [step for step in STEPS if any(line.startswith(step) for line in told)] == list(STEPS)
+    assert not any("uv can't be had" in line for line in told)
+    assert imported_from(settled.folder) == settled.folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows copies its launcher")
+def test_the_environment_links_to_its_python(settled):
+    assert (settled.folder / ".venv" / PYTHON).is_symlink(), "a copy may miss its shared library"
+
+
+def test_second_call_installs_nothing(settled):
+    before = settled.stamp.stat().st_mtime_ns
+    run = call(settled.folder, "train", "iris_", "--wheels", "nowhere")
+    assert run.returncode == 2
+    assert "there is no stage 'iris_'" in run.stderr
+    assert "Setting up" not in run.stderr
+    assert settled.stamp.stat().st_mtime_ns == before
+
+
+def test_exit_code_and_output_of_the_command_come_through(settled):
+    run = call(settled.folder, "app", "0")
+    assert run.returncode == 1
+    assert run.stderr == "stage 00_start_here has no app; open its notebook instead\n"
+    assert call(settled.folder, "--help").returncode == 0
+
+
+def test_a_changed_lock_is_installed_in_place(settled, wheels):
+    kept = settled.folder / ".venv" / "kept"
+    kept.touch()
+    with (settled.folder / "requirements.txt").open("a", encoding="utf-8") as lock:
+        lock.write("# another version of the lock\n")
+    run = call(settled.folder, "--wheels", wheels)
+    assert run.returncode == 0, run.stderr
+    assert "  1/4 using the environment that is there" in run.stderr.splitlines()
+    assert kept.exists()
+    assert "Setting up" not in call(settled.folder).stderr
+
+
+def test_a_moved_folder_works_again(settled, wheels, tmp_path):
+    moved = tmp_path / "umgezogen nach Köln"
+    shutil.copytree(settled.folder, moved, symlinks=True)
+    run = call(moved, "--wheels", wheels)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("Usage:")
+    assert imported_from(moved) == moved
+    assert "Setting up" not in call(moved).stderr
+
+
+def test_packages_that_are_gone_are_installed_anew_by_the_next_call(settled):
+    (package,) = (settled.folder / ".venv").rglob("site-packages/click")
+    stamp = settled.stamp.read_text()
+    package.rename(package.with_name("elsewhere"))
+    try:
+        assert "was Python upgraded?): the same command" in refuses(call(settled.folder))
+        assert not settled.stamp.exists(), "without it, the next call begins from nothing"
+    finally:
+        package.with_name("elsewhere").rename(package)
+        settled.stamp.write_text(stamp)
+
+
+def test_without_uv_pip_installs_the_rest_of_the_lock(house, wheels_without_uv):
+    run = call(house, f"--wheels={wheels_without_uv}", PIP_USER="1")
+    assert run.returncode == 0, run.stderr
+    assert "uv can't be had here" in run.stderr
+    assert run.stdout.startswith("Usage:")
+    assert imported_from(house) == house
+
+
+def kill_at(step, house, wheels):
+    """Start a set-up, and end it and all that it started as a power cut does, at one of its steps."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workshop", "--wheels", wheels],
+        cwd=house,
+        env=environ(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    try:
+        reached = next((line for line in process.stderr if line.startswith(step)), None)
+    finally:
+        tree = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        for child in tree:
+            child.kill()
+        process.communicate()
+        psutil.wait_procs(tree, timeout=10)
+    assert reached, f"set-up did not come to {step}"
+    assert not (house / ".venv" / "workshop-setup").exists()
+
+
+def test_an_interrupted_set_up_is_finished_by_the_next_call(house, wheels):
+    for step in ("  2/4 ", "  4/4 "):
+        kill_at(step, house, wheels)  # each begins with what the one before left behind
+    run = call(house, "--wheels", wheels)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("Usage:")
+    assert imported_from(house) == house
+
+
+def test_a_second_call_waits_for_the_set_up_of_the_first(settled):
+    code = (
+        "import workshop.bootstrap as b\nwith b.one_at_a_time(): print('held', flush=True); input()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=settled.folder,
+        env=environ(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout.readline() == "held\n"
+    stamp = settled.stamp.read_text()
+    settled.stamp.unlink()
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "workshop"],
+        cwd=settled.folder,
+        env=environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    assert waiting.stderr.readline().startswith("Another command is setting the workshop up")
+    settled.stamp.write_text(stamp)  # the first one is done
+    holder.communicate("\n")
+    told = waiting.communicate()
+    assert waiting.returncode == 0
+    assert told[0].startswith("Usage:")
+    assert "Setting up" not in told[1]
+
+
+# The current interpreter: Codespaces, Binder, conda.
+
+
+def test_the_current_interpreter_can_be_used_instead(house, wheels, tmp_path):
+    venv.create(tmp_path / "conda", symlinks=os.name == "posix", with_pip=True)
+    python = tmp_path / "conda" / PYTHON
+    (tmp_path / "empty").mkdir()
+    run = call(house, "--wheels", tmp_path / "empty", python=python, WORKSHOP_NO_VENV="1")
+    told = refuses(run)
+    assert told.startswith(
+        "The folder of wheels does not hold all that this Python and system need"
+    )
+
+    run = call(house, "--wheels", wheels, python=python, WORKSHOP_NO_VENV="1")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("Usage:")
+    assert not (house / ".venv").exists()
+    again = call(house, python=python, WORKSHOP_NO_VENV="1")
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_an_interpreter_without_pip_is_told_so(house, tmp_path):
+    venv.create(tmp_path / "bare", symlinks=os.name == "posix")
+    run = call(house, python=tmp_path / "bare" / PYTHON, WORKSHOP_NO_VENV="1")
+    assert "has no pip: install it for this Python" in refuses(run)
+
+
+# Refusals: one sentence that says what to do.
+
+
+def test_no_network_on_the_first_run(house):
+    told = refuses(call(house, "start"))
+    assert told.startswith("The packages cannot be downloaded: connect to a network")
+    assert "--wheels FOLDER" in told
+
+
+def python_for_nobody():
+    """An interpreter that an account without rights can run, or None."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        code = "import sys; sys.exit(sys.version_info < (3, 11))"
+        try:
+            if not subprocess.run([python, "-c", code], user=65534, cwd="/").returncode:
+                return python
+        except OSError:
+            continue
+    return None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows folders have no such mode")
+def test_no_write_access():
+    python, account = sys.executable, {}
+    if os.geteuid() == 0:  # root may write everywhere, so somebody else tries
+        python, account = python_for_nobody(), {"user": 65534, "group": 65534, "extra_groups": []}
+        if python is None:
+            pytest.skip("no Python 3.11 that another account may run")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        house = make_house(Path(folder) / "nur lesen")
+        for place in (house, house / "workshop"):
+            place.chmod(0o555)
+        run = subprocess.run(
+            [python, "-B", "-m", "workshop"],
+            cwd=house,
+            env=environ(HOME=folder),
+            capture_output=True,
+            text=True,
+            **account,
+        )
+        for place in (house, house / "workshop"):
+            place.chmod(0o755)
+    assert refuses(run).startswith(f"The workshop cannot write in {house}: move it to a folder")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--wheels"], "--wheels needs a folder: python3 -m workshop start --wheels FOLDER"),
+        (
+            ["start", "--wheels="],
+            "--wheels needs a folder: python3 -m workshop start --wheels FOLDER",
+        ),
+        (["start", "--wheels", "nowhere"], "There is no folder nowhere: give --wheels the folder"),
+        (
+            ["--wheels=pyproject.toml"],
+            "There is no folder pyproject.toml: give --wheels the folder",
+        ),
+    ],
+)
+def test_wheels_need_their_folder(house, arguments, sentence):
+    assert refuses(call(house, *arguments)).startswith(sentence)
+    assert not (house / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml"])
+def test_a_folder_that_is_not_whole(house, name):
+    (house / name).unlink()
+    assert refuses(call(house)).startswith(f"{name} is not in {house}: get the whole folder")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such names on Windows")
+def test_a_folder_that_no_environment_can_be_made_in(tmp_path):
+    assert "take the ':' out of the folder's name" in refuses(call(make_house(tmp_path / "14:11")))
+
+
+@pytest.fixture
+def no_environment(monkeypatch):
+    """`venv.create`, without making anything: what it was asked for."""
+    asked = []
+    monkeypatch.setattr(venv, "create", lambda prefix, **options: asked.append((prefix, options)))
+    return asked
+
+
+def test_a_file_in_the_place_of_the_environment_is_replaced(tmp_path, no_environment):
+    (tmp_path / ".venv").write_text("oops", encoding="utf-8")
+    bootstrap.make_environment(tmp_path / ".venv")
+    assert not (tmp_path / ".venv").exists()
+    assert no_environment[0][0] == tmp_path / ".venv"
+    assert no_environment[0][1]["clear"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows asks for rights to make links")
+@pytest.mark.parametrize("target", ["precious", "gone"])
+def test_a_link_in_the_place_of_the_environment_is_cut_and_not_followed(
+    tmp_path, no_environment, target
+):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").touch()
+    (tmp_path / ".venv").symlink_to(tmp_path / target)
+    bootstrap.make_environment(tmp_path / ".venv")
+    assert not (tmp_path / ".venv").is_symlink()
+    assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("error", [subprocess.CalledProcessError(1, "ensurepip"), ImportError()])
+def test_a_python_that_cannot_make_environments(tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(venv, "create", refuse)
+    with pytest.raises(bootstrap.SetupError, match="sudo apt install python3-venv"):
+        bootstrap.make_environment(tmp_path / ".venv")
+
+
+def test_a_full_disk_is_named():
+    assert bootstrap.sentence_for(OSError(errno.ENOSPC, "")).startswith("The disk is full: free")
+    assert "move it to a folder of your own" in bootstrap.sentence_for(PermissionError())
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (["start", "--port", "8100"], (None, ["start", "--port", "8100"])),
+        (["--wheels", "w", "start"], ("w", ["start"])),
+        (["start", "--wheels", "w w", "--no-lab"], ("w w", ["start", "--no-lab"])),
+        (["start", "--wheels=w=w", "--no-lab"], ("w=w", ["start", "--no-lab"])),
+        ([], (None, [])),
+    ],
+)
+def test_wheels_are_taken_from_anywhere_in_the_command_line(given, taken):
+    assert bootstrap.take_wheels(given) == taken

@@ -1,0 +1,239 @@
+"""Stage 04's notebook: its steps give the app's model, its checks know the typical mistakes."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from flask import Flask
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from workshop import check
+from workshop.datasets import read_iris
+from workshop.stages import NOTEBOOKS, load_app_module
+
+iris_app = load_app_module("04_iris")
+iris_model = sys.modules["iris_model"]
+
+NOTEBOOK = NOTEBOOKS / "04_iris.ipynb"
+PETALS = ["petal_length", "petal_width"]
+SPECIES = ["setosa", "versicolor", "virginica"]
+flowers = read_iris()
+training, test = train_test_split(flowers, random_state=0)
+
+
+@pytest.fixture
+def notebook_names(monkeypatch) -> dict[str, object]:
+    """What the notebook's cells with the tag `model-steps` define, run in its folder."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    monkeypatch.chdir(NOTEBOOKS)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names: dict[str, object] = {}
+    for cell in cells:
+        if "model-steps" in cell["metadata"].get("tags", []):
+            exec("".join(cell["source"]), names)  # noqa: S102 (the notebook is ours)
+    return names
+
+
+def test_notebook_steps_give_the_model_of_the_app(notebook_names):
+    own = notebook_names["pipeline"]
+    pipeline, card = iris_model.train(flowers)
+
+    assert [(name, type(step)) for name, step in own.steps] == [
+        (name, type(step)) for name, step in pipeline.steps
+    ]
+    assert [step.get_params() for _, step in own.steps] == [
+        step.get_params() for _, step in pipeline.steps
+    ]
+    np.testing.assert_array_equal(own["scale"].mean_, pipeline["scale"].mean_)
+    np.testing.assert_array_equal(own["classify"].coef_, pipeline["classify"].coef_)
+    np.testing.assert_array_equal(own["classify"].intercept_, pipeline["classify"].intercept_)
+    assert notebook_names["FEATURES"] == iris_model.FEATURES
+    assert notebook_names["card"] == card
+
+
+def test_app_serves_the_notebooks_model(notebook_names, tmp_path):
+    iris_model.save(notebook_names["pipeline"], notebook_names["card"], tmp_path)
+    client = iris_app.create_app({"MODEL_FOLDER": tmp_path}).test_client()
+    flower = test[iris_model.FEATURES].iloc[0].to_dict()
+
+    answer = client.post("/api/predict", json=flower).get_json()
+
+    shares = notebook_names["pipeline"].predict_proba(pd.DataFrame([flower]))[0]
+    assert list(answer["probabilities"].values()) == shares.tolist()
+
+
+@pytest.mark.parametrize("number", ["04.1", "04.2", "04.3"])
+@pytest.mark.parametrize("answer", [..., None])
+def test_blank_is_not_solved_yet(number, answer):
+    verdict = check(number, answer)
+    assert verdict.status == "not yet"
+    assert "answer" in verdict.message
+
+
+@pytest.mark.parametrize("answer", [2.5, 2, 1.91, 2.99, np.float64(2.4)])
+def test_limit_in_the_gap_is_right(answer):
+    verdict = check("04.1", answer)
+    assert verdict.status == "solved", verdict.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (1.5, "26 of the 50 setosa flowers"),  # the middle of the setosa petals
+        (1.9, "2 of the 50 setosa flowers"),  # the longest setosa petal itself
+        (3.0, "1 of the 100 other flowers"),  # the shortest of the others itself
+        (4.0, "16 of the 100 other flowers"),
+        (25, "millimetres"),
+        ("2.5", "without quotes"),
+        ("setosa", "one number"),
+        ([2.5], "one number"),
+        (True, "one number"),
+        (float("nan"), "50 of the 50"),
+    ],
+)
+def test_wrong_limit_gets_its_hint(answer, hint):
+    verdict = check("04.1", answer)
+    assert verdict.status == "wrong"
+    assert hint in verdict.message
+
+
+def petal_pipeline(
+    rows: pd.DataFrame = training, columns: list[str] = PETALS, target: str = "species"
+) -> Pipeline:
+    """The pipeline of exercise 04.2, trained on any part of the flowers."""
+    steps = [("scale", StandardScaler()), ("classify", LogisticRegression())]
+    return Pipeline(steps).fit(rows[columns], rows[target])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        petal_pipeline,
+        lambda: petal_pipeline(columns=PETALS[::-1]),
+        lambda: make_pipeline(StandardScaler(), LogisticRegression()).fit(
+            training[PETALS], training["species"]
+        ),
+    ],
+    ids=["as asked", "columns swapped", "make_pipeline"],
+)
+def test_petal_pipeline_is_right(build: Callable[[], Pipeline]):
+    verdict = check("04.2", build())
+    assert verdict.status == "solved", verdict.message
+    assert "of 38 test flowers right" in verdict.message
+
+
+WRONG_PIPELINES = {
+    "not trained": (
+        lambda: Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression())]),
+        "not trained yet",
+    ),
+    "all flowers": (lambda: petal_pipeline(flowers), "all 150 flowers"),
+    "test flowers": (lambda: petal_pipeline(test), "38 test flowers"),
+    "another split": (
+        lambda: petal_pipeline(train_test_split(flowers, random_state=1)[0]),
+        "random_state=0",
+    ),
+    "four features": (
+        lambda: petal_pipeline(columns=iris_model.FEATURES),
+        "trained on sepal_length",
+    ),
+    "sepals": (lambda: petal_pipeline(columns=["sepal_length", "sepal_width"]), "petal features"),
+    "bare numbers": (
+        lambda: make_pipeline(StandardScaler(), LogisticRegression()).fit(
+            training[PETALS].to_numpy(), training["species"]
+        ),
+        "bare numbers",
+    ),
+    "no scaler": (
+        lambda: make_pipeline(LogisticRegression()).fit(training[PETALS], training["species"]),
+        "no scaler",
+    ),
+    "classifier alone": (
+        lambda: LogisticRegression().fit(training[PETALS], training["species"]),
+        "LogisticRegression alone",
+    ),
+    "class without parentheses": (
+        lambda: Pipeline(
+            [("scale", StandardScaler().fit(training[PETALS])), ("c", DummyClassifier)]
+        ),
+        "parentheses",
+    ),
+    "another target": (
+        lambda: make_pipeline(StandardScaler(), LogisticRegression()).fit(
+            training[PETALS], training["species"] == "setosa"
+        ),
+        "does not answer a species",
+    ),
+    "accuracy": (lambda: petal_pipeline().score(test[PETALS], test["species"]), "a result"),
+    "predictions": (lambda: petal_pipeline().predict(test[PETALS]), "a result"),
+    "data frame": (lambda: training[PETALS], "must be a pipeline"),
+}
+
+
+@pytest.mark.parametrize(("build", "hint"), WRONG_PIPELINES.values(), ids=WRONG_PIPELINES.keys())
+def test_wrong_pipeline_gets_its_hint(build: Callable[[], object], hint: str):
+    verdict = check("04.2", build())
+    assert verdict.status == "wrong"
+    assert hint in verdict.message
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    """The app of the stage, without a model: the exercise does not need one."""
+    return iris_app.create_app({"MODEL_FOLDER": tmp_path})
+
+
+def test_species_route_is_right(app):
+    @app.get("/api/species")
+    def species():
+        return {"species": SPECIES}
+
+    verdict = check("04.3", app)
+    assert verdict.status == "solved", verdict.message
+
+
+def crash() -> object:
+    return undefined_name  # noqa: F821 (a learner's slip)
+
+
+@pytest.mark.parametrize(
+    ("method", "rule", "view", "hint"),
+    [
+        ("GET", "/species", lambda: {"species": SPECIES}, "It has /species."),
+        ("GET", "/api/species/", lambda: {"species": SPECIES}, "status 308"),
+        ("POST", "/api/species", lambda: {"species": SPECIES}, "not for GET"),
+        ("GET", "/api/species", lambda: SPECIES, "bare list"),
+        ("GET", "/api/species", lambda: ", ".join(SPECIES), "text, not JSON"),
+        ("GET", "/api/species", lambda: {"classes": SPECIES}, "key classes"),
+        ("GET", "/api/species", lambda: {}, "key (none)"),
+        ("GET", "/api/species", lambda: {"species": "setosa"}, "list of the three names"),
+        ("GET", "/api/species", lambda: None, "did not return a valid response"),
+        ("GET", "/api/species", crash, "NameError"),
+    ],
+)
+def test_wrong_route_gets_its_hint(app, method, rule, view, hint):
+    app.add_url_rule(rule, "learner", view, methods=[method])
+    verdict = check("04.3", app)
+    assert verdict.status == "wrong"
+    assert hint in verdict.message
+
+
+@pytest.mark.parametrize("answer", [{"species": SPECIES}, SPECIES, crash])
+def test_answer_that_is_no_app_gets_its_hint(answer):
+    verdict = check("04.3", answer)
+    assert verdict.status == "wrong"
+    assert "put the app itself" in verdict.message
+
+
+def test_app_without_the_route_gets_its_hint(app):
+    verdict = check("04.3", app)
+    assert verdict.status == "wrong"
+    assert "no route /api/species yet" in verdict.message

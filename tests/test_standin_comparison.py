@@ -1,0 +1,121 @@
+"""Without the real census data, cells that depend on it run without comparison, and no others."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from workshop.stages import ROOT
+
+NO_DATA = "only the stand-in of the census data is here (set WORKSHOP_MIRROR)"
+REAL = b"the real people"
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository of its own, with `conftest.py`, `workshop/` and no data at all."""
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    shutil.copytree(
+        ROOT / "workshop", tmp_path / "workshop", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+def add_real_data(repository):
+    """Put a file into `data/`, and declare that this is what UCI's data looks like."""
+    sha256 = hashlib.sha256(REAL).hexdigest()
+    members = f"(Member('adult.data', {len(REAL)}, '{sha256}'),)"
+    with (repository / "workshop" / "datasets.py").open("a", encoding="utf-8") as module:
+        module.write(f"\n\nCENSUS = RemoteData('Census data', 'adult.zip', 'adult', {members})\n")
+    (repository / "data" / "adult.data").write_bytes(REAL)
+
+
+def cell(source, stored, *tags):
+    """A cell that has been run, with `stored` as what it displayed."""
+    output = nbformat.v4.new_output("execute_result", {"text/plain": stored}, execution_count=1)
+    new = nbformat.v4.new_code_cell(source, outputs=[output], execution_count=1)
+    new.metadata["tags"] = list(tags)
+    return new
+
+
+def write(repository, name, *cells):
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), repository / name)
+
+
+def run(repository, *options, **environ):
+    """The result of pytest in `repository`; without options in one process."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WORKSHOP_", "PYTEST_"))
+    }
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", *options]
+    return subprocess.run(
+        command,
+        cwd=repository,
+        env=clean | environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadfile")], ids=["alone", "xdist"])
+def test_on_the_standin_tagged_cells_are_not_compared_and_are_counted(repository, options):
+    for name in ("a.ipynb", "b.ipynb"):
+        write(repository, name, cell("1 + 1", "3", "census-data"), cell("2 + 2", "4"))
+    result = run(repository, *options)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count(f"2 cells ran without comparison: {NO_DATA}") == 1
+    assert "4 passed" in result.stdout
+
+
+def test_on_the_standin_everything_else_stays_strict(repository):
+    write(repository, "a.ipynb", cell("1 + 1", "3", "census-data"), cell("2 + 2", "5"))
+    result = run(repository)
+    assert result.returncode == 1
+    assert f"1 cell ran without comparison: {NO_DATA}" in result.stdout
+    assert "1 failed, 1 passed" in result.stdout
+
+
+def test_on_the_standin_a_tagged_cell_still_has_to_run(repository):
+    write(repository, "a.ipynb", cell("1 / 0", "3", "census-data"))
+    result = run(repository)
+    assert result.returncode == 1
+    assert "ZeroDivisionError" in result.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadfile")], ids=["alone", "xdist"])
+def test_on_the_real_data_tagged_cells_are_compared(repository, options):
+    add_real_data(repository)
+    write(repository, "a.ipynb", cell("1 + 1", "3", "census-data"), cell("2 + 2", "4"))
+    result = run(repository, *options, WORKSHOP_REQUIRE_DATA="1")
+    assert result.returncode == 1, result.stderr
+    assert "1 failed, 1 passed" in result.stdout
+    assert "without comparison" not in result.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadfile")], ids=["alone", "xdist"])
+def test_required_data_that_is_missing_is_an_error(repository, options):
+    write(repository, "a.ipynb", cell("1 + 1", "2", "census-data"))
+    result = run(repository, *options, WORKSHOP_REQUIRE_DATA="1", WORKSHOP_MIRROR="no/such/folder")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert (
+        "WORKSHOP_REQUIRE_DATA asks for the real census data, and it is not here" in result.stderr
+    )
+    assert "passed" not in result.stdout
+
+
+def test_a_damaged_file_does_not_count_as_real_data(repository):
+    add_real_data(repository)
+    (repository / "data" / "adult.data").write_bytes(REAL[:-1])
+    write(repository, "a.ipynb", cell("1 + 1", "3", "census-data"))
+    result = run(repository)
+    assert result.returncode == 0, result.stdout
+    assert f"1 cell ran without comparison: {NO_DATA}" in result.stdout

@@ -1,0 +1,263 @@
+"""`start` for real: the gallery, the apps and JupyterLab answer, and everything ends with it.
+
+It runs from a copy of the workshop with two stages: iris, not trained yet, and one whose app is broken.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workshop import gallery, start
+from workshop.errors import WorkshopError
+from workshop.running import PortInUse, free_port
+from workshop.stages import ROOT, Stage
+
+TWO_STAGES = """
+
+BROKEN = Stage(number=77, name="broken", title="Broken", learn="To mend things.", minutes=5)
+STAGES = (*(stage for stage in STAGES if stage.name == "iris"), BROKEN)
+"""
+RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A copy of the workshop with iris and a broken stage."""
+    house = tmp_path_factory.mktemp("start") / "Büro Müller"
+    ignored = shutil.ignore_patterns("__pycache__", "model")
+    for place in ("workshop", "apps/04_iris"):
+        shutil.copytree(ROOT / place, house / place, ignore=ignored)
+    for place in ("data/iris.csv", "notebooks/04_iris.ipynb"):
+        (house / place).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / place, house / place)
+    with (house / "workshop" / "stages.py").open("a", encoding="utf-8") as table:
+        table.write(TWO_STAGES)
+    (house / "apps" / "77_broken").mkdir()
+    (house / "apps" / "77_broken" / "app.py").write_text(
+        "import no_such_module\n", encoding="utf-8"
+    )
+    return house
+
+
+def launch(house, *options):
+    """`start` in a process of its own: the process, and what it printed until it was ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "start", "--no-browser", *map(str, options)],
+        cwd=house,
+        env=os.environ | {"PYTHONUTF8": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if line.startswith("Press Ctrl-C"):
+            break
+    return process, "".join(printed)
+
+
+def get(url):
+    """Status and page of an address."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as answer:
+        return answer.code, answer.read().decode()
+
+
+def listening(processes):
+    """(address, port) of everything that `processes` listen on."""
+    found = set()
+    for process in processes:
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                found.add((connection.laddr.ip, connection.laddr.port))
+    return found
+
+
+@posix
+def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(house):
+    port, lab_port = free_port(), free_port()
+    process, printed = launch(house, "--host", "0.0.0.0", "--port", port, "--lab-port", lab_port)  # noqa: S104
+    started = psutil.Process(process.pid).children(recursive=True)
+    try:
+        assert f"The workshop   http://127.0.0.1:{port}/\n" in printed
+        token = re.search(r"/lab\?token=([0-9a-f]{32})\n", printed)[1]
+        assert "Training the model of stage 04 ...\n  04_iris: trained on 112 rows" in printed
+
+        status, page = get(f"http://127.0.0.1:{port}/")
+        assert status == 200
+        assert "✓ Model trained" in page
+        assert f"http://127.0.0.1:{lab_port}/lab/tree/04_iris.ipynb?token={token}" in page
+        assert "No module named &#39;no_such_module&#39;" in page, "the broken stage says why"
+        assert get(f"http://127.0.0.1:{port}/77_broken/")[0] == 404
+
+        status, page = get(f"http://127.0.0.1:{port}/04_iris/")
+        assert (status, "Petal length" in page) == (200, True)
+
+        lab = f"http://127.0.0.1:{lab_port}"
+        assert get(f"{lab}/api/contents?token={token}")[0] == 200
+        assert "04_iris.ipynb" in get(f"{lab}/api/contents?token={token}")[1]
+        assert get(f"{lab}/api/contents")[0] == 403, "nothing without the token"
+        assert get(f"{lab}/lab?token={token}")[0] == 200
+        assert token not in str([part.cmdline() for part in started])
+
+        addresses = listening(started)
+        assert ("0.0.0.0", port) in addresses  # noqa: S104
+        assert {ip for ip, number in addresses if number != port} <= {"127.0.0.1", "::1"}
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[0]
+        alive = psutil.wait_procs(started, timeout=20)[1]
+    assert rest.endswith("The workshop has ended.\n")
+    assert process.returncode == 0
+    assert alive == []
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_without_jupyterlab_until_it_is_told_to_end(house, name):
+    port = free_port()
+    process, printed = launch(house, "--port", port, "--no-lab")
+    started = psutil.Process(process.pid).children(recursive=True)
+    try:
+        assert f"The workshop   http://127.0.0.1:{port}/\n" in printed
+        assert "JupyterLab" not in printed
+        status, page = get(f"http://127.0.0.1:{port}/")
+        assert status == 200
+        assert "token=" not in page
+        assert listening(started) == {("127.0.0.1", port)}
+    finally:
+        process.send_signal(getattr(signal, name))
+        process.communicate(timeout=60)
+        alive = psutil.wait_procs(started, timeout=20)[1]
+    assert alive == []
+    assert process.returncode == (0 if name == "SIGTERM" else -signal.SIGHUP)
+
+
+def test_everything_ends_when_it_is_killed(house):
+    port, lab_port = free_port(), free_port()
+    process, printed = launch(house, "--port", port, "--lab-port", lab_port)
+    started = psutil.Process(process.pid).children(recursive=True)
+    try:
+        assert f"The workshop   http://127.0.0.1:{port}/\n" in printed
+        assert len(started) >= 2
+    finally:
+        process.kill()
+        process.communicate()
+        alive = psutil.wait_procs(started, timeout=30)[1]
+    assert alive == []
+
+
+@pytest.mark.parametrize("option", ["--port", "--lab-port"])
+def test_a_port_in_use_is_named_with_its_option(house, option):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        ports = {"--port": free_port(), "--lab-port": free_port()} | {option: taken}
+        options = [str(part) for pair in ports.items() for part in pair]
+        process, printed = launch(house, *options)
+        rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert (printed + rest).startswith(f"Port {taken} is in use by another program")
+    assert f"choose another port, such as {option} " in printed
+    assert len((printed + rest).splitlines()) == 1
+
+
+def test_a_port_in_use_stops_before_anything_is_started(monkeypatch):
+    monkeypatch.setattr(start, "gallery_server", lambda *_: pytest.fail("nothing may be started"))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(PortInUse, match="such as --port "),
+    ):
+        start.run_workshop("127.0.0.1", other.getsockname()[1], None, open_browser=False)
+
+
+def test_gallery_and_jupyterlab_cannot_share_a_port():
+    port = free_port()
+    with pytest.raises(WorkshopError, match="need a port each: change --port or --lab-port"):
+        start.run_workshop("127.0.0.1", port, port, open_browser=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104
+        ("::", "http://127.0.0.1:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("192.0.2.7", "http://192.0.2.7:8000"),
+    ],
+)
+def test_the_printed_address_can_be_opened_on_this_machine(host, address):
+    assert start.gallery_server(host, 8000, None, "secret").url == address
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
+def test_jupyterlab_stays_on_this_machine(host):
+    servers = start.gallery_server(host, 8000, 8888, "secret"), start.lab_server(8888, "secret")
+    assert host in servers[0].command
+    assert "--ServerApp.ip=127.0.0.1" in servers[1].command
+    assert "secret" not in " ".join([*servers[0].command, *servers[1].command])
+
+
+# The gallery's own page
+
+
+@pytest.fixture
+def gallery_page(monkeypatch):
+    """The landing page as it is asked for from an address."""
+    monkeypatch.setenv(gallery.LAB_PORT, "8888")
+    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
+    client = gallery.create_app({}, {}).test_client()
+    return lambda address: client.get("/", environ_base={"REMOTE_ADDR": address}).text
+
+
+def test_the_token_is_for_whoever_sits_at_this_machine(gallery_page):
+    assert "token=secret" in gallery_page("127.0.0.1")
+    assert "token=secret" in gallery_page("::1")
+    for address in ("192.168.1.17", "2001:db8::7", "127.0.0.1.example.org", ""):
+        assert "secret" not in gallery_page(address)
+
+
+def test_the_health_of_the_gallery_tells_the_doctor_who_it_is(monkeypatch):
+    monkeypatch.setenv(gallery.LAB_PORT, "8888")
+    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
+    client = gallery.create_app({}, {}).test_client()
+    assert client.get("/healthz").json == {"status": "ok", "service": "workshop", "lab_port": 8888}
+    monkeypatch.setenv(gallery.LAB_PORT, "")
+    assert client.get("/healthz").json["lab_port"] is None
+
+
+def test_a_broken_app_does_not_take_the_others_along(monkeypatch, tmp_path, capsys):
+    stages = []
+    for number, source in enumerate(
+        ["from flask import Flask\ndef create_app(): return Flask('well')\n", "def create_app(:\n"],
+        70,
+    ):
+        stage = Stage(number=number, name="x", title="", learn="", minutes=1)
+        folder = tmp_path / "apps" / stage.slug
+        folder.mkdir(parents=True)
+        (folder / "app.py").write_text(source, encoding="utf-8")
+        stages.append(stage)
+    monkeypatch.setattr("workshop.stages.ROOT", Path(tmp_path))
+    monkeypatch.setattr("workshop.stages.STAGES", tuple(stages))
+    monkeypatch.setattr(gallery, "stages_with_app", lambda: stages)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    apps, problems = gallery.load_apps()
+    assert list(apps) == ["70_x"]
+    assert problems["71_x"].startswith("SyntaxError")
+    assert "SyntaxError" in capsys.readouterr().err, "the whole traceback is in the server's log"

@@ -1,0 +1,304 @@
+"""Set-up with the standard library alone: makes `.venv`, fills it from the lock, runs the command inside.
+
+A stamp, written last, says that the environment is whole and which lock, project file and folder it was
+made for. While the stamp fits, a call costs one hash of two small files; when it is missing, set-up was
+interrupted and starts over (what was downloaded is still in the installer's cache).
+"""
+
+import contextlib
+import errno
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements.txt"
+PROJECT = ROOT / "pyproject.toml"
+
+# What pip prints when it cannot reach a package index, on any system.
+NETWORK_TROUBLE = re.compile(
+    r"connection broken|NewConnectionError|ConnectTimeout|ReadTimeout|Max retries|ProxyError|SSLError"
+    r"|getaddrinfo|name resolution|Could not fetch URL|Network is unreachable",
+    re.IGNORECASE,
+)
+
+
+class SetupError(Exception):
+    """Set-up cannot go on; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The Python that the workshop runs in: `.venv`, or the current one with `WORKSHOP_NO_VENV=1`."""
+
+    prefix: Path
+    python: Path
+    stamp: Path
+    own: bool
+
+    @property
+    def digest(self) -> str:
+        """What the stamp must hold: it changes with the lock, the project file and the folder."""
+        whole = hashlib.sha256(os.fsencode(f"{ROOT}\n{self.prefix}\n"))
+        for file in (LOCK, PROJECT):
+            whole.update(file.read_bytes())
+        return whole.hexdigest()
+
+    @property
+    def is_ready(self) -> bool:
+        try:
+            return self.python.exists() and self.stamp.read_text(encoding="ascii") == self.digest
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    @property
+    def is_current(self) -> bool:
+        return Path(sys.prefix).resolve() == self.prefix.resolve()
+
+
+def find_environment() -> Environment:
+    """The environment to use, whether it exists yet or not."""
+    if os.environ.get("WORKSHOP_NO_VENV") == "1":
+        prefix = Path(sys.prefix)
+        return Environment(prefix, Path(sys.executable), ROOT / ".workshop-setup", own=False)
+    prefix = ROOT / ".venv"
+    python = prefix / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return Environment(prefix, python, prefix / "workshop-setup", own=True)
+
+
+def say(text: str) -> None:
+    """Tell what set-up is doing; on stderr, because stdout belongs to the command."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def sentence_for(error: OSError) -> str:
+    """What to do about a file system that refuses."""
+    if error.errno == errno.ENOSPC:
+        return "The disk is full: free about 1 GB, then run the same command again."
+    return (
+        f"The workshop cannot write in {ROOT}: move it to a folder of your own, "
+        "such as one in Documents, and run the same command there."
+    )
+
+
+def make_environment(prefix: Path) -> None:
+    """Make the virtual environment from nothing, whatever an interrupted set-up left there."""
+    if os.pathsep in str(prefix):
+        raise SetupError(
+            f"No environment can be made in {ROOT}: take the {os.pathsep!r} out of the folder's name, "
+            "then run the same command again."
+        )
+    if prefix.is_symlink() or prefix.is_file():
+        prefix.unlink()  # the link alone: what it leads to is not the workshop's to clear
+    try:
+        import venv  # here, because a call that finds everything set up goes without it
+
+        # Links, as `python -m venv` makes them: a copied Python may not find its shared library.
+        venv.create(prefix, clear=True, symlinks=os.name == "posix", with_pip=True)
+    except (ImportError, subprocess.CalledProcessError) as error:
+        raise SetupError(
+            "This Python cannot make virtual environments: install its venv package "
+            "(on Debian and Ubuntu: sudo apt install python3-venv), then run the same command again."
+        ) from error
+
+
+def get_uv(python: Path, source: Sequence[str]) -> bool:
+    """Install the locked uv with pip; False where there is none for this system.
+
+    Raises `SetupError` where no package can be had at all.
+    """
+    version = re.search(r"^uv==(\S+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    if not version:
+        return False
+    command = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--retries",
+        "1",
+        "--timeout",
+        "15",
+        *source,
+    ]
+    run = subprocess.run(
+        [*command, f"uv=={version[1]}"], capture_output=True, text=True, errors="replace"
+    )
+    if run.returncode and "No module named pip" in run.stderr:
+        inside = python.is_relative_to(ROOT)
+        fix = "delete the folder .venv" if inside else "install it for this Python"
+        raise SetupError(f"{python} has no pip: {fix}, then run the same command again.")
+    if run.returncode and NETWORK_TROUBLE.search(run.stderr):
+        raise SetupError(
+            "The packages cannot be downloaded: connect to a network (check the proxy, if there is one) "
+            "and run the same command again, or ask for a folder of wheels and add --wheels FOLDER."
+        )
+    return run.returncode == 0
+
+
+def install(python: Path, source: Sequence[str]) -> None:
+    """Install the lock, then the workshop itself, with uv or, where it can't be had, with pip."""
+    packages: list[str | Path] = ["-r", LOCK]
+    lines = re.findall(r"^[a-z0-9].*==.*", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    if get_uv(python, source):
+        installer = [python, "-m", "uv", "pip", "install", "--python", python, *source]
+    else:
+        say("      uv can't be had here, so pip does it, which takes longer")
+        quiet = ["--quiet", "--disable-pip-version-check"]
+        installer = [python, "-m", "pip", "install", *quiet, *source]
+        packages = [line for line in lines if not line.startswith("uv==")]
+    say(f"  3/4 installing up to {len(lines)} packages")
+    steps = [
+        [*installer, *packages],
+        # No build isolation: what builds it (flit-core) came with the lock, so nothing is downloaded.
+        [*installer, "--no-deps", "--no-build-isolation", "-e", ROOT],
+    ]
+    for number, step in enumerate(steps):
+        if number:
+            say("  4/4 installing the workshop itself")
+        if subprocess.run(step).returncode:
+            if source:
+                raise SetupError(
+                    "The folder of wheels does not hold all that this Python and system need (the "
+                    "lines above say what is missing): ask for one that does, or go without --wheels."
+                )
+            raise SetupError(
+                "The packages could not all be installed (the lines above say why): check the network and "
+                "the free space on the disk, then run the same command again."
+            )
+
+
+def set_up(environment: Environment, wheels: str | None) -> None:
+    """Make the environment whole. Raises `SetupError` with a sentence that says what to do."""
+    for file in (LOCK, PROJECT):
+        if not file.is_file():
+            raise SetupError(
+                f"{file.name} is not in {ROOT}: get the whole folder of the workshop again."
+            )
+    source: list[str] = []
+    if wheels is not None:
+        if not Path(wheels).is_dir():
+            raise SetupError(
+                f"There is no folder {wheels}: give --wheels the folder that holds the .whl files."
+            )
+        source = ["--no-index", "--find-links", str(Path(wheels).resolve())]
+    began = time.monotonic()
+    where = environment.prefix if environment.own else environment.python
+    say(f"Setting up the workshop in {where} (once; a minute or two, depending on the network)")
+    try:
+        if environment.own:
+            # Where a system asks for --user installs, pip would refuse to fill `.venv`.
+            os.environ["PIP_USER"] = "0"
+        whole_before = environment.stamp.exists() and environment.python.exists()
+        environment.stamp.unlink(missing_ok=True)
+        if environment.own and not environment.is_current and not whole_before:
+            say("  1/4 making the environment")
+            make_environment(environment.prefix)
+        else:
+            say("  1/4 using the environment that is there")
+        say("  2/4 getting uv, which installs packages fast")
+        install(environment.python, source)
+        environment.stamp.write_text(environment.digest, encoding="ascii")
+    except OSError as error:
+        raise SetupError(sentence_for(error)) from error
+    say(f"Set up in {time.monotonic() - began:.0f} s.")
+
+
+def is_taken(descriptor: int) -> bool:
+    """Lock an open file, or say that another process holds the lock."""
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:
+        return False  # a file system without locks: go on without one
+    return False
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait while another call sets up this folder. The lock of a process goes when it ends."""
+    with Path(__file__).open("rb") as file:
+        # Windows keeps even readers from locked bytes; those beyond the end are nobody's.
+        file.seek(2**30)
+        if is_taken(file.fileno()):
+            say("Another command is setting the workshop up: waiting for it ...")
+            while is_taken(file.fileno()):
+                time.sleep(0.2)
+        yield
+
+
+def replace_process(command: Sequence[str | Path]) -> int:
+    """Run `command` in place of this process, and return its exit code where a system cannot do that."""
+    arguments = [str(part) for part in command]
+    if os.name == "posix":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(arguments[0], arguments)  # noqa: S606 (meant to be without a shell)
+    process = subprocess.Popen(arguments)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # Ctrl-C reached the command as well; it says goodbye in its own time.
+
+
+def take_wheels(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take `--wheels FOLDER` out of the command line, wherever it stands."""
+    wheels, rest = None, list(arguments)
+    for number, argument in enumerate(arguments):
+        if argument == "--wheels":
+            wheels = "".join(arguments[number + 1 : number + 2])
+            del rest[number : number + 2]
+            break
+        if argument.startswith("--wheels="):
+            wheels = rest.pop(number).partition("=")[2]
+            break
+    if wheels == "":
+        raise SetupError("--wheels needs a folder: python3 -m workshop start --wheels FOLDER")
+    return wheels, rest
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Set up if needed, then run the command inside the environment."""
+    environment = find_environment()
+    try:
+        wheels, rest = take_wheels(arguments)
+        ready = environment.is_ready
+        if not ready:
+            with one_at_a_time():
+                if not environment.is_ready:
+                    set_up(environment, wheels)
+    except SetupError as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        say("\nSet-up was interrupted: the same command finishes it.")
+        return 130
+    if ready and environment.is_current:
+        if importlib.util.find_spec("click") is None:
+            # An upgraded Python looks for its packages in another folder.
+            environment.stamp.unlink(missing_ok=True)
+            say(
+                "The packages are gone (was Python upgraded?): the same command installs them anew."
+            )
+            return 1
+        from workshop.cli import run
+
+        return run(rest)
+    return replace_process([environment.python, "-m", "workshop", *rest])

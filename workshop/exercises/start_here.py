@@ -1,0 +1,47 @@
+"""The checks of stage 00: the address of an app, as a number and as a function."""
+
+from workshop.exercises import Wrong, exercise
+
+
+@exercise("00.1", hint="replace the three dots with a number and run that cell, then run this one.")
+def port_of_stage_04(answer: object) -> str:
+    """The port on which the app of stage 04 listens: 8000 and the number of the stage."""
+    if isinstance(answer, str):
+        raise Wrong("what stands in quotes is text. Leave the quotes out to make it a number.")
+    if answer == 4:
+        raise Wrong("that is the number of the stage. Add 8000 to it.")
+    if answer == 8000:
+        raise Wrong("that is where the gallery listens. Add the number of the stage.")
+    if answer == 80004:
+        raise Wrong("there is one zero too many: add 4 to 8000 instead of writing it behind.")
+    if answer != 8004:
+        raise Wrong("add the number of the stage, 4, to 8000.")
+    return "the app of stage 04 listens on port 8004. You know now how every exercise works."
+
+
+@exercise("00.2", hint="complete the function `address`, then write `answer = address` below it.")
+def address_of_stage(answer: object) -> str:
+    """A function from the number of a stage to the address of its app."""
+    if isinstance(answer, str):
+        raise Wrong(
+            "that is the text that your function returns. Hand over the function itself, without "
+            "parentheses: `answer = address`."
+        )
+    if not callable(answer):
+        raise Wrong("`answer` must be your function: `answer = address`.")
+    for stage in (4, 1, 12):
+        found, wanted = answer(stage), f"http://127.0.0.1:{8000 + stage}"
+        if found is ... or found is None:
+            raise Wrong("your function returns nothing yet. Put the text after `return`.")
+        if not isinstance(found, str):
+            raise Wrong(
+                f"for stage {stage} your function returns {found!r}; it must return a text."
+            )
+        if "{" in found:
+            raise Wrong(
+                f"your function returns {found!r}. Write an f in front of the quotes, so that "
+                "Python fills the braces."
+            )
+        if found.rstrip("/") != wanted:
+            raise Wrong(f"for stage {stage} your function returns {found!r}, but it is {wanted!r}.")
+    return "your function knows the address of every stage's app."

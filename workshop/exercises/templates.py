@@ -1,0 +1,147 @@
+"""The checks of stage 02: a template with a value, one with a loop, and a page added to the app."""
+
+from html.parser import HTMLParser
+
+from flask import Flask
+from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, UndefinedError
+
+from workshop.exercises import Wrong, exercise
+
+HOSTILE = '<script>alert("boo")</script>'
+
+
+class TextOf(HTMLParser):
+    """Collects the text of every element of one kind, its white space made single spaces."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__()
+        self.tag = tag
+        self.is_inside = False
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == self.tag:
+            self.is_inside = True
+            self.texts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self.tag:
+            self.is_inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.is_inside:
+            self.texts[-1] += data
+
+
+def texts_of(tag: str, html: str) -> list[str]:
+    """The text of every `tag` element in `html`, from first to last."""
+    parser = TextOf(tag)
+    parser.feed(html)
+    parser.close()
+    return [" ".join(text.split()) for text in parser.texts]
+
+
+def render(template: object, **values: object) -> str:
+    """What a template makes of `values`, escaped as Flask does it. Raises `Wrong` if it can't."""
+    if not isinstance(template, str):
+        raise Wrong('the answer is a template: a text in quotes, such as `"<h2>Hello</h2>"`.')
+    try:
+        page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
+        return page.render(values)
+    except TemplateSyntaxError as error:
+        raise Wrong(f"Jinja stops at line {error.lineno} of it: {error.message}") from None
+    except UndefinedError as error:
+        names = " and ".join(f"`{name}`" for name in values)
+        raise Wrong(f"Jinja says: {error.message}. The template gets {names}.") from None
+
+
+@exercise(
+    "02.1",
+    hint='put a template in quotes in place of the dots: `answer = "<h2>...</h2>"`. '
+    "The gap for the name is `{{ name }}`.",
+)
+def greeting(answer: object) -> str:
+    """A template that greets the visitor in a heading of the second level."""
+    pages = {name: render(answer, name=name) for name in ("Ada", "Grace", HOSTILE)}
+    if pages["Ada"] == pages["Grace"]:
+        if "{name}" in pages["Ada"]:
+            raise Wrong("Jinja's gaps have two braces on each side: `{{ name }}`.")
+        raise Wrong("the page is the same for Ada and for Grace. Make a gap: `{{ name }}`.")
+    if not texts_of("h2", pages["Ada"]):
+        raise Wrong("there is no heading of the second level. Write it between <h2> and </h2>.")
+    if HOSTILE in pages[HOSTILE]:
+        raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
+    found = texts_of("h2", pages["Ada"])
+    if found != ["Hello, Ada!"]:
+        raise Wrong(f"for Ada, the heading must be 'Hello, Ada!', but it is {found[0]!r}.")
+    return "the greeting fits everybody, and a hostile name does no harm."
+
+
+@exercise(
+    "02.2",
+    hint="begin with the template `LIST` from above. Add a filter to `names`, and change what "
+    "stands after `else`.",
+)
+def guest_list(answer: object) -> str:
+    """A template that lists names in alphabetical order, and says so if there are none."""
+    guests = ["Grace", "Ada", "Katherine"]
+    page = render(answer, names=guests)
+    found = texts_of("li", page)
+    if not found:
+        raise Wrong("there is no entry in the list. Write each name between <li> and </li>.")
+    if len(found) == 1:
+        raise Wrong(
+            f"three names are on the list, but the page has one entry: {found[0]!r}. Put the "
+            "entry inside the loop, between `{% for name in names %}` and `{% else %}`."
+        )
+    if found == guests:
+        raise Wrong("the names come in the order they were given. Filter them: `names|sort`.")
+    if found == sorted(guests, reverse=True):
+        raise Wrong("the names run from Z to A. `sort` alone runs from A to Z.")
+    if found != sorted(guests):
+        raise Wrong(f"the entries must be Ada, Grace, Katherine, but they are {', '.join(found)}.")
+    if HOSTILE in render(answer, names=[HOSTILE]):
+        raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
+    empty = texts_of("li", render(answer, names=[]))
+    if not empty:
+        raise Wrong("with no names, the list is empty. Say so after `{% else %}`.")
+    if empty != ["No guests yet"]:
+        raise Wrong(f"with no names, the entry must be 'No guests yet', but it is {empty[0]!r}.")
+    return "the list is in order, and says so when nobody is on it."
+
+
+@exercise(
+    "02.3",
+    hint="fill the block `main` of the template, write the route and its view, then `answer = app`.",
+)
+def seats_page(answer: object) -> str:
+    """The app with one more page: how many seats are left, in the frame that all pages share."""
+    if not isinstance(answer, Flask):
+        raise Wrong("put the app itself in `answer`: `answer = app`.")
+    answer.testing = True  # a mistake in the view comes out as itself, not as an error page
+    # `check` turns what the view or the template raises into a hint that names the error.
+    client = answer.test_client()
+    for count, wanted in ((3, "3 seats left"), (0, "Sold out"), (1, "1 seat left")):
+        address = f"/seats/{count}"
+        reply = client.get(address)
+        if reply.status_code == 404:
+            raise Wrong(
+                f'nothing answers {address}. Write `@app.get("/seats/<int:count>")` on the line '
+                "above your view, and run the whole cell again."
+            )
+        if reply.status_code != 200:
+            raise Wrong(f"{address} answers with status {reply.status_code} instead of 200.")
+        if "<nav" not in reply.text:
+            raise Wrong(
+                f"{address} has no frame: the bar with the links is missing. Begin the template "
+                'with `{% extends "base.html" %}`.'
+            )
+        headings = texts_of("h1", reply.text)
+        if not headings:
+            raise Wrong(
+                f"{address} shows no <h1>. What a page adds must stand in a block that base.html "
+                "has, and that is `{% block main %}`."
+            )
+        if headings != [wanted]:
+            raise Wrong(f"{address} must say {wanted!r}, but it says {', '.join(headings)!r}.")
+    return "your page stands in the frame of all the others, and counts seats as people do."

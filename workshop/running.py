@@ -1,0 +1,197 @@
+"""Servers as processes of their own: started, waited for, and always stopped.
+
+`serve` is the helper for notebooks; `workshop start` uses the same `Server` for the gallery and JupyterLab.
+"""
+
+import contextlib
+import errno
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from workshop.errors import WorkshopError
+from workshop.leash import end_tree
+from workshop.stages import ROOT, Stage, find_stage
+
+START_LIMIT = 60.0  # seconds; a cold laptop imports scikit-learn in about ten
+STOP_LIMIT = 10.0
+
+# A proxy can't reach 127.0.0.1, so what the environment says of one is not for us.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class PortInUse(WorkshopError):
+    """Another program listens on the port that is wanted."""
+
+
+class ServerDied(WorkshopError):
+    """A server ended by itself, or did not answer in time; the message ends with its log."""
+
+
+def refusal(port: int, host: str = "127.0.0.1") -> OSError | None:
+    """Why a server could not listen on `port` now, or None if it could."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":
+            # As servers do: a port whose last connections are still closing counts as free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+    return None
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` of this machine now."""
+    return refusal(port) is None
+
+
+def require_port(port: int, option: str, host: str = "127.0.0.1") -> None:
+    """Raise `WorkshopError` if nothing can listen on `port`; `option` is what chooses another one."""
+    error = refusal(port, host)
+    if error is None:
+        return
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        raise WorkshopError(
+            f"This machine has no address {host}: leave --host out, "
+            "or let the whole network in with --host 0.0.0.0."
+        )
+    if isinstance(error, PermissionError):
+        raise WorkshopError(
+            f"Port {port} is kept by the system: choose another port, such as {option} 8100."
+        )
+    other = port + 100 if port + 100 < 65536 else port - 100
+    raise PortInUse(
+        f"Port {port} is in use by another program (perhaps a workshop that still runs): "
+        f"end that one, or choose another port, such as {option} {other}."
+    )
+
+
+def require_app(stage: Stage) -> None:
+    """Raise `WorkshopError` if a stage is a notebook alone."""
+    if not stage.app:
+        raise WorkshopError(f"stage {stage.slug} has no app; open its notebook instead")
+
+
+def free_port() -> int:
+    """A port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def status_of(url: str, timeout: float = 5.0) -> int | None:
+    """The HTTP status that `url` answers, or None if nothing answers."""
+    try:
+        with DIRECT.open(url, timeout=timeout) as answer:
+            return answer.status
+    except urllib.error.HTTPError as answer:
+        return answer.code
+    except (OSError, ValueError, http.client.HTTPException):  # nothing there, or no web server
+        return None
+
+
+class Server:
+    """`python -m MODULE ARGS` as a server at `url`, on a leash (see `workshop.leash`).
+
+    Use it as a context manager: it has answered once when the block begins, and is gone when it ends.
+    Raises `ServerDied`, with the end of its log, if it does not come up.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[object], url: str, environ: dict[str, str] | None = None
+    ):
+        self.name = name
+        self.command = [sys.executable, "-m", "workshop.leash", *map(str, command)]
+        self.url = url.rstrip("/")
+        self.environ = environ or {}
+
+    def __enter__(self) -> Self:
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            self.command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | self.environ,
+            # A group of its own: Ctrl-C reaches us alone, and we end everything in order.
+            start_new_session=os.name == "posix",
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        return self
+
+    def wait_until_ready(self) -> Self:
+        """Return when the server answers its first request."""
+        deadline = time.monotonic() + START_LIMIT
+        while status_of(self.url + "/") is None:
+            if self.process.poll() is not None:
+                raise ServerDied(
+                    f"{self.name} stopped by itself. Its log ends with:\n{self.log_end()}"
+                )
+            if time.monotonic() > deadline:
+                raise ServerDied(
+                    f"{self.name} did not answer within {START_LIMIT:.0f} seconds. "
+                    f"Its log ends with:\n{self.log_end()}"
+                )
+            time.sleep(0.05)
+        if self.process.poll() is not None:
+            raise ServerDied(f"{self.name} stopped by itself. Its log ends with:\n{self.log_end()}")
+        return self
+
+    def log_end(self, lines: int = 20) -> str:
+        """The last lines of what the server printed."""
+        self.log.seek(0)
+        return "\n".join(self.log.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()  # letting go of the leash
+        if os.name == "posix":  # elsewhere nothing can be asked to end gently
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_LIMIT)
+        end_tree(self.process.pid)
+        self.process.wait()
+        self.log.close()
+
+
+@contextlib.contextmanager
+def serve(stage: str | int) -> Iterator[str]:
+    """Run a stage's app in a process of its own, and give its base URL: `with serve("iris") as url:`.
+
+    The app listens on a free port of this machine alone, has answered once when the block begins, and is
+    stopped when the block ends. Raises `ServerDied`, with the end of its log, if it does not come up.
+    """
+    found = find_stage(stage)
+    require_app(found)
+    port = free_port()
+    command = ["flask", "--app", found.app_file, "run", "--port", port]
+    with Server(f"the app of stage {found.slug}", command, f"http://127.0.0.1:{port}") as server:
+        server.wait_until_ready()
+        trouble = None
+        try:
+            yield server.url
+        except OSError as error:
+            # A request that broke off: a dying app closes its connections a moment before it is gone.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.process.wait(0.5)
+            if server.is_running():
+                raise
+            trouble = error
+        if not server.is_running():
+            raise ServerDied(
+                f"{server.name} stopped while you used it. Its log ends with:\n{server.log_end()}"
+            ) from trouble
