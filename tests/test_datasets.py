@@ -14,6 +14,7 @@ import os
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import tracemalloc
 import zipfile
@@ -21,15 +22,29 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import joblib
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import fetch_california_housing
+from sklearn.model_selection import train_test_split
 
 from workshop import datasets
-from workshop.datasets import CENSUS_COLUMNS, Member, RemoteData, fetch_census, fetch_files
+from workshop.datasets import (
+    CENSUS_COLUMNS,
+    HOUSING_COLUMNS,
+    HOUSING_FEATURES,
+    Member,
+    RemoteData,
+    fetch_census,
+    fetch_files,
+    fetch_housing,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_MIRROR = os.environ.get("WORKSHOP_MIRROR", "")
 REAL_CENSUS = datasets.CENSUS
+REAL_HOUSING = datasets.HOUSING
 
 TRAIN = b"""\
 39, State-gov, 77, Bachelors, 13, Never-married, Sales, Wife, White, Male, 2174, 0, 40, Cuba, <=50K
@@ -44,6 +59,12 @@ TEST = b"""\
 
 """
 FILES = {"adult.data": TRAIN, "adult.test": TEST}
+DISTRICTS = b"""\
+-121.930000,37.480000,42.000000,840.000000,121.000000,333.000000,120.000000,8.125200,451600.000000
+-121.940000,37.450000,51.000000,1443.000000,186.000000,480.000000,171.000000,7.157400,351100.000000
+-118.500000,34.040000,52.000000,2233.000000,317.000000,769.000000,277.000000,8.394600,500001.000000
+-117.070000,32.660000,17.000000,2171.000000,567.000000,1299.000000,526.000000,1.965100,79200.000000
+"""
 
 
 def member(name: str, content: bytes) -> Member:
@@ -77,6 +98,22 @@ def small_census(monkeypatch: pytest.MonkeyPatch) -> RemoteData:
         url=f"http://127.0.0.1:{closed_port()}/adult.zip",
     )
     monkeypatch.setattr(datasets, "CENSUS", dataset)
+    return dataset
+
+
+@pytest.fixture(autouse=True)
+def small_housing(monkeypatch: pytest.MonkeyPatch) -> RemoteData:
+    """Four districts, and scikit-learn's own download goes to a port where nobody listens."""
+    dataset = RemoteData(
+        title="Housing data",
+        archive="cal_housing.zip",
+        folder="housing",
+        members=(member("cal_housing.data", DISTRICTS),),
+        scikit_learn="fetch_california_housing",
+    )
+    monkeypatch.setattr(datasets, "HOUSING", dataset)
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
     return dataset
 
 
@@ -594,6 +631,218 @@ def test_data_set_without_a_source_has_only_files_and_mirror(
     assert fetch_files(dataset, home).files == {"h.data": b"1,2\n"}
 
 
+# --- housing --------------------------------------------------------------------------------------
+
+
+def assert_districts(housing, home: Path) -> None:
+    """The four districts are there, and their file is kept, alone and whole."""
+    assert housing.is_real
+    assert tuple(housing.frame.columns) == HOUSING_COLUMNS
+    assert housing.frame["price"].tolist() == [451_600, 351_100, 500_001, 79_200]
+    assert {path.name: path.read_bytes() for path in home.iterdir()} == {
+        "cal_housing.data": DISTRICTS
+    }
+
+
+def assert_made_up_districts(housing, home: Path, capsys, reason: str) -> None:
+    """The stand-in is there with one sentence that gives the reason, and nothing was left."""
+    assert not housing.is_real
+    assert (len(housing.train), len(housing.test), len(housing.frame)) == (7_500, 2_500, 10_000)
+    assert "districts that don't exist" in housing.source
+    assert list(home.iterdir()) == []
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == housing.note
+    assert housing.note.startswith("Housing data: ")
+    assert reason in housing.note
+    assert "so you get data/housing_standin.csv, 10,000 districts that" in housing.note
+
+
+def test_housing_frames(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "cal_housing.data").write_bytes(DISTRICTS)
+    housing = fetch_housing(home)
+    assert_districts(housing, home)
+    assert housing.frame.loc[0].to_dict() == {
+        "median_income": 8.1252,
+        "house_age": 42,
+        "average_rooms": 840 / 120,
+        "average_bedrooms": 121 / 120,
+        "population": 333,
+        "average_occupancy": 333 / 120,
+        "latitude": 37.48,
+        "longitude": -121.93,
+        "price": 451_600,
+    }
+    train, test = train_test_split(housing.frame, random_state=0)
+    assert housing.train.equals(train.reset_index(drop=True))
+    assert housing.test.equals(test.reset_index(drop=True))
+    assert len(housing.test) == 1
+    assert "Pace and Barry" in housing.source
+    assert housing.note == ""
+    assert capsys.readouterr() == ("", "")
+
+
+def test_housing_is_described_as_the_issue_says() -> None:
+    assert REAL_HOUSING.archive == "cal_housing.zip"
+    assert REAL_HOUSING.folder == "housing"
+    (only,) = REAL_HOUSING.members
+    assert only.name == "cal_housing.data"
+    assert only.sha256 == "a2b44dcc7e1c9091b43c4f458b25cbd1f7e8068d08edd26bc4703108d3fa6214"
+    assert HOUSING_FEATURES[0] == "median_income"
+    assert HOUSING_COLUMNS[:-1] == HOUSING_FEATURES
+    assert HOUSING_COLUMNS[-1] == "price"
+
+
+@pytest.mark.parametrize("below", ["", "housing"])
+def test_housing_from_a_mirror_folder(home: Path, tmp_path: Path, monkeypatch, capsys, below):
+    place = tmp_path / "stick" / below
+    place.mkdir(parents=True)
+    (place / "cal_housing.zip").write_bytes(zipped({"cal_housing.data": DISTRICTS}))
+    monkeypatch.setenv("WORKSHOP_MIRROR", str(tmp_path / "stick"))
+    housing = fetch_housing(home)
+    assert_districts(housing, home)
+    assert housing.origin == str(place / "cal_housing.zip")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("path", ["/cal_housing.zip", "/housing/cal_housing.zip"])
+def test_housing_from_a_mirror_url(home: Path, server: Server, monkeypatch, path: str) -> None:
+    server.answers[path] = body(zipped({"cal_housing.data": DISTRICTS}))
+    monkeypatch.setenv("WORKSHOP_MIRROR", server.url)
+    housing = fetch_housing(home)
+    assert_districts(housing, home)
+    assert housing.origin == server.url + path
+
+
+def test_one_mirror_serves_both_data_sets(home: Path, tmp_path: Path, monkeypatch) -> None:
+    for folder, archive, files in [
+        ("adult", "adult.zip", FILES),
+        ("housing", "cal_housing.zip", {"cal_housing.data": DISTRICTS}),
+    ]:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / archive).write_bytes(zipped(files))
+    monkeypatch.setenv("WORKSHOP_MIRROR", str(tmp_path))
+    assert fetch_census(home).is_real
+    assert fetch_housing(home).is_real
+
+
+def test_damaged_housing_archive(home: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    swapped = zipped({"cal_housing.data": DISTRICTS[::-1]})
+    (tmp_path / "cal_housing.zip").write_bytes(swapped)
+    monkeypatch.setenv("WORKSHOP_MIRROR", str(tmp_path))
+    monkeypatch.setenv("WORKSHOP_OFFLINE", "1")
+    reason = "the SHA-256 of cal_housing.data is wrong"
+    assert_made_up_districts(fetch_housing(home), home, capsys, reason)
+
+
+def test_offline_leaves_scikit_learn_alone(home: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(datasets.subprocess, "run", None)  # a call would fail
+    monkeypatch.setenv("WORKSHOP_OFFLINE", "1")
+    reason = "the download is switched off (WORKSHOP_OFFLINE)"
+    assert_made_up_districts(fetch_housing(home), home, capsys, reason)
+
+
+def test_scikit_learn_can_not_reach_its_source(home: Path, capsys) -> None:
+    reason = "scikit-learn can't be used (it can't be reached)"
+    assert_made_up_districts(fetch_housing(home), home, capsys, reason)
+
+
+def test_scikit_learn_takes_too_long(home: Path, monkeypatch, capsys) -> None:
+    with socket.socket() as deaf:  # takes the call, never says a word
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        housing = fetch_housing(home, timeout=0.5)
+    assert_made_up_districts(housing, home, capsys, "it took longer than 0.5 seconds")
+
+
+def test_folder_scikit_learn_can_not_write_to(tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    housing = fetch_housing(tmp_path / "file" / "data")
+    assert not housing.is_real
+    assert f"scikit-learn can't be used (it can't work in {tmp_path}" in housing.note
+
+
+def serve_to_scikit_learn(content: bytes, folder: Path, server: Server, monkeypatch) -> None:
+    """Put `server` in place of scikit-learn's source, for the processes started from here on."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("CaliforniaHousing/cal_housing.data")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    server.answers["/cal_housing.tgz"] = body(buffer.getvalue())
+    sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "from sklearn.datasets import _base, _california_housing as housing\n"
+        "housing.ARCHIVE = _base.RemoteFileMetadata(\n"
+        f"    'cal_housing.tgz', '{server.url}/cal_housing.tgz', '{sha256}')\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def test_housing_from_scikit_learn(
+    home: Path, tmp_path: Path, server: Server, monkeypatch, capsys
+) -> None:
+    """What it gives becomes the very file the mirror has, and nothing else is kept."""
+    serve_to_scikit_learn(DISTRICTS, tmp_path / "path", server, monkeypatch)
+    housing = fetch_housing(home)
+    assert_districts(housing, home)
+    assert housing.origin == "scikit-learn's fetch_california_housing"
+    assert housing.note == ""
+    assert capsys.readouterr() == ("", "Downloading housing data with scikit-learn\n")
+
+
+def test_other_districts_from_scikit_learn_do_not_count(
+    home: Path, tmp_path: Path, server: Server, monkeypatch, capsys
+) -> None:
+    other = DISTRICTS.replace(b"451600", b"451601")
+    serve_to_scikit_learn(other, tmp_path / "path", server, monkeypatch)
+    reason = "the SHA-256 of cal_housing.data is wrong"
+    assert_made_up_districts(fetch_housing(home), home, capsys, reason)
+
+
+@pytest.mark.parametrize(
+    ("last", "clause"),
+    [
+        ("urllib.error.URLError: <urlopen error [Errno 111] no>", "it can't be reached"),
+        ("urllib.error.URLError: <urlopen error [SSL: CERTIFICATE_VERIFY_FAILED]>", "no safe"),
+        ("urllib.error.HTTPError: HTTP Error 403: Forbidden", "asking it failed: HTTPError"),
+        ("OSError: The SHA256 checksum of cal_housing.tgz differs", "asking it failed: OSError"),
+        ("", "asking it failed: no error was named"),
+    ],
+)
+def test_end_of_a_traceback_as_a_clause(last: str, clause: str) -> None:
+    assert clause in datasets._why_it_ended(
+        f"Traceback (most recent call last):\n  a\n{last}\n" if last else ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "files"),
+    [
+        ("fetch_census", "census", FILES),
+        ("fetch_housing", "housing", {"cal_housing.data": DISTRICTS}),
+    ],
+)
+def test_state(home: Path, monkeypatch, name: str, label: str, files: dict[str, bytes]) -> None:
+    monkeypatch.setattr(datasets, "DATA", home)
+    fine, line = datasets.state(name)
+    assert fine
+    assert line.startswith(f"{label}: fetched when first needed")
+    for file, content in files.items():
+        (home / file).write_bytes(content)
+    assert datasets.state(name) == (True, f"{label}: the real data is in {home}/, whole")
+    damaged = next(iter(files))
+    (home / damaged).write_bytes(b"half a li")
+    fine, line = datasets.state(name)
+    assert not fine
+    assert f"{label}: {damaged} isn't" in line
+    assert f"; delete {home / damaged}" in line
+
+
 # --- keeping the files ----------------------------------------------------------------------------
 
 
@@ -729,6 +978,42 @@ def test_damaged_standin(home: Path, tmp_path: Path, monkeypatch, content: bytes
         fetch_census(home)
 
 
+@pytest.mark.parametrize("content", [b"", b"price\n3\n", b"part,price\ntrain,3\n", None])
+def test_damaged_housing_standin(home: Path, tmp_path: Path, monkeypatch, content) -> None:
+    standin = tmp_path / "standin.csv"
+    if content is not None:
+        standin.write_bytes(content)
+    monkeypatch.setattr(datasets, "HOUSING_STANDIN", standin)
+    monkeypatch.setenv("WORKSHOP_OFFLINE", "1")
+    with pytest.raises(datasets.DataUnavailableError, match="get the repository once more"):
+        fetch_housing(home)
+
+
+def test_housing_standin_file(home: Path, monkeypatch) -> None:
+    monkeypatch.setenv("WORKSHOP_OFFLINE", "1")
+    standin = fetch_housing(home)
+    (home / "cal_housing.data").write_bytes(DISTRICTS)
+    real = fetch_housing(home)
+    assert standin.frame.dtypes.to_dict() == real.frame.dtypes.to_dict()
+    assert standin.frame.equals(pd.concat([standin.train, standin.test], ignore_index=True))
+    assert not standin.frame.isna().any().any()
+    for column, lowest, highest in [
+        ("median_income", 0.4999, 15.0001),
+        ("house_age", 1, 52),
+        ("average_rooms", 0.8, 150),
+        ("average_bedrooms", 0.3, 35),
+        ("population", 3, 36_000),
+        ("average_occupancy", 0.7, 600),
+        ("latitude", 32.54, 41.95),
+        ("longitude", -124.35, -114.31),
+        ("price", 14_999, 500_001),
+    ]:
+        assert standin.frame[column].between(lowest, highest).all(), column
+    assert (standin.frame["average_bedrooms"] <= standin.frame["average_rooms"]).all()
+    for part in (standin.train, standin.test):
+        assert 0.01 < (part["price"] == 500_001).mean() < 0.06
+
+
 def test_standin_file() -> None:
     content = datasets.CENSUS_STANDIN.read_bytes()
     assert len(content) < 1_200_000
@@ -763,6 +1048,19 @@ def test_data_sheet_describes_the_standin() -> None:
         assert f"| `{column}` |" in sheet
 
 
+def test_data_sheet_describes_the_housing_data() -> None:
+    sheet = (datasets.DATA / "README.md").read_text("utf-8")
+    content = datasets.HOUSING_STANDIN.read_bytes().replace(b"\r\n", b"\n")  # git on Windows
+    assert hashlib.sha256(content).hexdigest() in sheet
+    assert f"{len(content):,} bytes" in sheet
+    assert "These districts don't exist." in sheet
+    (real_file,) = REAL_HOUSING.members
+    assert f"{real_file.size:,}" in sheet
+    assert real_file.sha256 in sheet
+    for column in HOUSING_COLUMNS:
+        assert f"| `{column}` |" in sheet
+
+
 def test_standin_teaches_what_the_form_needs() -> None:
     """Both parts have each sex and race, and people on either side of $50,000 in each."""
     people = pd.read_csv(datasets.CENSUS_STANDIN, na_values=["?"], keep_default_na=False)
@@ -772,12 +1070,15 @@ def test_standin_teaches_what_the_form_needs() -> None:
     assert people.groupby(["part", "race"]).size().min() > 10
 
 
-def test_make_standin_refuses_to_run_on_the_standin(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "data"), [("make_standin", "census"), ("make_housing_standin", "housing")]
+)
+def test_make_standin_refuses_to_run_on_the_standin(tmp_path: Path, script: str, data: str) -> None:
     env = {**os.environ, "WORKSHOP_OFFLINE": "1"}
     code = (
         "import sys; from workshop import datasets; datasets.DATA = datasets.Path(sys.argv[1]);"
-        "sys.path.insert(0, 'data'); import make_standin;"
-        "make_standin.main(datasets.Path(sys.argv[1]) / 'new.csv')"
+        f"sys.path.insert(0, 'data'); import {script};"
+        f"{script}.main(datasets.Path(sys.argv[1]) / 'new.csv')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
@@ -787,7 +1088,7 @@ def test_make_standin_refuses_to_run_on_the_standin(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 1
-    assert "The stand-in is made from the real census data" in done.stderr
+    assert f"The stand-in is made from the real {data} data" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -839,3 +1140,59 @@ def test_real_data_and_its_standin(real_census, tmp_path: Path, capsys) -> None:
         difference, category = figures.largest_difference(made[column], everyone[column])
         assert difference <= 3.0, (column, category)
     assert figures.equal_people(made, everyone, list(CENSUS_COLUMNS)) == 0
+
+
+@pytest.fixture
+def real_housing(tmp_path: Path, monkeypatch):
+    """The real districts from WORKSHOP_MIRROR; skips where it hasn't got them."""
+    monkeypatch.undo()
+    monkeypatch.setenv("WORKSHOP_MIRROR", REAL_MIRROR)
+    monkeypatch.setenv("WORKSHOP_OFFLINE", "1")
+    housing = fetch_housing(tmp_path / "home")
+    if not housing.is_real:
+        pytest.skip("needs cal_housing.zip in the folder or URL of WORKSHOP_MIRROR")
+    return housing
+
+
+def test_real_housing_equals_scikit_learns(real_housing, tmp_path: Path) -> None:
+    """scikit-learn reads the same file from its cache, and makes its frame of it itself."""
+    content = (tmp_path / "home" / "cal_housing.data").read_bytes()
+    table = np.loadtxt(io.BytesIO(content), delimiter=",")
+    joblib.dump(table[:, [8, 7, 2, 3, 4, 5, 6, 1, 0]], tmp_path / "cal_housing_py3.pkz")
+    theirs = fetch_california_housing(
+        data_home=tmp_path, download_if_missing=False, as_frame=True
+    ).frame
+    ours = real_housing.frame.assign(price=real_housing.frame["price"] / 100_000)
+    assert ours.set_axis(theirs.columns, axis=1).equals(theirs)
+    assert datasets._write_districts(theirs) == content
+
+
+def test_real_housing_and_its_standin(real_housing) -> None:
+    """The figures are those of the data sheet; the stand-in and a new one are good enough."""
+    assert real_housing.frame.shape == (20_640, 9)
+    assert (len(real_housing.train), len(real_housing.test)) == (15_480, 5_160)
+    figures = load("benchmarks/standin.py")
+    for name, reference in figures.HOUSING_REAL_TARGETS.items():
+        score = figures.measure_housing(name, real_housing.train, real_housing.test)
+        assert score["r2"] == pytest.approx(reference["r2"], abs=0.005)
+        assert score["mae"] == pytest.approx(reference["mae"], rel=0.01)
+
+    script = load("data/make_housing_standin.py")
+    kept = pd.read_csv(datasets.HOUSING_STANDIN)
+    made = script.make_standin(real_housing.train)
+    assert made.columns.equals(kept.columns)
+    assert made["part"].equals(kept["part"])
+    for districts in (kept, made):  # equal on the machine that made the file, close on any other
+        train = districts[districts["part"] == "train"]
+        target = figures.HOUSING_STANDIN_TARGETS["boosted trees"]
+        score = figures.measure_housing("boosted trees", train, real_housing.test)
+        assert score["r2"] >= target
+        numbers = districts[list(HOUSING_COLUMNS)]
+        assert not script.equals_some(numbers, real_housing.frame).any()
+        near = script.kilometres_to_nearest(numbers, real_housing.train)
+        assert near.max() <= script.NEAR + 1  # coordinates are rounded after the draw
+        for column in HOUSING_COLUMNS:
+            quartiles = numbers[column].quantile([0.25, 0.5, 0.75])
+            real = real_housing.train[column].quantile([0.25, 0.5, 0.75])
+            spread = real.iloc[2] - real.iloc[0]
+            assert ((quartiles - real).abs() <= 0.15 * spread).all(), column

@@ -399,9 +399,7 @@ def _read_districts(content: bytes) -> pd.DataFrame:
 
     names = ["longitude", "latitude", "house_age", "rooms", "bedrooms", "population"]
     names += ["households", "median_income", HOUSING_TARGET]
-    frame = pd.read_csv(
-        io.BytesIO(content), names=names, dtype="float64", float_precision="round_trip"
-    )
+    frame = pd.read_csv(io.BytesIO(content), names=names, dtype="float64")
     frame["average_rooms"] = frame["rooms"] / frame["households"]
     frame["average_bedrooms"] = frame["bedrooms"] / frame["households"]
     frame["average_occupancy"] = frame["population"] / frame["households"]
