@@ -77,7 +77,8 @@ def test_a_stage_without_an_app_says_what_to_open(capsys, replaced):
     ids=lambda arguments: " ".join(arguments),
 )
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
-def test_a_port_that_cannot_be(arguments, port, capsys, replaced):
+def test_a_port_that_cannot_be(arguments, port, capsys, replaced, monkeypatch):
+    monkeypatch.setattr("workshop.start.run_workshop", lambda *_, **__: None)
     assert cli.run([*arguments, port]) == 2
     assert f"Invalid value for '{arguments[-1]}'" in capsys.readouterr().err
     assert replaced == []

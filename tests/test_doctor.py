@@ -234,7 +234,8 @@ def test_a_web_page_of_somebody_else_is_not_the_gallery(set_ports):
 
 
 def test_the_ports_of_a_running_workshop_are_well(set_ports, monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # a proxy can't reach this machine
+    monkeypatch.setenv("no_proxy", "")  # and a proxy can't reach this machine
+    monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with socket.create_server(("127.0.0.1", 0)) as lab:
         lab_port = lab.getsockname()[1]

@@ -48,7 +48,7 @@ def stage(tmp_path, monkeypatch):
     """A stage of the test's own, whose app the test may write."""
     file = tmp_path / "app.py"
     file.write_text(APP, encoding="utf-8")
-    found = SimpleNamespace(slug="77_test", app=True, app_file=file)
+    found = SimpleNamespace(slug="77_test", app=True, app_file=file, database=None)
     monkeypatch.setattr(running, "find_stage", lambda _: found)
     return found
 
@@ -160,7 +160,8 @@ def test_the_app_ends_when_the_one_who_serves_it_is_killed(stage):
     code = (
         "import types\n"
         "from workshop import running\n"
-        f"stage = types.SimpleNamespace(slug='77_test', app=True, app_file={str(stage.app_file)!r})\n"
+        f"file = {str(stage.app_file)!r}\n"
+        "stage = types.SimpleNamespace(slug='77_test', app=True, app_file=file, database=None)\n"
         "running.find_stage = lambda _: stage\n"
         "with running.serve(77) as url:\n"
         "    print(url, flush=True)\n"
@@ -265,6 +266,7 @@ def test_what_is_no_web_server_has_no_status():
 
 def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, stage):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
     with serve(77) as url:
         assert status_of(url) == 200
         assert status_of(f"{url}/nowhere") == 404

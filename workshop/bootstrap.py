@@ -90,10 +90,10 @@ def sentence_for(error: OSError) -> str:
 
 def make_environment(prefix: Path) -> None:
     """Make the virtual environment from nothing, whatever an interrupted set-up left there."""
-    if os.pathsep in str(prefix):
+    if os.pathsep in str(prefix) or not str(prefix).isprintable():
         raise SetupError(
-            f"No environment can be made in {ROOT}: take the {os.pathsep!r} out of the folder's name, "
-            "then run the same command again."
+            f"No environment can be made in {ROOT}: give the folder a name of letters, digits and "
+            "spaces, then run the same command again."
         )
     if prefix.is_symlink() or prefix.is_file():
         prefix.unlink()  # the link alone: what it leads to is not the workshop's to clear

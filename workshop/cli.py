@@ -77,9 +77,12 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
 
     STAGE may be 4, 04, iris or 04_iris.
     """
+    from workshop.databases import make_database
     from workshop.running import require_app, require_port
 
     require_app(stage)
+    if stage.database:
+        click.echo(make_database(stage))
     port = port or stage.port
     require_port(port, "--port")
     options = ["--debug"] if debug else []

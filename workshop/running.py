@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Self
 
+from workshop.databases import make_database
 from workshop.errors import WorkshopError
 from workshop.leash import end_tree
 from workshop.stages import ROOT, Stage, find_stage
@@ -177,6 +178,8 @@ def serve(stage: str | int) -> Iterator[str]:
     """
     found = find_stage(stage)
     require_app(found)
+    if found.database:
+        make_database(found)
     port = free_port()
     command = ["flask", "--app", found.app_file, "run", "--port", port]
     with Server(f"the app of stage {found.slug}", command, f"http://127.0.0.1:{port}") as server:

@@ -9,9 +9,10 @@ import webbrowser
 import click
 
 from workshop import gallery, training
+from workshop.databases import DatabaseFailed, make_database
 from workshop.errors import WorkshopError
 from workshop.running import Server, ServerDied, require_port, status_of
-from workshop.stages import NOTEBOOKS, stages_with_model
+from workshop.stages import NOTEBOOKS, STAGES, stages_with_model
 
 
 def gallery_server(host: str, port: int, lab_port: int | None, token: str) -> Server:
@@ -48,6 +49,16 @@ def end_on_terminate() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+def make_databases() -> None:
+    """Make the databases. One that can't be made leaves its app saying so, and the others running."""
+    for stage in STAGES:
+        if stage.database:
+            try:
+                make_database(stage)
+            except DatabaseFailed as error:
+                click.echo(f"  {error}")
+
+
 def run_workshop(host: str, port: int, lab_port: int | None, open_browser: bool) -> None:
     """Serve until Ctrl-C. Everything has answered once when the addresses are printed.
 
@@ -66,6 +77,7 @@ def run_workshop(host: str, port: int, lab_port: int | None, open_browser: bool)
     if lab_port:
         servers.append(lab_server(lab_port, token))
     click.echo("Starting the workshop ...")
+    make_databases()
     try:
         with contextlib.ExitStack() as stack:
             for server in servers:

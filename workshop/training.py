@@ -27,5 +27,6 @@ def train(stage: Stage) -> str:
             f"the model of stage {stage.slug} can't be saved in {stage.card_file.parent} "
             f"({error.strerror}): make room, or move the workshop to a folder of your own"
         ) from error
-    rows, accuracy = card["data"]["rows_train"], card["metrics"]["accuracy"]
-    return f"{stage.slug}: trained on {rows:,} rows, right for {accuracy:.1%} of the test rows"
+    numbers = [(name, x) for name, x in card["metrics"].items() if isinstance(x, float)]
+    measured = [f"{name} {x:,.3f}" if x < 10 else f"{name} {x:,.0f}" for name, x in numbers[:3]]
+    return f"{stage.slug}: trained on {card['data']['rows_train']:,} rows; {', '.join(measured)}"

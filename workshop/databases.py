@@ -1,0 +1,29 @@
+"""Makes and upgrades the databases of the stages that have one, each with its own app's command."""
+
+import subprocess
+import sys
+
+from workshop.errors import WorkshopError
+from workshop.stages import Stage
+
+
+class DatabaseFailed(WorkshopError):
+    """A stage's database can't be made."""
+
+
+def make_database(stage: Stage) -> str:
+    """Run `flask --app apps/NN_name/app.py init-db`; return what it says. Repeating it does no harm.
+
+    Raises `DatabaseFailed` with the reason.
+    """
+    run = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", stage.app_file, "init-db"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if run.returncode:
+        reason = (run.stderr.strip() or "no reason given").splitlines()[-1]
+        raise DatabaseFailed(f"the database of stage {stage.slug} can't be made: {reason}")
+    return run.stdout.strip()
