@@ -1,7 +1,7 @@
-"""What every test run shares, notebooks included: where there is only the stand-in of the census data,
+"""What every test run shares, notebooks included: where there is only the stand-in of a data set,
 the cells that depend on it run without comparison, and the run says how many.
 
-Such cells carry the tag `census-data`. Their stored outputs come from the real data.
+Such cells carry the tag of their data set. Their stored outputs come from the real data.
 
 Environment variables
     WORKSHOP_MIRROR        folder or http(s) URL that holds the real data
@@ -15,38 +15,47 @@ from collections.abc import Iterator
 
 import pytest
 
-from workshop.datasets import CENSUS, fetch_files
+from workshop.datasets import CENSUS, HOUSING, fetch_files
 
-# Tests never leave this machine, and the notebooks' kernels inherit it: a data set comes from `data/`,
-# from the mirror if one is set, or is the stand-in.
+# Tests never leave this machine, and the notebooks' kernels inherit it: a data set comes from
+# `data/`, from the mirror if one is set, or is the stand-in.
 os.environ["WORKSHOP_OFFLINE"] = "1"
 
-TAG = "census-data"
+TAGS = {"census-data": CENSUS, "housing-data": HOUSING}
 MARK = "ran without comparison"  # travels from a worker of pytest-xdist with the cell's report
-STANDIN = "WORKSHOP_TESTS_ON_STANDIN"  # set for the workers: the data is looked for once per run
+# The tags of the data sets that are not here, set for the workers: they are looked for once per run.
+STANDINS = "WORKSHOP_TESTS_ON_STANDINS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Look for the real data, before pytest-xdist starts its workers."""
     if hasattr(config, "workerinput"):
         return
-    found = fetch_files(CENSUS)
-    os.environ[STANDIN] = "1" if found.files is None else ""
-    if found.files is None and os.environ.get("WORKSHOP_REQUIRE_DATA", "0") not in ("", "0"):
+    found = {tag: fetch_files(dataset) for tag, dataset in TAGS.items()}
+    missing = [tag for tag in TAGS if found[tag].files is None]
+    os.environ[STANDINS] = " ".join(missing)
+    if missing and os.environ.get("WORKSHOP_REQUIRE_DATA", "0") not in ("", "0"):
+        problems = [problem for tag in missing for problem in found[tag].problems]
         raise pytest.UsageError(
-            "WORKSHOP_REQUIRE_DATA asks for the real census data, and it is not here "
-            f"({' and '.join(found.problems)}): set WORKSHOP_MIRROR to a folder or address that has it"
+            f"WORKSHOP_REQUIRE_DATA asks for the real {names(missing)}, and it is not here "
+            f"({' and '.join(dict.fromkeys(problems)) or 'WORKSHOP_MIRROR is not set'}): "
+            "set WORKSHOP_MIRROR to a folder or address that has it"
         )
 
 
+def names(tags: list[str]) -> str:
+    """The data sets of `tags` as words: `census data and housing data`."""
+    return " and ".join(tag.replace("-", " ") for tag in tags)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without the real data, switch the comparison off for each cell with the tag."""
-    if not os.environ[STANDIN]:
-        return
+    """Switch the comparison off for each cell with the tag of a data set that is not here."""
+    missing = os.environ[STANDINS].split()
     for item in items:
-        if TAG in _tags(item) and item.options["check"]:
-            item.options["check"] = False
-            item.user_properties.append((MARK, True))
+        for tag in _tags(item):
+            if tag in missing and item.options["check"]:
+                item.options["check"] = False
+                item.user_properties.append((MARK, tag))
 
 
 def _tags(item: pytest.Item) -> list[str]:
@@ -57,16 +66,19 @@ def _tags(item: pytest.Item) -> list[str]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many cells were not compared, and why."""
-    count = sum(
-        (MARK, True) in map(tuple, report.user_properties) for report in _calls(terminalreporter)
-    )
-    if count:
-        cells = "1 cell" if count == 1 else f"{count} cells"
+    tags = [tag for report in _calls(terminalreporter) for tag in _not_compared(report)]
+    if tags:
+        cells = "1 cell" if len(tags) == 1 else f"{len(tags)} cells"
         terminalreporter.write_line(
-            f"{cells} ran without comparison: only the stand-in of the census data is here "
-            "(set WORKSHOP_MIRROR)",
+            f"{cells} ran without comparison: only the stand-in of the "
+            f"{names(sorted(set(tags)))} is here (set WORKSHOP_MIRROR)",
             yellow=True,
         )
+
+
+def _not_compared(report: pytest.TestReport) -> list[str]:
+    """The tag for which the cell of this report was not compared, if there is one."""
+    return [tag for mark, tag in report.user_properties if mark == MARK]
 
 
 def _calls(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:

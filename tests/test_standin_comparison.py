@@ -1,4 +1,4 @@
-"""Without the real census data, cells that depend on it run without comparison, and no others."""
+"""Without the real data, cells that depend on it run without comparison, and no others."""
 
 import hashlib
 import os
@@ -12,6 +12,7 @@ import pytest
 from workshop.stages import ROOT
 
 NO_DATA = "only the stand-in of the census data is here (set WORKSHOP_MIRROR)"
+BOTH_MISSING = "asks for the real census data and housing data, and it is not here"
 REAL = b"the real people"
 
 
@@ -26,13 +27,14 @@ def repository(tmp_path):
     return tmp_path
 
 
-def add_real_data(repository):
-    """Put a file into `data/`, and declare that this is what UCI's data looks like."""
+def add_real_data(repository, *names):
+    """Put a file into `data/` for each data set, and declare that this is what its data looks like."""
     sha256 = hashlib.sha256(REAL).hexdigest()
-    members = f"(Member('adult.data', {len(REAL)}, '{sha256}'),)"
-    with (repository / "workshop" / "datasets.py").open("a", encoding="utf-8") as module:
-        module.write(f"\n\nCENSUS = RemoteData('Census data', 'adult.zip', 'adult', {members})\n")
-    (repository / "data" / "adult.data").write_bytes(REAL)
+    for name in names:
+        members = f"(Member('{name}.real', {len(REAL)}, '{sha256}'),)"
+        with (repository / "workshop" / "datasets.py").open("a", encoding="utf-8") as module:
+            module.write(f"\n\n{name} = RemoteData('{name}', 'some.zip', 'some', {members})\n")
+        (repository / "data" / f"{name}.real").write_bytes(REAL)
 
 
 def cell(source, stored, *tags):
@@ -49,11 +51,8 @@ def write(repository, name, *cells):
 
 def run(repository, *options, **environ):
     """The result of pytest in `repository`; without options in one process."""
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("WORKSHOP_", "PYTEST_"))
-    }
+    ours = ("WORKSHOP_", "PYTEST_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", *options]
     return subprocess.run(
         command,
@@ -91,30 +90,37 @@ def test_on_the_standin_a_tagged_cell_still_has_to_run(repository):
     assert "ZeroDivisionError" in result.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadfile")], ids=["alone", "xdist"])
-def test_on_the_real_data_tagged_cells_are_compared(repository, options):
-    add_real_data(repository)
+def test_each_data_set_counts_for_itself(repository):
+    add_real_data(repository, "CENSUS")
+    tagged = cell("1 + 1", "3", "housing-data")
+    write(repository, "a.ipynb", cell("1 + 1", "3", "census-data"), tagged)
+    result = run(repository)
+    assert result.returncode == 1
+    only = "only the stand-in of the housing data is here"
+    assert f"1 cell ran without comparison: {only}" in result.stdout
+    assert "1 failed, 1 passed" in result.stdout
+
+
+def test_on_the_real_data_tagged_cells_are_compared(repository):
+    add_real_data(repository, "CENSUS", "HOUSING")
     write(repository, "a.ipynb", cell("1 + 1", "3", "census-data"), cell("2 + 2", "4"))
-    result = run(repository, *options, WORKSHOP_REQUIRE_DATA="1")
+    result = run(repository, "-n", "2", WORKSHOP_REQUIRE_DATA="1")
     assert result.returncode == 1, result.stderr
     assert "1 failed, 1 passed" in result.stdout
     assert "without comparison" not in result.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadfile")], ids=["alone", "xdist"])
-def test_required_data_that_is_missing_is_an_error(repository, options):
+def test_required_data_that_is_missing_is_an_error(repository):
     write(repository, "a.ipynb", cell("1 + 1", "2", "census-data"))
-    result = run(repository, *options, WORKSHOP_REQUIRE_DATA="1", WORKSHOP_MIRROR="no/such/folder")
+    result = run(repository, "-n", "2", WORKSHOP_REQUIRE_DATA="1", WORKSHOP_MIRROR="no/such/folder")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
-    assert (
-        "WORKSHOP_REQUIRE_DATA asks for the real census data, and it is not here" in result.stderr
-    )
+    assert f"WORKSHOP_REQUIRE_DATA {BOTH_MISSING}" in result.stderr
     assert "passed" not in result.stdout
 
 
 def test_a_damaged_file_does_not_count_as_real_data(repository):
-    add_real_data(repository)
-    (repository / "data" / "adult.data").write_bytes(REAL[:-1])
+    add_real_data(repository, "CENSUS", "HOUSING")
+    (repository / "data" / "CENSUS.real").write_bytes(REAL[:-1])
     write(repository, "a.ipynb", cell("1 + 1", "3", "census-data"))
     result = run(repository)
     assert result.returncode == 0, result.stdout

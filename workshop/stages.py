@@ -115,6 +115,16 @@ STAGES = (
         model="iris",
         dataset="read_iris",
     ),
+    Stage(
+        number=5,
+        name="census",
+        title="Census income, a documented API",
+        learn="Real data with gaps and categories, fairness, explanations, and an API others build on.",
+        minutes=190,
+        model="census",
+        dataset="fetch_census",
+        notebooks=("05a_census_data", "05b_census_model", "05c_census_app"),
+    ),
 )
 
 

@@ -1,0 +1,9 @@
+# %% Exercise 05.4
+answer = matrix[1, 1] / (matrix[0, 1] + matrix[1, 1])
+
+# %% Exercise 05.5
+ages = pd.cut(test["age"], [16, 25, 35, 45, 55, 65, 90])
+answer = result.assign(age=ages).groupby("age")[["truth", "says_yes"]].apply(rates).round(3)
+
+# %% Exercise 05.6
+answer = "C"

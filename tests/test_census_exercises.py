@@ -1,0 +1,330 @@
+"""Typical wrong answers of stage 05 get the hint that fits, and the notebooks reach the reference figures."""
+
+import io
+import json
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+from flask import Flask, jsonify
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from workshop import check
+from workshop.datasets import CENSUS_STANDIN
+from workshop.stages import NOTEBOOKS, find_stage, load_module
+
+NUMBERS = ["age", "hours_per_week"]
+WORDS = ["workclass", "education", "marital_status", "race", "sex"]
+SEVEN = NUMBERS + WORDS
+
+
+@pytest.fixture(scope="module")
+def train():
+    """The stand-in's training people: the checks hold on them as on the real ones."""
+    people = pd.read_csv(CENSUS_STANDIN, na_values=["?"], keep_default_na=False)
+    return people[people.pop("part") == "train"]
+
+
+def assert_wrong(number, answer, *words):
+    """The check calls `answer` wrong, with a hint that has all the words."""
+    verdict = check(number, answer)
+    assert verdict.status == "wrong", verdict
+    assert not verdict.message.startswith("checking your answer stopped"), verdict
+    for word in words:
+        assert word in verdict.message
+
+
+def assert_solved(number, answer):
+    verdict = check(number, answer)
+    assert verdict.status == "solved", verdict
+    return verdict.message
+
+
+@pytest.mark.parametrize("number", [f"05.{k}" for k in range(1, 10)])
+def test_an_exercise_not_begun_gets_a_hint(number):
+    assert check(number, ...).status == "not yet"
+
+
+# 05.1
+
+
+def test_the_share_by_workclass_is_confirmed(train):
+    share = train.groupby("workclass", dropna=False)["income"].mean()
+    assert "employer nobody knows" in assert_solved("05.1", share)
+    assert_solved("05.1", share.sort_values())
+
+
+def test_mistakes_with_shares_get_their_hint(train):
+    by = train.groupby("workclass", dropna=False)["income"]
+    assert_wrong("05.1", train.groupby("workclass")["income"].mean(), "dropna=False")
+    assert_wrong("05.1", by.sum(), "count people")
+    assert_wrong("05.1", by.mean() * 100, "larger than 1")
+    everyone = train["workclass"].value_counts(normalize=True, dropna=False)
+    assert_wrong("05.1", everyone, "within")
+    assert_wrong("05.1", train.groupby("education")["income"].mean(), "`workclass`")
+    assert_wrong("05.1", train.groupby("workclass", dropna=False)[["income"]].mean(), "table")
+    assert_wrong("05.1", 0.1, "column")
+    assert_wrong("05.1", 1 - by.mean(), "`income`")
+
+
+# 05.2
+
+
+def test_the_factor_of_an_hour_is_confirmed():
+    assert "10" not in assert_solved("05.2", np.exp(0.38 / 12.35)).split()[0]
+    assert_solved("05.2", 1.03)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (np.exp(0.38), "step of the scaler"),
+        (0.38 / 12.35, "`np.exp`"),
+        (0.38, "weight itself"),
+        (12.35, "size of a step"),
+        (np.exp(0.38 * 12.35), "don't multiply"),
+        (1.0, "quotient"),
+        (True, "one number"),
+        ("1.03", "one number"),
+        (float("nan"), "one number"),
+    ],
+)
+def test_mistakes_with_odds_get_their_hint(mistake, words):
+    assert_wrong("05.2", mistake, words)
+
+
+# 05.3
+
+
+def pipeline_of(words, fill=True):
+    """A pipeline like the notebook's on age, hours and `words`, not trained."""
+    steps = (
+        [SimpleImputer(missing_values=pd.NA, strategy="constant", fill_value="?")] if fill else []
+    )
+    one_hot = make_pipeline(*steps, OneHotEncoder(handle_unknown="ignore" if fill else "error"))
+    columns = ColumnTransformer([("n", StandardScaler(), NUMBERS), ("w", one_hot, words)])
+    return Pipeline([("columns", columns), ("classify", LogisticRegression(max_iter=1000))])
+
+
+def test_a_pipeline_with_occupation_is_confirmed(train):
+    eight = [*SEVEN, "occupation"]
+    answer = pipeline_of([*WORDS, "occupation"]).fit(train[eight], train["income"])
+    assert "as a manager" in assert_solved("05.3", answer)
+
+
+def test_a_pipeline_on_more_columns_than_asked_is_confirmed(train):
+    answer = pipeline_of([*WORDS, "occupation", "relationship"])
+    assert_solved("05.3", answer.fit(train.drop(columns="income"), train["income"]))
+
+
+def test_mistakes_with_the_pipeline_get_their_hint(train):
+    eight, target = [*SEVEN, "occupation"], train["income"]
+    good = pipeline_of([*WORDS, "occupation"])
+    assert_wrong("05.3", good, "not trained")
+    assert_wrong("05.3", LogisticRegression(), "`Pipeline`")
+    assert_wrong("05.3", pipeline_of(WORDS).fit(train[SEVEN], target), "never seen `occupation`")
+    dropped = pipeline_of(WORDS).fit(train[eight], target)
+    assert_wrong("05.3", dropped, "makes no difference")
+    few = pipeline_of(["occupation"]).fit(train[[*NUMBERS, "occupation"]], target)
+    assert_wrong("05.3", few, "lacks education")
+    assert_wrong("05.3", pipeline_of([*WORDS, "occupation"]).fit(train, target), "`income`")
+    strict = pipeline_of([*WORDS, "occupation"], fill=False).fit(train[eight], target)
+    assert_wrong("05.3", strict, "one_hot")
+    upside_down = pipeline_of([*WORDS, "occupation"]).fit(train[eight], 1 - target)
+    assert_wrong("05.3", upside_down, "target")
+    bare = make_pipeline(make_column_transformer((StandardScaler(), [0])), LogisticRegression())
+    assert_wrong("05.3", bare.fit(train[NUMBERS].to_numpy(), target), "bare numbers")
+
+
+# 05.4 to 05.6
+
+
+def test_the_precision_is_confirmed():
+    assert_solved("05.4", np.float64(1954 / (909 + 1954)))
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (1954 / (1892 + 1954), "true positive rate"),
+        (0.828, "accuracy"),
+        (909 / (909 + 1954), "false alarms"),
+        (68.3, "percent"),
+        (1954, "between 0 and 1"),
+        (0.95, "`matrix[1, 1]`"),
+        ([0.68], "one number"),
+    ],
+)
+def test_mistakes_with_the_precision_get_their_hint(mistake, words):
+    assert_wrong("05.4", mistake, words)
+
+
+def rates(group):
+    """The four figures of the notebook's table."""
+    chosen = [
+        group["truth"],
+        group["yes"],
+        group["yes"][group["truth"] == 0],
+        group["yes"][group["truth"] == 1],
+    ]
+    return pd.Series(
+        [*map(pd.Series.mean, chosen)], ["earn more", "model says yes", "false alarms", "missed"]
+    )
+
+
+def table(people, groups):
+    """The rates of a model that says yes to those with a degree."""
+    yes = people["education"].isin(["Bachelors", "Masters"]).astype(int)
+    frame = pd.DataFrame({"group": groups, "truth": people["income"], "yes": yes})
+    return frame.groupby("group")[["truth", "yes"]].apply(rates)
+
+
+def test_the_rates_by_age_are_confirmed(train):
+    ages = pd.cut(train["age"], [16, 25, 35, 45, 55, 65, 90])
+    assert "up to 25" in assert_solved("05.5", table(train, ages))
+
+
+def test_mistakes_with_groups_get_their_hint(train):
+    assert_wrong("05.5", table(train, train["sex"]), "by sex or race")
+    assert_wrong("05.5", table(train, train["age"]), "too many")
+    assert_wrong("05.5", table(train, pd.cut(train["age"], [16, 45, 90])), "not 6")
+    hours = pd.cut(train["hours_per_week"], [0, 38, 40, 45, 50, 60, 99])
+    assert_wrong("05.5", table(train, hours), "youngest")
+    assert_wrong("05.5", train[["age", "income"]], "`rates`")
+    assert_wrong("05.5", 3, "table")
+
+
+def test_the_defensible_use_is_c_and_each_other_gets_its_reason():
+    assert_solved("05.6", "C")
+    assert_solved("05.6", "c")
+    assert_wrong("05.6", "A", "proxies")
+    assert_wrong("05.6", "B", "causes")
+    assert_wrong("05.6", "D", "advert")
+    assert_wrong("05.6", "E", "one of the letters")
+    assert_wrong("05.6", 3, "quotes")
+
+
+# 05.7 to 05.9
+
+
+def reply(status, body, sent, address="/api/v1/predictions"):
+    """A reply as `requests` gives it, with nobody asked."""
+    made = requests.Response()
+    made.status_code = status
+    made.raw = io.BytesIO(json.dumps(body).encode())
+    made.request = requests.Request("POST", f"http://127.0.0.1:1{address}", json=sent).prepare()
+    return made
+
+
+GOOD = {"probability": 0.1, "label": "<=50K", "contributions": {"workclass": -0.4}}
+
+
+@pytest.mark.parametrize("sent", [{"age": 39, "workclass": None}, {"age": 39}])
+def test_a_person_without_an_employer_is_confirmed(sent):
+    assert "-0.40" in assert_solved("05.7", reply(200, GOOD, sent))
+
+
+def test_mistakes_with_the_api_get_their_hint():
+    refused = {"errors": [{"field": "workclass", "message": "Unknown category. Known: Private"}]}
+    assert_wrong("05.7", reply(422, refused, {"workclass": "?"}), "`None`", "workclass")
+    assert_wrong("05.7", reply(200, GOOD, {"workclass": "Private"}), "Private")
+    assert_wrong("05.7", reply(405, {}, {}), "status 405")
+    assert_wrong("05.7", reply(200, {}, {}, "/api/v1/predictions/batch"), "another address")
+    assert_wrong("05.7", GOOD, "reply itself")
+
+
+def test_the_expected_number_is_confirmed_and_mistakes_get_their_hint():
+    assert_solved("05.8", np.float64(239.4))
+    assert_wrong("05.8", 176, "labels")
+    assert_wrong("05.8", 0.239, "share")
+    assert_wrong("05.8", 824, "earn less")
+    assert_wrong("05.8", 1000, "add up")
+    assert_wrong("05.8", "240", "one number")
+
+
+def app_with(view, route="/api/v1/groups", **options):
+    app = Flask("exercise")
+    app.add_url_rule(route, "view", view, **options)
+    return app
+
+
+def test_a_route_with_the_groups_is_confirmed():
+    groups = [{"category": "Female"}, {"category": "Male"}]
+    assert_solved("05.9", app_with(lambda: {"groups": groups}))
+    assert_wrong("05.9", app_with(lambda: jsonify(groups)), "list alone")
+    assert_wrong("05.9", app_with(lambda: {"groups": []}), "not the one of the card")
+    assert_wrong("05.9", app_with(lambda: {"group": groups}), "instead of `groups`")
+    assert_wrong("05.9", app_with(lambda: "Female"), "no JSON")
+    assert_wrong("05.9", app_with(lambda: {}, methods=["POST"]), "GET")
+    assert_wrong("05.9", app_with(lambda: {}, route="/groups"), "no route")
+    assert_wrong("05.9", app_with(lambda: ("", 500)), "status 500")
+    assert_wrong("05.9", lambda: {"groups": groups}, "`answer = app`")
+
+
+# What the notebooks store
+
+
+def outputs(name):
+    """The text that a notebook stores, cell by cell."""
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    for cell in cells:
+        if cell.cell_type == "code":
+            parts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
+            yield cell, "".join(parts)
+
+
+def stored(name, start):
+    """What the cell that has `start` in its code stores."""
+    found = [text for cell, text in outputs(name) if start in cell.source]
+    assert len(found) == 1, start
+    return found[0]
+
+
+REFERENCE = {
+    "logistic regression, 7 features": (0.8277, 0.8774, 0.1168),
+    "logistic regression, 12 features": (0.8519, 0.9052, 0.1018),
+    "boosted trees, 12 features": (0.8724, 0.9274, 0.0881),
+}
+
+
+def test_the_stored_figures_reach_the_reference():
+    lines = stored("05b_census_model", "pd.DataFrame(ladder)").splitlines()
+    for name, (accuracy, roc_auc, brier) in REFERENCE.items():
+        figures = next(line.removeprefix(name).split() for line in lines if line.startswith(name))
+        assert float(figures[0]) >= accuracy
+        assert float(figures[1]) >= roc_auc
+        assert float(figures[2]) <= brier
+
+
+def test_the_stored_error_rate_beats_the_table_of_1996():
+    lines = stored("05b_census_model", "published = pd.Series").splitlines()
+    rates_of = {line[:22].strip(): float(line[22:]) for line in lines if "dtype" not in line}
+    assert len(rates_of) == 11
+    assert rates_of.pop("boosted trees, today") <= 13.31
+    assert min(rates_of.values()) == 14.05
+
+
+@pytest.mark.parametrize("name", ["05a_census_data", "05b_census_model", "05c_census_app"])
+def test_the_stored_outputs_come_from_the_real_people(name):
+    texts = [text for cell, text in outputs(name) if "census-data" in cell.metadata.get("tags", [])]
+    assert texts[0].startswith("UCI Adult census income")
+
+
+def test_the_notebook_agrees_with_the_app_in_what_it_stores():
+    for cell, text in outputs("05c_census_app"):
+        if cell.source.startswith("bool("):
+            assert text == "True", cell.source
+
+
+def test_the_checks_know_the_categories_and_features_of_the_app(train):
+    from workshop.exercises import census
+
+    app_model = load_module(find_stage("census"), "census_model")
+    assert census.FEATURES == app_model.FEATURES
+    assert set(train["workclass"].dropna()) == census.WORKCLASSES
