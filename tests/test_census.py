@@ -597,6 +597,7 @@ def test_the_curl_command_asks_the_same_question(client, model):
         assert json.loads(body) == person
         answer = client.post(ONE, data=body, content_type="application/json")
         assert answer.json["probability"] == model.predict_probability(person)
+        assert "PowerShell reads quotes in another way" in " ".join(text.split())
 
 
 def test_the_models_card_is_a_page(client, built):

@@ -50,6 +50,11 @@ def test_a_stage_is_named_in_four_ways(text, replaced):
     assert replaced == [asked]
 
 
+def test_app_names_its_address_before_flask_starts(replaced, capsys):
+    assert cli.run(["app", "1"]) == 0
+    assert capsys.readouterr().out == "Open http://127.0.0.1:8001/ ; Ctrl-C ends it.\n"
+
+
 def test_app_on_another_port_with_the_debugger(replaced):
     assert cli.run(["app", "iris", "--port", "8104", "--debug"]) == 0
     assert replaced[0][-3:] == ["--port", "8104", "--debug"]
@@ -76,11 +81,13 @@ def test_a_stage_without_an_app_says_what_to_open(capsys, replaced):
     [["start", "--port"], ["start", "--lab-port"], ["app", "4", "--port"]],
     ids=lambda arguments: " ".join(arguments),
 )
-@pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "abc", "²"])
 def test_a_port_that_cannot_be(arguments, port, capsys, replaced, monkeypatch):
     monkeypatch.setattr("workshop.start.run_workshop", lambda *_, **__: None)
     assert cli.run([*arguments, port]) == 2
-    assert f"Invalid value for '{arguments[-1]}'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"Invalid value for '{arguments[-1]}'" in told
+    assert f"'{port}' is not a port: give a number from 1 to 65535" in told
     assert replaced == []
 
 

@@ -34,6 +34,7 @@ from workshop.datasets import (
     CENSUS_COLUMNS,
     HOUSING_COLUMNS,
     HOUSING_FEATURES,
+    DataUnavailableError,
     Member,
     RemoteData,
     fetch_census,
@@ -45,6 +46,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_MIRROR = os.environ.get("WORKSHOP_MIRROR", "")
 REAL_CENSUS = datasets.CENSUS
 REAL_HOUSING = datasets.HOUSING
+REAL_IRIS = (datasets.DATA / "iris.csv").read_bytes().replace(b"\r\n", b"\n")
 
 TRAIN = b"""\
 39, State-gov, 77, Bachelors, 13, Never-married, Sales, Wife, White, Male, 2174, 0, 40, Cuba, <=50K
@@ -841,6 +843,42 @@ def test_state(home: Path, monkeypatch, name: str, label: str, files: dict[str, 
     assert not fine
     assert f"{label}: {damaged} isn't" in line
     assert f"; delete {home / damaged}" in line
+
+
+def test_iris(home: Path, monkeypatch) -> None:
+    flowers = datasets.read_iris()
+    assert flowers.shape == (150, 5)
+    assert datasets.state("read_iris") == (True, "iris: data/iris.csv is there, whole")
+    (home / "iris.csv").write_bytes(REAL_IRIS.replace(b"\n", b"\r\n"))
+    monkeypatch.setattr(datasets, "DATA", home)
+    assert datasets.read_iris().equals(flowers), "line ends of Windows are no damage"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "can't be read (No such file or directory): get"),
+        (b"", "is damaged: get"),
+        (b"<html>Log in to the network</html>", "is damaged: get"),
+        (b"\xff\xfe\x00", "is damaged: get"),
+        (REAL_IRIS.replace(b"sepal_length", b"length"), "is damaged: get"),
+        (REAL_IRIS.replace(b"5.1", b"five", 1), "is damaged: get"),
+        (REAL_IRIS.replace(b"5.1", b"", 1), "is damaged: get"),
+        (REAL_IRIS[:2000], "is damaged: get"),
+    ],
+    ids=["missing", "empty", "a web page", "bytes", "other names", "a word", "a gap", "half"],
+)
+def test_iris_that_cannot_be_used(
+    home: Path, monkeypatch, content: bytes | None, complaint: str
+) -> None:
+    if content is not None:
+        (home / "iris.csv").write_bytes(content)
+    monkeypatch.setattr(datasets, "DATA", home)
+    with pytest.raises(DataUnavailableError) as error:
+        datasets.read_iris()
+    sentence = f"{home / 'iris.csv'} {complaint} the repository once more"
+    assert str(error.value) == sentence
+    assert datasets.state("read_iris") == (False, f"iris: {sentence}")
 
 
 # --- keeping the files ----------------------------------------------------------------------------

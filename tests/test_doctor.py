@@ -19,7 +19,7 @@ import pytest
 
 from workshop import cli, datasets, doctor, notebooks, training
 from workshop.doctor import Finding, summary
-from workshop.running import free_port
+from workshop.running import FOLDER, GALLERY_URL, free_port
 from workshop.stages import NOTEBOOKS, ROOT
 
 
@@ -194,7 +194,10 @@ def test_no_write_access(monkeypatch):
 def set_ports(monkeypatch):
     """Lets the doctor look at ports of the test's own: gallery, JupyterLab, and one app."""
 
-    def set_(gallery=None, lab=None, app=None):
+    def set_(gallery=None, lab=None, app=None, inside=None):
+        monkeypatch.delenv(GALLERY_URL, raising=False)
+        if inside:
+            monkeypatch.setenv(GALLERY_URL, f"http://127.0.0.1:{inside}")
         monkeypatch.setattr(doctor, "GALLERY_PORT", gallery or free_port())
         monkeypatch.setattr(doctor, "LAB_PORT", lab or free_port())
         stage = SimpleNamespace(number=4, port=app or free_port())
@@ -215,7 +218,6 @@ def test_free_ports(set_ports):
     [
         ("gallery", "(use start --port)"),
         ("lab", "(use start --lab-port)"),
-        ("app", "(use app 4 --port)"),
     ],
 )
 def test_a_port_that_another_program_uses(set_ports, which, fix):
@@ -226,11 +228,47 @@ def test_a_port_that_another_program_uses(set_ports, which, fix):
     assert finding.text == f"in use by another program: {port} {fix}"
 
 
+def test_the_port_of_an_app_that_another_program_uses_is_a_note(set_ports):
+    with talking(b"SSH-2.0-OpenSSH\r\n") as port:
+        set_ports(app=port)
+        finding = only(doctor.ports)
+    assert finding.well
+    assert str(finding).startswith("note   ports        ")
+    assert finding.text.endswith(f"; {port} is in use by another program (use app 4 --port)")
+
+
 def test_a_web_page_of_somebody_else_is_not_the_gallery(set_ports):
     for body in (b"<h1>It works!</h1>", b"[]", b'{"status": "ok"}', b"\xff"):
         with answering(body) as port:
             set_ports(gallery=port)
             assert not only(doctor.ports).well
+
+
+def health(folder=FOLDER):
+    """What the gallery of the workshop in `folder` says of itself."""
+    return json.dumps({"status": "ok", "service": "workshop", "folder": folder}).encode()
+
+
+def test_inside_a_workshop_on_other_ports_busy_default_ports_do_not_matter(set_ports):
+    with talking(b"SSH-2.0-OpenSSH\r\n") as other, answering(health()) as port:
+        set_ports(gallery=other, lab=other, inside=port)
+        assert only(doctor.ports) == Finding("ports", True, f"the workshop is running on {port}")
+
+
+def test_inside_a_workshop_that_has_ended_the_default_ports_count(set_ports):
+    set_ports(inside=free_port())
+    assert only(doctor.ports).text.endswith("are free")
+
+
+def test_another_copy_of_the_workshop_is_in_the_way(set_ports):
+    with answering(health("another")) as port, talking(b"\r\n") as lab:
+        set_ports(gallery=port, lab=lab, inside=port)
+        finding = only(doctor.ports)
+    assert not finding.well
+    assert finding.text == (
+        f"another copy of the workshop runs on {port} (end that one, or use start --port); "
+        f"in use by another program: {lab} (use start --lab-port)"
+    )
 
 
 def test_the_ports_of_a_running_workshop_are_well(set_ports, monkeypatch):
@@ -239,8 +277,7 @@ def test_the_ports_of_a_running_workshop_are_well(set_ports, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with socket.create_server(("127.0.0.1", 0)) as lab:
         lab_port = lab.getsockname()[1]
-        body = json.dumps({"status": "ok", "service": "workshop", "lab_port": lab_port}).encode()
-        with answering(body) as port:
+        with answering(health()) as port:
             set_ports(gallery=port, lab=lab_port)
             assert only(doctor.ports) == Finding(
                 "ports", True, f"the workshop is running on {port}"
@@ -250,9 +287,10 @@ def test_the_ports_of_a_running_workshop_are_well(set_ports, monkeypatch):
 def test_the_port_of_a_running_app_is_well(set_ports):
     with answering(b"an app") as port:
         set_ports(app=port)
-        assert only(doctor.ports) == Finding(
-            "ports", True, f"free, but for {port}: an app is running there"
-        )
+        finding = only(doctor.ports)
+    assert finding.well
+    assert finding.note
+    assert finding.text.endswith(f" are free; an app is running on {port}")
 
 
 # Data and models
@@ -289,10 +327,11 @@ def set_model(tmp_path, monkeypatch):
     return set_
 
 
-def test_a_model_that_is_not_trained_yet_is_well(set_model):
+def test_a_model_that_is_not_trained_yet_is_a_note(set_model):
     set_model(load=None, trained=False)
     finding = only(doctor.models)
     assert finding.well
+    assert str(finding).startswith("note   model        04_iris: not trained yet")
     assert finding.text.endswith("python3 -m workshop train 04")
 
 

@@ -61,8 +61,17 @@ def test_the_index_links_to_every_route_a_browser_can_open(client):
     adapter = client.application.url_map.bind("localhost")
     linked = {adapter.match(link)[0] for link in links}
     rules = client.application.url_map.iter_rules()
-    assert linked == {rule.endpoint for rule in rules if "GET" in rule.methods} - {"static"}
+    assert linked == {rule.endpoint for rule in rules if "GET" in rule.methods} - {
+        "static",
+        "index",
+    }
     assert "/notes." in page.text  # POST alone: no link can lead there
+    assert "Plain on purpose" in page.text
+
+
+@pytest.mark.parametrize("path", ["/profile/Ada", "/visits", "/nope", "/oops"])
+def test_every_other_page_leads_back_to_the_index(client, path):
+    assert 'href="/"' in client.get(path).text
 
 
 def test_every_link_of_the_index_answers(client):
@@ -391,7 +400,8 @@ def cube(number):
         ("01.2", ("GET", "/notes", NOTE), "405"),
         ("01.2", ("POST", "notes", NOTE), "slash"),
         ("01.2", ("POST", "http://127.0.0.1:8001/notes", NOTE), "path alone"),
-        ("01.2", ("POST", "/notes/lunch", NOTE), "405"),
+        ("01.2", ("POST", "/notes/lunch", NOTE), "POST goes to `/notes`"),
+        ("01.2", ("PUT", "/notes", NOTE), "PUT to `/notes/lunch`"),
         ("01.2", ("POST", "/note", NOTE), "404"),
         ("01.2", ("PUT", "/notes/milk", {"text": "t"}), "lunch"),
         ("01.2", ("POST", "/notes", NOTE), "lunch"),
@@ -406,6 +416,8 @@ def cube(number):
         ("01.3", with_route("/cube/<int:number>", lambda: "27"), "argument"),
         ("01.3", with_route("/cube/<int:number>", lambda number: number**3), "text"),
         ("01.3", with_route("/cube/<int:number>", lambda number: None), "returns nothing"),
+        ("01.3", with_route("/cube/<int:number>", lambda number: "{number**3}"), "Put an `f`"),
+        ("01.3", with_route("/cube/<int:number>", lambda number: {"n": 5}), "must show 27"),
         ("01.3", with_route("/cube/<int:number>", lambda number: f"{number**2}"), "must show 27"),
         ("01.3", with_route("/cube/<int:number>", lambda number: f"{number * 3}"), "must show 27"),
         ("01.3", with_route("/cube/<int:number>", cube, methods=["POST"]), "app.get"),

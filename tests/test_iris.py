@@ -530,6 +530,17 @@ def test_the_curl_command_asks_the_same_question(client):
     assert json.loads(body) == SETOSA
     answer = client.post("/api/predict", data=body, content_type="application/json")
     assert answer.json["species"] == "setosa"
+    assert "PowerShell reads quotes in another way" in " ".join(text.split())
+
+
+def test_every_field_suggests_a_length_that_its_flowers_have(client, built):
+    features = json.loads((built / CARD).read_text("utf-8"))["features"]
+    for typed in ("", "abc"):
+        form = page(client.post("/classify", data=dict.fromkeys(SETOSA, typed)))
+        suggested = re.findall(r"for example ([0-9.]+)\.", form.text)
+        assert len(suggested) == len(features)
+        for length, feature in zip(suggested, features.values(), strict=True):
+            assert feature["min"] <= float(length) <= feature["max"]
 
 
 def test_the_models_card_is_a_page(client, built):

@@ -89,9 +89,10 @@ def test_limit_in_the_gap_is_right(answer):
     [
         (1.5, "26 of the 50 setosa flowers"),  # the middle of the setosa petals
         (1.9, "2 of the 50 setosa flowers"),  # the longest setosa petal itself
-        (3.0, "1 of the 100 other flowers"),  # the shortest of the others itself
+        (3.0, "1 of the 100 other flowers has petals"),  # the shortest of the others itself
         (4.0, "16 of the 100 other flowers"),
         (25, "millimetres"),
+        ((2, 5), "decimal point"),
         ("2.5", "without quotes"),
         ("setosa", "one number"),
         ([2.5], "one number"),
@@ -215,7 +216,11 @@ def crash() -> object:
         ("GET", "/api/species", lambda: {"classes": SPECIES}, "key classes"),
         ("GET", "/api/species", lambda: {}, "key (none)"),
         ("GET", "/api/species", lambda: {"species": "setosa"}, "list of the three names"),
-        ("GET", "/api/species", lambda: None, "did not return a valid response"),
+        ("GET", "/api/species", lambda: None, "returns nothing"),
+        ("GET", "/api/species", lambda: {"species": np.array(SPECIES)}, '`card["classes"]`'),
+        ("GET", "/api/species", lambda: {"species": {1}}, "TypeError"),
+        ("GET", "/api/species", lambda card: {"species": SPECIES}, "`def species():`"),
+        ("GET", "/api/species", lambda: 3, "TypeError"),
         ("GET", "/api/species", crash, "NameError"),
     ],
 )

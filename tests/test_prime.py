@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import threading
 from math import isqrt
 
 import pytest
@@ -10,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from workshop import check
+from workshop import check, exercises
 from workshop.stages import find_stage, load_app_module
 
 prime_app = load_app_module("03_prime")
@@ -454,6 +455,9 @@ def prints_and_returns(n):
         (lambda n: [1, n], r"divisors\(12\) must be"),
         (lambda n: sorted(divisors(n), reverse=True), r"divisors\(12\) must be"),
         (lambda n: n + "", "TypeError"),
+        (lambda n: [number], "the argument is `n`"),  # noqa: F821 (a learner's slip)
+        (lambda n: nowhere, "NameError"),  # noqa: F821 (a learner's slip)
+        (lambda n: [int(input("Enter a whole number: "))], "Leave `input` out"),
     ],
 )
 def test_a_typical_mistake_in_the_first_exercise_gets_its_hint(answer, hint):
@@ -517,7 +521,8 @@ def answering(next_prime):
         (app_with(answering(next_prime), "/api/next/<number>"), "It has /api/next/<number>."),
         (app_with(answering(next_prime), method="POST"), "not for GET"),
         (app_with(lambda number: str(next_prime(number))), "must return a dictionary"),
-        (app_with(lambda number: next_prime(number)), "TypeError"),
+        (app_with(lambda number: next_prime(number)), "Return a dictionary"),
+        (app_with(lambda number: None), "returns nothing"),
         (
             app_with(lambda number: {"next": next_prime(number)}),
             "it must have number and next_prime",
@@ -530,13 +535,53 @@ def answering(next_prime):
             "for 97 the answer must be",
         ),
         (app_with(lambda number: ({"number": number}, 201)), "status 201"),
-        (app_with(lambda: {}), "TypeError"),
+        (app_with(lambda: {}), "`def next_prime(number):`"),
+        (app_with(lambda number: number + ""), "TypeError"),
+        (app_with(lambda number: {"number": 90, "next_prime": 97}), "answers 97 for every number"),
+        (app_with(answering(lambda number: 97)), "answers 97 for every number"),
+        (
+            app_with(lambda number: {"number": 90, "next_prime": next_prime(number)}),
+            "answers with the number 90",
+        ),
     ],
 )
 def test_a_typical_mistake_in_the_third_exercise_gets_its_hint(answer, hint):
     verdict = check("03.3", answer)
     assert verdict.status == "wrong"
     assert hint in verdict.message
+
+
+def never_ends(n):
+    while not primes.is_prime(n):
+        pass
+    return n
+
+
+def never_ends_and_prints(n):
+    while True:
+        print(n)
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [
+        ("03.1", never_ends),
+        ("03.1", never_ends_and_prints),
+        ("03.3", app_with(answering(never_ends))),
+    ],
+)
+def test_a_loop_that_never_ends_is_stopped_and_gets_its_hint(number, answer, monkeypatch):
+    monkeypatch.setattr(exercises, "SECONDS", 0.2)
+    threads, output = set(threading.enumerate()), sys.stdout
+
+    verdict = check(number, answer)
+
+    assert verdict.status == "wrong"
+    assert "your loop never ends: does the number in it grow?" in verdict.message
+    assert sys.stdout is output
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(30)
+        assert not thread.is_alive(), "the loop goes on in the background"
 
 
 def test_the_third_exercise_is_solved_by_the_route():

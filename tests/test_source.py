@@ -108,6 +108,14 @@ def test_a_file_that_is_not_there_lists_its_neighbours(folder):
         show("nowhere/app.py")
 
 
+def test_a_slip_in_the_file_is_named_with_its_line(folder):
+    (folder / "app.py").write_text("x = 1\n\n\ndef broken()\n    return x\n", encoding="utf-8")
+    with pytest.raises(NotShown) as error:
+        show("app.py", "broken")
+    assert str(error.value).startswith("Python can't read app.py, line 4 (expected ':'): mend that")
+    assert "def broken()" in str(show("app.py")), "the whole file can still be shown"
+
+
 def test_a_notebook_shows_the_sentence_without_a_traceback():
     error = NotShown("there is no file x")
     assert error._render_traceback_() == ["NotShown: there is no file x"]

@@ -3,6 +3,7 @@
 It runs from a copy of the workshop with two stages: iris, not trained yet, and one whose app is broken.
 """
 
+import json
 import os
 import re
 import shutil
@@ -19,8 +20,8 @@ import pytest
 
 from workshop import gallery, start
 from workshop.errors import WorkshopError
-from workshop.running import PortInUse, free_port
-from workshop.stages import ROOT, Stage
+from workshop.running import FOLDER, GALLERY_URL, PortInUse, free_port
+from workshop.stages import ROOT, STAGES, Stage
 
 TWO_STAGES = """
 
@@ -106,6 +107,11 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         assert "No module named &#39;no_such_module&#39;" in page, "the broken stage says why"
         assert get(f"http://127.0.0.1:{port}/77_broken/")[0] == 404
 
+        again, told = launch(house, "--port", port, "--lab-port", lab_port)
+        told += again.communicate(timeout=60)[0]
+        assert told == f"The workshop already runs: open http://127.0.0.1:{port}/\n"
+        assert again.returncode == 1
+
         status, page = get(f"http://127.0.0.1:{port}/04_iris/")
         assert (status, "Petal length" in page) == (200, True)
 
@@ -114,6 +120,9 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         assert "04_iris.ipynb" in get(f"{lab}/api/contents?token={token}")[1]
         assert get(f"{lab}/api/contents")[0] == 403, "nothing without the token"
         assert get(f"{lab}/lab?token={token}")[0] == 200
+        settings = f"{lab}/lab/api/settings/@jupyterlab/apputils-extension:notification"
+        schema = json.loads(get(f"{settings}?token={token}")[1])["schema"]
+        assert schema["properties"]["fetchNews"]["default"] == "false", "no pop-up asks for news"
         assert token not in str([part.cmdline() for part in started])
 
         addresses = listening(started)
@@ -186,6 +195,77 @@ def test_a_port_in_use_stops_before_anything_is_started(monkeypatch):
         start.run_workshop("127.0.0.1", other.getsockname()[1], None, open_browser=False)
 
 
+def refused_ports(port, lab_port):
+    """What `start` says of its ports before it starts anything."""
+    with pytest.raises(PortInUse) as error:
+        start.require_ports("127.0.0.1", port, lab_port)
+    return str(error.value)
+
+
+@pytest.fixture
+def two_taken():
+    """Two ports that other programs listen on."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        yield one.getsockname()[1], two.getsockname()[1]
+
+
+def test_two_ports_in_use_are_told_in_one_sentence(two_taken, monkeypatch):
+    monkeypatch.setattr(start, "gallery_at", lambda url: None)
+    port, lab_port = two_taken
+    monkeypatch.setattr(start, "another_port", lambda number: f"N{number}")
+    assert refused_ports(port, lab_port) == (
+        f"Ports {port} and {lab_port} are in use by another program: end that one, "
+        f"or choose other ports, such as --port N{port} --lab-port N{lab_port}."
+    )
+
+
+def test_the_second_start_of_this_workshop_names_the_first_one_s_address(two_taken, monkeypatch):
+    asked = []
+    monkeypatch.setattr(start, "gallery_at", lambda url: asked.append(url) or {"folder": FOLDER})
+    port, lab_port = two_taken
+    address = f"http://127.0.0.1:{port}"
+    assert refused_ports(port, lab_port) == f"The workshop already runs: open {address}/"
+    assert asked == [address]
+
+
+def test_another_copy_of_the_workshop_is_named(two_taken, monkeypatch):
+    monkeypatch.setattr(start, "gallery_at", lambda url: {"folder": "another", "lab_port": None})
+    told = refused_ports(two_taken[0], None)
+    assert told.startswith(f"Port {two_taken[0]} is in use by another copy of the workshop: end ")
+    assert "or choose another port, such as --port " in told
+
+
+def test_a_model_that_cannot_be_trained_does_not_take_the_others_along(monkeypatch, capsys):
+    stages = [stage for stage in STAGES if stage.model][:2]
+
+    def train(stage):
+        if stage is stages[0]:
+            raise WorkshopError("data/iris.csv is damaged: get the repository once more")
+        return f"{stage.slug}: trained"
+
+    monkeypatch.setattr(start, "stages_with_model", lambda: stages)
+    monkeypatch.setattr(start, "status_of", lambda url: 503)
+    monkeypatch.setattr(start.training, "train", train)
+    start.train_models("http://127.0.0.1:1")
+    told = capsys.readouterr().out
+    assert "  data/iris.csv is damaged: get the repository once more\n" in told
+    assert f"  {stages[1].slug}: trained\n" in told
+
+
+def test_jupyterlab_leaves_the_owner_s_tabs_and_settings_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    server = start.lab_server(8888, "secret", "http://127.0.0.1:8100")
+    own = tmp_path / "share" / "jupyter" / "workshop"
+    assert f"--LabApp.workspaces_dir={own / 'workspaces'}" in server.command
+    assert f"--LabApp.user_settings_dir={own / 'user-settings'}" in server.command
+    assert server.environ[GALLERY_URL] == "http://127.0.0.1:8100"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert start.lab_folders() == []
+
+
 def test_gallery_and_jupyterlab_cannot_share_a_port():
     port = free_port()
     with pytest.raises(WorkshopError, match="need a port each: change --port or --lab-port"):
@@ -208,7 +288,8 @@ def test_the_printed_address_can_be_opened_on_this_machine(host, address):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
 def test_jupyterlab_stays_on_this_machine(host):
-    servers = start.gallery_server(host, 8000, 8888, "secret"), start.lab_server(8888, "secret")
+    gallery_server = start.gallery_server(host, 8000, 8888, "secret")
+    servers = gallery_server, start.lab_server(8888, "secret", gallery_server.url)
     assert host in servers[0].command
     assert "--ServerApp.ip=127.0.0.1" in servers[1].command
     assert "secret" not in " ".join([*servers[0].command, *servers[1].command])
@@ -237,7 +318,13 @@ def test_the_health_of_the_gallery_tells_the_doctor_who_it_is(monkeypatch):
     monkeypatch.setenv(gallery.LAB_PORT, "8888")
     monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
     client = gallery.create_app({}, {}).test_client()
-    assert client.get("/healthz").json == {"status": "ok", "service": "workshop", "lab_port": 8888}
+    assert client.get("/healthz").json == {
+        "status": "ok",
+        "service": "workshop",
+        "folder": FOLDER,
+        "lab_port": 8888,
+    }
+    assert str(ROOT) not in client.get("/healthz").text
     monkeypatch.setenv(gallery.LAB_PORT, "")
     assert client.get("/healthz").json["lab_port"] is None
 

@@ -49,8 +49,11 @@ def test_the_address_is_right(end):
         (lambda stage: "http://127.0.0.1:{8000 + stage}", "Write an f"),
         (lambda stage: "http://127.0.0.1:8004", "for stage 1 "),
         (lambda stage: f"http://127.0.0.1:800{stage}", "for stage 12 "),
-        (lambda stage: f"127.0.0.1:{8000 + stage}", "but it is 'http://127.0.0.1:8004'"),
-        (lambda: "http://127.0.0.1:8004", "TypeError"),
+        (lambda stage: f"127.0.0.1:{8000 + stage}", "it should be 'http://127.0.0.1:8004'"),
+        (lambda: "http://127.0.0.1:8004", "must take one argument"),
+        (lambda stage: "http://127.0.0.1:800" + stage, "`stage` is a number"),
+        (lambda stage: 8000 + stage + "/", "`stage` is a number"),
+        (lambda stage: len(stage), "TypeError"),
     ],
 )
 def test_a_wrong_address_gets_its_hint(answer, hint):

@@ -1,13 +1,14 @@
 """Stage 02: every page of the app, good and bad; and every check of its exercises."""
 
 import re
+from collections.abc import Callable
 from datetime import date
 from html import escape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from flask import Flask, render_template_string
+from flask import Flask, render_template, render_template_string
 from flask.testing import FlaskClient
 from jinja2 import ChoiceLoader, DictLoader
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -365,6 +366,11 @@ def test_a_guest_list_is_right(answer):
         ("<ul><li>{{ names|sort|join(', ') }}</li></ul>", "the page has one entry"),
         ("{{ names|sort }}", "no entry"),
         (["Ada"], "a text in quotes"),
+        (list_template(empty="No guests yet"), "Put it in `<li>` and `</li>`"),
+        (list_template(loop="sorted(names)"), "use `names|sort`"),
+        (list_template(entry="{{ names }}"), "`{{ name }}`, without s"),
+        (list_template(entry="{{ names }}", loop="names"), "`{{ name }}`, without s"),
+        ("{% if names = [] %}{% endif %}", "To compare, write `==`"),
     ],
 )
 def test_a_wrong_guest_list_gets_its_hint(answer, hint):
@@ -392,6 +398,16 @@ def seats_app(block: str = HEADING, name: str = "main", base: str = "base.html")
     return app
 
 
+SEATS = '{% extends "base.html" %}{% block main %}<h1>Seats</h1>{% endblock %}'
+
+
+def app_with_view(view: Callable[..., object]) -> Flask:
+    """The app with a view of exercise 02.3 that is wrong before its template matters."""
+    app = templates_app.create_app()
+    app.add_url_rule("/seats/<int:count>", "seats", view)
+    return app
+
+
 def test_a_seats_page_is_right():
     verdict = check("02.3", seats_app())
     assert verdict.status == "solved", verdict.message
@@ -404,10 +420,17 @@ def test_a_seats_page_is_right():
         (lambda: seats_app("<h1>{{ count }} seats left</h1>"), "/seats/0 must say 'Sold out'"),
         (lambda: seats_app(HEADING.replace("1 seat ", "1 seats ")), "says '1 seats left'"),
         (lambda: seats_app(name="content"), "`{% block main %}`"),
-        (lambda: seats_app("<h2>3 seats left</h2>"), "shows no <h1>"),
+        (lambda: seats_app("<h2>3 seats left</h2>"), "write it between `<h1>` and `</h1>`"),
+        (lambda: seats_app("{{ count }} seats left"), "write it between `<h1>` and `</h1>`"),
+        (lambda: seats_app("<p>Welcome</p>"), "shows no <h1>"),
         (lambda: seats_app(base=""), "the bar with the links is missing"),
         (lambda: seats_app(base="frame.html"), "TemplateNotFound: frame.html"),
-        (lambda: seats_app("{% if count %}"), "TemplateSyntaxError"),
+        (lambda: seats_app("{% if count %}"), "Jinja stops at line 1 of your template"),
+        (lambda: seats_app("{% if count = 0 %}Sold out{% endif %}"), "To compare, write `==`"),
+        (lambda: app_with_view(lambda count: render_template(SEATS)), "`render_template_string`"),
+        (lambda: app_with_view(lambda: SEATS), "`def seats(count):`"),
+        (lambda: app_with_view(lambda count: None), "returns nothing"),
+        (lambda: app_with_view(lambda count: count), "TypeError"),
         (lambda: "/seats/3", "put the app itself"),
         (lambda: templates_app.create_app, "put the app itself"),
     ],

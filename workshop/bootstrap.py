@@ -155,7 +155,8 @@ def install(python: Path, source: Sequence[str]) -> None:
         quiet = ["--quiet", "--disable-pip-version-check"]
         installer = [python, "-m", "pip", "install", *quiet, *source]
         packages = [line for line in lines if not line.startswith("uv==")]
-    say(f"  3/4 installing up to {len(lines)} packages")
+    # Some of them in two versions for two Pythons, and a few for other systems alone.
+    say(f"  3/4 installing about {len({line.partition('==')[0] for line in lines})} packages")
     steps = [
         [*installer, *packages],
         # No build isolation: what builds it (flit-core) came with the lock, so nothing is downloaded.

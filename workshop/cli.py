@@ -11,7 +11,6 @@ from workshop.bootstrap import replace_process
 from workshop.errors import WorkshopError
 from workshop.stages import ROOT, Stage, UnknownStage, find_stage
 
-PORT = click.IntRange(1, 65535)
 COMMAND_ORDER = ("start", "app", "train", "doctor", "test", "refresh")
 
 
@@ -27,6 +26,21 @@ class StageType(click.ParamType):
             return find_stage(value)
         except UnknownStage as error:
             self.fail(str(error), param, ctx)
+
+
+class PortType(click.ParamType):
+    """A number from 1 to 65535."""
+
+    name = "port"
+
+    def convert(self, value, param, ctx) -> int:
+        text = str(value)
+        if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= 65535):
+            self.fail(f"{text!r} is not a port: give a number from 1 to 65535", param, ctx)
+        return int(text)
+
+
+PORT = PortType()
 
 
 class InOrder(click.Group):
@@ -85,6 +99,8 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
         click.echo(make_database(stage))
     port = port or stage.port
     require_port(port, "--port")
+    # Before Flask's own lines, among which its red warning hides the address.
+    click.echo(f"Open http://127.0.0.1:{port}/ ; Ctrl-C ends it.")
     options = ["--debug"] if debug else []
     sys.exit(
         replace_process(

@@ -156,6 +156,9 @@ CENSUS_STANDIN_SOURCE = (
     "data/census_standin.csv: people who don't exist, drawn from a model of UCI Adult census income"
 )
 
+IRIS_COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width", "species")
+IRIS_ROWS = 150
+
 HOUSING = RemoteData(
     title="Housing data",
     archive="cal_housing.zip",
@@ -191,11 +194,31 @@ HOUSING_STANDIN_SOURCE = (
 def read_iris() -> pd.DataFrame:
     """Read `data/iris.csv`: 150 flowers, four measurements in cm and the species.
 
-    Source and licence stand in `data/README.md`.
+    Source and licence stand in `data/README.md`. Raises `DataUnavailableError` if the file is not
+    there or holds something else.
     """
     import pandas as pd
 
-    return pd.read_csv(DATA / "iris.csv")
+    file = DATA / "iris.csv"
+    try:
+        flowers = pd.read_csv(file)
+    except OSError as error:
+        raise DataUnavailableError(
+            f"{_shown(file)} can't be read ({error.strerror}): get the repository once more"
+        ) from error
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise DataUnavailableError(
+            f"{_shown(file)} is damaged: get the repository once more"
+        ) from error
+    whole = (
+        list(flowers.columns) == list(IRIS_COLUMNS)
+        and len(flowers) == IRIS_ROWS
+        and all(pd.api.types.is_float_dtype(flowers[name]) for name in IRIS_COLUMNS[:-1])
+        and not flowers.isna().any(axis=None)
+    )
+    if not whole:
+        raise DataUnavailableError(f"{_shown(file)} is damaged: get the repository once more")
+    return flowers
 
 
 def fetch_census(data_home: Path | str | None = None, *, timeout: float = TIME_LIMIT) -> Bunch:
@@ -291,9 +314,11 @@ def state(name: str) -> tuple[bool, str]:
     Asks no network. The second part says what is there, or what to do.
     """
     if name == "read_iris":
-        if (DATA / "iris.csv").is_file():
-            return True, "iris: data/iris.csv is there"
-        return False, "iris: data/iris.csv is missing; get the repository once more"
+        try:
+            read_iris()
+        except DataUnavailableError as error:
+            return False, f"iris: {error}"
+        return True, f"iris: {_shown(DATA / 'iris.csv')} is there, whole"
     dataset = {"fetch_census": CENSUS, "fetch_housing": HOUSING}[name]
     label = dataset.title.removesuffix(" data").lower()
     try:

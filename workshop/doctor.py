@@ -1,9 +1,8 @@
 """Looks whether everything the workshop needs is there and works, and says how to mend what is not."""
 
 import hashlib
-import http.client
 import importlib.metadata
-import json
+import os
 import platform
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workshop.bootstrap import LOCK, find_environment
-from workshop.running import DIRECT, is_free, status_of
+from workshop.running import FOLDER, GALLERY_URL, gallery_at, is_free, status_of
 from workshop.stages import NOTEBOOKS, ROOT, STAGES, stages_with_app, stages_with_model
 
 GALLERY_PORT = 8000
@@ -21,14 +20,19 @@ LAB_PORT = 8888
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's report. If `well` is false, `text` ends with what to do."""
+    """One line of the doctor's report. If `well` is false, `text` ends with what to do.
+
+    A `note` is well too: it tells something worth knowing that keeps nobody from working.
+    """
 
     subject: str
     well: bool
     text: str
+    note: bool = False
 
     def __str__(self) -> str:
-        return f"{'ok   ' if self.well else 'WRONG'}  {self.subject:<12} {self.text}"
+        mark = "WRONG" if not self.well else "note" if self.note else "ok"
+        return f"{mark:<5}  {self.subject:<12} {self.text}"
 
 
 def interpreter() -> Iterator[Finding]:
@@ -108,37 +112,48 @@ def write_access() -> Iterator[Finding]:
     yield Finding("write access", True, "notebooks, data and models can be saved")
 
 
-def running_gallery() -> dict | None:
-    """What a running `workshop start` says of itself, if there is one."""
-    try:
-        with DIRECT.open(f"http://127.0.0.1:{GALLERY_PORT}/healthz", timeout=2) as answer:
-            found = json.load(answer)
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
-    return found if isinstance(found, dict) and found.get("service") == "workshop" else None
-
-
-def ports() -> Iterator[Finding]:
-    gallery = running_gallery()
-    own = {GALLERY_PORT, gallery.get("lab_port")} if gallery else set()
-    busy, serving = [], []
-    if GALLERY_PORT not in own and not is_free(GALLERY_PORT):
-        busy.append(f"{GALLERY_PORT} (use start --port)")
-    if LAB_PORT not in own and not is_free(LAB_PORT):
-        busy.append(f"{LAB_PORT} (use start --lab-port)")
+def busy_app_ports() -> str:
+    """What runs on the ports of the apps; empty if all are free."""
+    serving, taken = [], []
     for stage in stages_with_app():
         if is_free(stage.port):
             continue
         if status_of(f"http://127.0.0.1:{stage.port}/") is None:
-            busy.append(f"{stage.port} (use app {stage.number} --port)")
+            taken.append(
+                f"{stage.port} is in use by another program (use app {stage.number} --port)"
+            )
         else:
-            serving.append(str(stage.port))
-    if busy:
-        yield Finding("ports", False, f"in use by another program: {', '.join(busy)}")
-    elif serving:
-        yield Finding("ports", True, f"free, but for {', '.join(serving)}: an app is running there")
-    elif gallery:
-        yield Finding("ports", True, f"the workshop is running on {GALLERY_PORT}")
+            serving.append(f"an app is running on {stage.port}")
+    return ", ".join(serving + taken)
+
+
+def ports() -> Iterator[Finding]:
+    """The ports of the workshop that runs; if none does, those that `start` would take.
+
+    A port of an app is a note at most: nothing but `app` needs it, and that takes any other.
+    """
+    apps = busy_app_ports()
+    default = f"http://127.0.0.1:{GALLERY_PORT}"
+    # In a notebook, `start` has said which workshop the kernel belongs to.
+    for url in dict.fromkeys((os.environ.get(GALLERY_URL) or default, default)):
+        gallery = gallery_at(url)
+        if gallery and gallery.get("folder") == FOLDER:
+            text = f"the workshop is running on {url.rpartition(':')[2]}"
+            yield Finding("ports", True, f"{text}; {apps}" if apps else text, note=bool(apps))
+            return
+    busy = []
+    if not gallery and not is_free(GALLERY_PORT):
+        busy.append(f"{GALLERY_PORT} (use start --port)")
+    if not is_free(LAB_PORT):
+        busy.append(f"{LAB_PORT} (use start --lab-port)")
+    wrong = [f"in use by another program: {', '.join(busy)}"] if busy else []
+    if gallery:
+        where = f"another copy of the workshop runs on {GALLERY_PORT}"
+        wrong.insert(0, f"{where} (end that one, or use start --port)")
+    if wrong:
+        yield Finding("ports", False, "; ".join(wrong))
+    elif apps:
+        yield Finding("ports", True, f"{GALLERY_PORT} and {LAB_PORT} are free; {apps}", note=True)
     else:
         last = max(stage.port for stage in stages_with_app())
         yield Finding("ports", True, f"{GALLERY_PORT}, {LAB_PORT} and those up to {last} are free")
@@ -157,7 +172,7 @@ def models() -> Iterator[Finding]:
     for stage in stages_with_model():
         if not stage.card_file.exists():
             text = f"{stage.slug}: not trained yet; start does it, or: python3 -m workshop train {stage.code}"
-            yield Finding("model", True, text)
+            yield Finding("model", True, text, note=True)
             continue
         try:
             module = model_module(stage)

@@ -5,7 +5,9 @@
 
 import contextlib
 import errno
+import hashlib
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -27,6 +29,12 @@ STOP_LIMIT = 10.0
 
 # A proxy can't reach 127.0.0.1, so what the environment says of one is not for us.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+# The variable that tells a kernel which workshop it belongs to, for the doctor in a notebook.
+GALLERY_URL = "WORKSHOP_URL"
+
+# Tells this copy of the workshop from others without telling where it lies.
+FOLDER = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:16]
 
 
 class PortInUse(WorkshopError):
@@ -70,11 +78,15 @@ def require_port(port: int, option: str, host: str = "127.0.0.1") -> None:
         raise WorkshopError(
             f"Port {port} is kept by the system: choose another port, such as {option} 8100."
         )
-    other = port + 100 if port + 100 < 65536 else port - 100
     raise PortInUse(
         f"Port {port} is in use by another program (perhaps a workshop that still runs): "
-        f"end that one, or choose another port, such as {option} {other}."
+        f"end that one, or choose another port, such as {option} {another_port(port)}."
     )
+
+
+def another_port(port: int) -> int:
+    """A port to suggest in place of one that is in use."""
+    return port + 100 if port + 100 < 65536 else port - 100
 
 
 def require_app(stage: Stage) -> None:
@@ -99,6 +111,19 @@ def status_of(url: str, timeout: float = 5.0) -> int | None:
         return answer.code
     except (OSError, ValueError, http.client.HTTPException):  # nothing there, or no web server
         return None
+
+
+def gallery_at(url: str) -> dict | None:
+    """What the gallery at `url` says of itself, or None if no gallery answers there.
+
+    Its `folder` is `FOLDER` if this copy of the workshop runs it.
+    """
+    try:
+        with DIRECT.open(f"{url}/healthz", timeout=2) as answer:
+            found = json.load(answer)
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return found if isinstance(found, dict) and found.get("service") == "workshop" else None
 
 
 class Server:

@@ -15,7 +15,7 @@ TEMPLATE_TAG = re.compile(r"{%-?\s*(end)?(block|macro)\b\s*(\w+)?.*?%}", re.DOTA
 
 
 class NotShown(WorkshopError):
-    """`show` was asked for a file or a name that is not there."""
+    """`show` was asked for what is not there, or for a part of a file that Python can't read."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,13 @@ def show(path: str | Path, name: str | None = None) -> Source:
     text = file.read_text(encoding="utf-8")
     if name is None:
         return Source(text.rstrip(), LANGUAGES.get(file.suffix, "text"))
-    parts = python_parts(text) if file.suffix == ".py" else template_parts(text)
+    try:
+        parts = python_parts(text) if file.suffix == ".py" else template_parts(text)
+    except SyntaxError as error:
+        raise NotShown(
+            f"Python can't read {path}, line {error.lineno} ({error.msg}): mend that line or the one "
+            "above it, save the file, and run this cell again"
+        ) from error
     if name not in parts:
         listed = ", ".join(parts) or "no parts with a name: leave the name out to see all of it"
         raise NotShown(f"there is no {name!r} in {path}; it has {listed}")

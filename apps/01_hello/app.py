@@ -38,7 +38,8 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
             url_for("visits"),
             url_for("oops"),
         ]
-        return page("Hello, Flask", f"Programs may POST a note to {url_for('create_note')}.", links)
+        text = f"Programs may POST a note to {url_for('create_note')}."
+        return page("Hello, Flask", f"Plain on purpose: stage 02 brings the design. {text}", links)
 
     @app.get("/hello")
     def hello() -> str:

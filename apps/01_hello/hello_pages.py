@@ -23,9 +23,11 @@ def page(title: str, text: str = "", links: Sequence[str] = ()) -> str:
     """Return a whole HTML page.
 
     Everything it is given is escaped: whatever it holds, a browser shows it and runs none of it.
+    It ends with a link to the start page, unless it is the start page.
     """
     title, text = escape(title), escape(text)
     items = "".join(f'<li><a href="{escape(link)}">{escape(link)}</a></li>' for link in links)
+    is_start = request.endpoint == "index"
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -36,7 +38,7 @@ def page(title: str, text: str = "", links: Sequence[str] = ()) -> str:
 <h1>{title}</h1>
 {f"<p>{text}</p>" if text else ""}
 {f"<ul>{items}</ul>" if links else ""}
-<p><a href="{url_for("index")}">All pages of this app</a></p>
+{"" if is_start else f'<p><a href="{url_for("index")}">All pages of this app</a></p>'}
 </main>
 </html>
 """

@@ -1,4 +1,5 @@
-# Is it a prime number? Run it in a terminal with `python prime_script.py` and type a number.
+# Is it a prime number? In a terminal, in the folder of this file, type `python3 prime_script.py`
+# (on Windows, `py prime_script.py`), then a number.
 
 number = int(input("Enter a whole number: "))
 

@@ -28,7 +28,9 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     app = OpenAPI(__name__, info=INFO, validation_error_model=Problem)
     app.openapi_version = "3.1.0"
     app.config.from_mapping(MODEL_FOLDER=MODEL_FOLDER, MAX_CONTENT_LENGTH=BODY_LIMIT)
-    app.config.from_mapping(SWAGGER_CONFIG={"validatorUrl": None})  # ask no other host
+    app.config.from_mapping(
+        SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False}
+    )  # ask no other host
     app.config.from_mapping(config)
     app.json.sort_keys = False
     app.add_template_filter(percent)

@@ -4,9 +4,12 @@ The checks of a stage stand in the module of this package named like the stage (
 each a function with the decorator `exercise`.
 """
 
+import ctypes
 import importlib
 import importlib.util
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from workshop.stages import UnknownStage, find_stage
@@ -14,6 +17,8 @@ from workshop.stages import UnknownStage, find_stage
 Check = Callable[[object], str]
 
 _CHECKS: dict[str, tuple[Check, str]] = {}
+
+SECONDS = 5  # a learner's call that takes longer is taken for one that never ends
 
 MARKS = {"solved": "✓ Solved", "not yet": "… Not solved yet", "wrong": "✗ Not right yet"}
 
@@ -47,6 +52,48 @@ def exercise(number: str, hint: str) -> Callable[[Check], Check]:
         return function
 
     return register
+
+
+def within_limit(call: Callable[..., object], *arguments: object) -> object:
+    """Return `call(*arguments)`, a learner's code, and raise what it raises.
+
+    Raises `Wrong` when there is no answer after `SECONDS`: a loop that never ends would keep the
+    notebook waiting for ever. The call runs in a thread of its own, because a thread can be left
+    behind on every system.
+    """
+    outcome: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call(*arguments))
+        except BaseException as error:  # noqa: BLE001 (handed on to the caller, whatever it is)
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        thread.join(SECONDS)
+    finally:  # also when the learner interrupts the waiting
+        is_endless = thread.is_alive()
+        if is_endless:
+            _end(thread)
+    if is_endless:
+        raise Wrong(
+            f"there is no answer after {SECONDS} seconds, so your loop never ends: does the number "
+            "in it grow?"
+        )
+    return outcome.result()
+
+
+def _end(thread: threading.Thread) -> None:
+    """Raise SystemExit in a thread, at its next step of Python, so that its loop stops computing.
+
+    An abandoned loop would slow the notebook down until its kernel is restarted. SystemExit gets
+    past a learner's `except Exception`.
+    """
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+    )
 
 
 def exercises_of(stage: str | int) -> list[str]:

@@ -55,6 +55,8 @@ def request_for_a_note(answer: object) -> str:
         raise Wrong("the third value must be a dictionary: requests makes the JSON of it.")
     client = load_app_module("01_hello").create_app().test_client()
     reply = client.open(path, method=method.strip().upper(), json=body)
+    if reply.status_code == 405:
+        raise Wrong("the app answers 405: POST goes to `/notes`, and PUT to `/notes/lunch`.")
     if reply.status_code >= 400:
         reason = reply.json["error"] if reply.is_json else "There is no page here."
         raise Wrong(f"the app answers {reply.status_code}: {reason}")
@@ -112,6 +114,11 @@ def _judge_cube(number: int, cube: str, client: object) -> None:
         raise
     if reply.status_code != 200:
         raise Wrong(f"/cube/{number} answers with status {reply.status_code} instead of 200.")
+    if cube not in reply.text and "{" in reply.text and reply.mimetype == "text/html":
+        raise Wrong(
+            f"/cube/{number} shows {reply.text[:100]!r}. Put an `f` before the quote, so that "
+            "Python fills the braces."
+        )
     if cube not in reply.text:
         raise Wrong(
             f"/cube/{number} must show {cube} ({number} × {number} × {number}); yours shows "

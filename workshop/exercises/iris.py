@@ -10,6 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
+from werkzeug.test import TestResponse
 
 from workshop.datasets import read_iris
 from workshop.exercises import Wrong, exercise
@@ -26,6 +27,8 @@ SPECIES_ROUTE = "/api/species"
 )
 def setosa_limit(answer: object) -> str:
     """A petal length in cm that is above every setosa and below every other flower."""
+    if isinstance(answer, tuple):
+        raise Wrong("write a decimal point, as in 1.5: with a comma Python sees several numbers.")
     if isinstance(answer, bool) or not isinstance(answer, Real):
         raise Wrong(
             "the answer is one number, a petal length in cm, without quotes: `answer = 1.5`."
@@ -39,19 +42,24 @@ def setosa_limit(answer: object) -> str:
         )
     if missed := int((~(setosa < answer)).sum()):
         raise Wrong(
-            f"{missed} of the 50 setosa flowers have petals of {answer:g} cm or more, so your rule "
-            "misses them. Go higher."
+            f"{missed} of the 50 setosa flowers {_has(missed)} petals of {answer:g} cm or more, and "
+            "your rule misses every such flower. Go higher."
         )
     if caught := int((~(others > answer)).sum()):
         raise Wrong(
-            f"{caught} of the 100 other flowers have petals of {answer:g} cm or less, so your rule "
-            "takes them for setosa. Go lower."
+            f"{caught} of the 100 other flowers {_has(caught)} petals of {answer:g} cm or less, and "
+            "your rule takes every such flower for setosa. Go lower."
         )
     return (
         f"every setosa petal is shorter than {answer:g} cm and every other one longer. Where one "
         "straight cut does it, a rule made by hand is as good as a model; between the other two "
         "species there is no such cut."
     )
+
+
+def _has(count: int) -> str:
+    """The verb that fits `count` flowers."""
+    return "has" if count == 1 else "have"
 
 
 @exercise(
@@ -134,8 +142,7 @@ def species_route(answer: object) -> str:
     if not isinstance(answer, Flask):
         raise Wrong("put the app itself in `answer`: `answer = app`.")
     answer.testing = True  # a mistake in the view comes out as itself, not as an error page
-    # `check` turns what the view raises into a hint that names the error.
-    reply = answer.test_client().get(SPECIES_ROUTE)
+    reply = _ask_species(answer)
     if reply.status_code == 404:
         addresses = {rule.rule for rule in answer.url_map.iter_rules()}
         close = sorted(rule for rule in addresses if "species" in rule and rule != SPECIES_ROUTE)
@@ -166,3 +173,23 @@ def species_route(answer: object) -> str:
         "your app has a route that nobody wrote but you. In the app's file it would stand inside "
         "`create_app`, beside the others."
     )
+
+
+def _ask_species(app: Flask) -> TestResponse:
+    """What the app answers to a GET of the new route. Raises Wrong for the usual mistakes."""
+    try:
+        return app.test_client().get(SPECIES_ROUTE)
+    except TypeError as problem:
+        if "ndarray is not JSON serializable" in str(problem):
+            raise Wrong(
+                "JSON knows lists and no arrays, and `pipeline.classes_` is an array of numpy. Use "
+                'the list `card["classes"]`.'
+            ) from None
+        if "argument" in str(problem):
+            raise Wrong(
+                "nothing in the address is a value, so the view takes no argument: "
+                "`def species():`. It finds `card` by itself."
+            ) from None
+        if "None" in str(problem):
+            raise Wrong("your view returns nothing. Give it a last line with `return`.") from None
+        raise

@@ -5,8 +5,9 @@ import io
 from numbers import Integral, Real
 
 from flask import Flask
+from flask.testing import FlaskClient
 
-from workshop.exercises import Wrong, exercise
+from workshop.exercises import Wrong, exercise, within_limit
 
 DIVISORS = {
     12: [1, 2, 3, 4, 6, 12],
@@ -32,6 +33,10 @@ def divisors_function(answer: object) -> str:
         )
     if not callable(answer):
         raise Wrong("`answer` must be your function: write `answer = divisors`.")
+    if "input" in getattr(getattr(answer, "__code__", None), "co_names", ()):
+        raise Wrong(
+            "your function asks for its number. Leave `input` out: the number is the argument `n`."
+        )
     for n, expected in DIVISORS.items():
         _judge_divisors(n, expected, answer)
     return (
@@ -45,7 +50,14 @@ def _judge_divisors(n: int, expected: list[int], divisors: object) -> None:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
-            found = divisors(n)
+            found = within_limit(divisors, n)
+    except NameError as problem:
+        if problem.name != "number":
+            raise
+        raise Wrong(
+            "your function uses `number`, as the script does. Here the argument is `n`: write `n` "
+            "everywhere."
+        ) from None
     except TypeError as problem:
         if "argument" not in str(problem):
             raise
@@ -135,17 +147,38 @@ def next_prime_route(answer: object) -> str:
         raise Wrong(f"{NEXT_RULE} is there, but not for GET. Use `@app.get(...)`.")
     answer.testing = True  # a mistake in the view comes out as itself, not as an error page
     client = answer.test_client()
+    answers = {number: _ask_next(client, number) for number in NEXT_PRIMES}
+    first = answers[90]["next_prime"]
+    if all(found["next_prime"] == first for found in answers.values()):
+        raise Wrong(
+            f"your view answers {first!r} for every number. Look for the next prime: begin with "
+            "`number + 1`, and add 1 *while* it is not prime."
+        )
     for number, expected in NEXT_PRIMES.items():
-        # `check` turns what the view raises into a hint that names the error.
-        _judge_next(number, expected, client.get(f"/api/next/{number}"))
+        _judge_next(number, expected, answers[number])
     return (
         "a page for people, and two addresses for programs, all with one `is_prime`. In the app's file "
         "your view would stand inside `create_app`, beside the others."
     )
 
 
-def _judge_next(number: int, expected: int, reply: object) -> None:
-    """Compare the answer of `/api/next/<number>` with what is expected. Raises Wrong."""
+def _ask_next(client: FlaskClient, number: int) -> dict[str, object]:
+    """The dictionary that `/api/next/<number>` answers. Raises Wrong if it answers none."""
+    try:
+        reply = within_limit(client.get, f"/api/next/{number}")
+    except TypeError as problem:
+        if "argument" in str(problem):
+            raise Wrong(
+                "the view must take one argument, named as in the route: `def next_prime(number):`."
+            ) from None
+        if "None" in str(problem):
+            raise Wrong("your view returns nothing. Give it a last line with `return`.") from None
+        if "valid response" in str(problem):
+            raise Wrong(
+                "your view returns a bare number. Return a dictionary: "
+                '`{"number": number, "next_prime": ...}`.'
+            ) from None
+        raise
     if reply.status_code != 200:
         raise Wrong(f"/api/next/{number} answers with status {reply.status_code} instead of 200.")
     found = reply.get_json() if reply.is_json else None
@@ -154,6 +187,16 @@ def _judge_next(number: int, expected: int, reply: object) -> None:
     if set(found) != {"number", "next_prime"}:
         raise Wrong(
             f"the answer has {', '.join(found) or 'no keys'}; it must have number and next_prime."
+        )
+    return found
+
+
+def _judge_next(number: int, expected: int, found: dict[str, object]) -> None:
+    """Compare the answer of `/api/next/<number>` with what is expected. Raises Wrong."""
+    if found["number"] != number:
+        raise Wrong(
+            f"asked for {number}, your view answers with the number {found['number']!r}. Under "
+            "`number` belongs the argument of the view."
         )
     if found["next_prime"] == number:
         raise Wrong(f"for {number} your view answers {number} itself. Begin with `number + 1`.")

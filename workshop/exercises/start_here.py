@@ -1,5 +1,7 @@
 """The checks of stage 00: the address of an app, as a number and as a function."""
 
+from collections.abc import Callable
+
 from workshop.exercises import Wrong, exercise
 
 
@@ -30,7 +32,7 @@ def address_of_stage(answer: object) -> str:
     if not callable(answer):
         raise Wrong("`answer` must be your function: `answer = address`.")
     for stage in (4, 1, 12):
-        found, wanted = answer(stage), f"http://127.0.0.1:{8000 + stage}"
+        found, wanted = _address(answer, stage), f"http://127.0.0.1:{8000 + stage}"
         if found is ... or found is None:
             raise Wrong("your function returns nothing yet. Put the text after `return`.")
         if not isinstance(found, str):
@@ -43,5 +45,22 @@ def address_of_stage(answer: object) -> str:
                 "Python fills the braces."
             )
         if found.rstrip("/") != wanted:
-            raise Wrong(f"for stage {stage} your function returns {found!r}, but it is {wanted!r}.")
+            raise Wrong(
+                f"for stage {stage} your function returns {found!r}; it should be {wanted!r}."
+            )
     return "your function knows the address of every stage's app."
+
+
+def _address(function: Callable[[int], object], stage: int) -> object:
+    """What the learner's function returns for `stage`. Raises Wrong for a mistake with a type."""
+    try:
+        return function(stage)
+    except TypeError as problem:
+        if "positional argument" in str(problem):
+            raise Wrong("your function must take one argument: `def address(stage):`.") from None
+        if "concatenate" in str(problem) or "unsupported operand" in str(problem):
+            raise Wrong(
+                "`stage` is a number, and `+` can't join a number to a text. Write an f-string, "
+                '`f"…{8000 + stage}"`.'
+            ) from None
+        raise

@@ -3,7 +3,14 @@
 from html.parser import HTMLParser
 
 from flask import Flask
-from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, UndefinedError
+from jinja2 import (
+    Environment,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    UndefinedError,
+)
+from werkzeug.test import TestResponse
 
 from workshop.exercises import Wrong, exercise
 
@@ -41,6 +48,13 @@ def texts_of(tag: str, html: str) -> list[str]:
     return [" ".join(text.split()) for text in parser.texts]
 
 
+def syntax_hint(error: TemplateSyntaxError) -> str:
+    """What Jinja can't read in a template, and where."""
+    comparing = " To compare, write `==`." if "got '='" in error.message else ""
+    message = error.message.rstrip(".")
+    return f"Jinja stops at line {error.lineno} of your template: {message}.{comparing}"
+
+
 def render(template: object, **values: object) -> str:
     """What a template makes of `values`, escaped as Flask does it. Raises `Wrong` if it can't."""
     if not isinstance(template, str):
@@ -49,7 +63,7 @@ def render(template: object, **values: object) -> str:
         page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
         return page.render(values)
     except TemplateSyntaxError as error:
-        raise Wrong(f"Jinja stops at line {error.lineno} of it: {error.message}") from None
+        raise Wrong(syntax_hint(error)) from None
     except UndefinedError as error:
         names = " and ".join(f"`{name}`" for name in values)
         raise Wrong(f"Jinja says: {error.message}. The template gets {names}.") from None
@@ -85,6 +99,8 @@ def greeting(answer: object) -> str:
 def guest_list(answer: object) -> str:
     """A template that lists names in alphabetical order, and says so if there are none."""
     guests = ["Grace", "Ada", "Katherine"]
+    if isinstance(answer, str) and "sorted(" in answer:
+        raise Wrong("Jinja has no `sorted`. It has a filter for that: use `names|sort`.")
     page = render(answer, names=guests)
     found = texts_of("li", page)
     if not found:
@@ -94,6 +110,8 @@ def guest_list(answer: object) -> str:
             f"three names are on the list, but the page has one entry: {found[0]!r}. Put the "
             "entry inside the loop, between `{% for name in names %}` and `{% else %}`."
         )
+    if found in ([str(guests)] * 3, [str(sorted(guests))] * 3):
+        raise Wrong("each entry shows the whole list. Inside the loop use `{{ name }}`, without s.")
     if found == guests:
         raise Wrong("the names come in the order they were given. Filter them: `names|sort`.")
     if found == sorted(guests, reverse=True):
@@ -102,7 +120,10 @@ def guest_list(answer: object) -> str:
         raise Wrong(f"the entries must be Ada, Grace, Katherine, but they are {', '.join(found)}.")
     if HOSTILE in render(answer, names=[HOSTILE]):
         raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
-    empty = texts_of("li", render(answer, names=[]))
+    page = render(answer, names=[])
+    empty = texts_of("li", page)
+    if not empty and "No guests yet" in page:
+        raise Wrong("with no names, the text is no entry of a list. Put it in `<li>` and `</li>`.")
     if not empty:
         raise Wrong("with no names, the list is empty. Say so after `{% else %}`.")
     if empty != ["No guests yet"]:
@@ -119,11 +140,9 @@ def seats_page(answer: object) -> str:
     if not isinstance(answer, Flask):
         raise Wrong("put the app itself in `answer`: `answer = app`.")
     answer.testing = True  # a mistake in the view comes out as itself, not as an error page
-    # `check` turns what the view or the template raises into a hint that names the error.
-    client = answer.test_client()
     for count, wanted in ((3, "3 seats left"), (0, "Sold out"), (1, "1 seat left")):
         address = f"/seats/{count}"
-        reply = client.get(address)
+        reply = _open_seats(answer, address)
         if reply.status_code == 404:
             raise Wrong(
                 f'nothing answers {address}. Write `@app.get("/seats/<int:count>")` on the line '
@@ -137,6 +156,11 @@ def seats_page(answer: object) -> str:
                 'with `{% extends "base.html" %}`.'
             )
         headings = texts_of("h1", reply.text)
+        if not headings and wanted in " ".join(reply.text.split()):
+            raise Wrong(
+                f"{address} says {wanted!r}, but not in its main heading: write it between `<h1>` "
+                "and `</h1>`."
+            )
         if not headings:
             raise Wrong(
                 f"{address} shows no <h1>. What a page adds must stand in a block that base.html "
@@ -145,3 +169,26 @@ def seats_page(answer: object) -> str:
         if headings != [wanted]:
             raise Wrong(f"{address} must say {wanted!r}, but it says {', '.join(headings)!r}.")
     return "your page stands in the frame of all the others, and counts seats as people do."
+
+
+def _open_seats(app: Flask, address: str) -> TestResponse:
+    """What the app answers to `GET address`. Raises `Wrong` with a hint for the usual mistakes."""
+    try:
+        return app.test_client().get(address)
+    except TemplateSyntaxError as error:
+        raise Wrong(syntax_hint(error)) from None
+    except TemplateNotFound as error:
+        if "{%" not in str(error):
+            raise  # the name of a file: `check` shows it
+        raise Wrong(
+            "`render_template` wants the name of a file. For a template that is a text, such as "
+            "SEATS, there is `render_template_string`."
+        ) from None
+    except TypeError as error:
+        if "argument" in str(error):
+            raise Wrong(
+                "the view must take one argument, named as in the route: `def seats(count):`."
+            ) from None
+        if "None" in str(error):
+            raise Wrong("your view returns nothing. Give it a last line with `return`.") from None
+        raise

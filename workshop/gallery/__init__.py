@@ -12,6 +12,7 @@ from flask import Flask, Response, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
+from workshop.running import FOLDER
 from workshop.stages import STAGES, Stage, load_app_module, stages_with_app
 
 LAB_PORT = "WORKSHOP_LAB_PORT"
@@ -40,8 +41,8 @@ def load_apps() -> tuple[dict[str, Flask], dict[str, str]]:
 
 
 def is_trained(app: Flask) -> bool:
-    """Whether a stage's app has its model, as the app itself says."""
-    return app.test_client().get("/healthz").status_code == 200
+    """Whether a stage's app has its model, as its own page about the model says."""
+    return app.test_client().get("/model").status_code == 200
 
 
 def create_app(apps: dict[str, Flask], problems: dict[str, str]) -> Flask:
@@ -66,7 +67,12 @@ def create_app(apps: dict[str, Flask], problems: dict[str, str]) -> Flask:
     @app.get("/healthz")
     def healthz() -> dict[str, object]:
         port = os.environ.get(LAB_PORT)
-        return {"status": "ok", "service": "workshop", "lab_port": int(port) if port else None}
+        return {
+            "status": "ok",
+            "service": "workshop",
+            "folder": FOLDER,
+            "lab_port": int(port) if port else None,
+        }
 
     @app.errorhandler(HTTPException)
     def problem(error: HTTPException):
