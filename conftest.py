@@ -21,6 +21,9 @@ from workshop.datasets import CENSUS, HOUSING, fetch_files
 # `data/`, from the mirror if one is set, or is the stand-in.
 os.environ["WORKSHOP_OFFLINE"] = "1"
 
+# Test files run side by side, so each process, and each kernel it starts, keeps to one core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TAGS = {"census-data": CENSUS, "housing-data": HOUSING}
 MARK = "ran without comparison"  # travels from a worker of pytest-xdist with the cell's report
 # The tags of the data sets that are not here, set for the workers: they are looked for once per run.

@@ -31,7 +31,9 @@ def wait_for(url, status):
 @each_stage
 def test_runs_from_a_copy_of_its_folder_alone(stage, tmp_path):
     copy = tmp_path / f"müde {stage.slug}"
-    shutil.copytree(stage.folder, copy, ignore=shutil.ignore_patterns("model", "__pycache__"))
+    shutil.copytree(
+        stage.folder, copy, ignore=shutil.ignore_patterns("model", "instance", "__pycache__")
+    )
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "app.py", "run", "--port", str(port)],

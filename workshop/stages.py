@@ -125,6 +125,16 @@ STAGES = (
         dataset="fetch_census",
         notebooks=("05a_census_data", "05b_census_model", "05c_census_app"),
     ),
+    Stage(
+        number=6,
+        name="housing",
+        title="Housing prices, with accounts",
+        learn="A product: prices with an interval, accounts, saved predictions, tokens, a database.",
+        minutes=120,
+        model="housing",
+        dataset="fetch_housing",
+        database=True,
+    ),
 )
 
 

@@ -1,0 +1,162 @@
+"""What the tests of stage 06 share: a model made of few districts, databases to try, and a browser's steps.
+
+Every test that wants a database runs on SQLite, and on PostgreSQL where WORKSHOP_TEST_DATABASE_URL
+names a server, such as postgresql://postgres@127.0.0.1:5432/postgres: each test gets a schema of its own.
+"""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from flask import Flask
+from flask.testing import FlaskClient
+from sklearn.utils import Bunch
+
+from workshop import fetch_housing
+from workshop.stages import load_app_module
+
+housing_app = load_app_module("06_housing")
+housing_model = sys.modules["housing_model"]
+
+SERVER = os.environ.get("WORKSHOP_TEST_DATABASE_URL", "")
+NO_SERVER = "WORKSHOP_TEST_DATABASE_URL names no PostgreSQL server to test with"
+PASSWORD = "correct horse battery"
+BERKELEY = {
+    "median_income": 8.1,
+    "house_age": 40.0,
+    "average_rooms": 6.9,
+    "average_bedrooms": 1.02,
+    "population": 330.0,
+    "average_occupancy": 2.6,
+    "latitude": 37.88,
+    "longitude": -122.23,
+}
+
+
+def few(housing: Bunch) -> Bunch:
+    """The first districts of a data set: enough for an app to answer with, and quick to train on."""
+    return Bunch(**housing | {"train": housing.train.head(2000), "test": housing.test.head(500)})
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """Estimators and card of a small model, trained once."""
+    return housing_model.train(few(fetch_housing()))
+
+
+@pytest.fixture(scope="session")
+def built(trained, tmp_path_factory) -> Path:
+    """A folder with that model; a test that damages it uses a copy."""
+    return housing_model.save(*trained, tmp_path_factory.mktemp("model")).parent
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request) -> Iterator[str | None]:
+    """An empty database of the test's own: None stands for SQLite in the instance folder."""
+    if request.param == "sqlite":
+        yield None
+        return
+    if not SERVER:
+        pytest.skip(NO_SERVER)
+    schema = f"test_{secrets.token_hex(8)}"
+    url = sqlalchemy.make_url(SERVER).set(drivername="postgresql+psycopg")
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+    inside = url.update_query_dict({"options": f"-csearch_path={schema}"})
+    yield inside.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP SCHEMA {schema} CASCADE")
+    engine.dispose()
+
+
+@pytest.fixture
+def config(database_url, built, tmp_path) -> dict:
+    """Settings for an app with a model and an empty database. CSRF has tests of its own."""
+    return {
+        "MODEL_FOLDER": built,
+        "INSTANCE_FOLDER": tmp_path / "instance",
+        "DATABASE_URL": database_url,
+        "WTF_CSRF_ENABLED": False,
+    }
+
+
+@pytest.fixture
+def app(config) -> Iterator[Flask]:
+    """An app with a model, and a database with its tables."""
+    app = make_app(config)
+    yield app
+    dispose(app)
+
+
+def make_app(config: dict) -> Flask:
+    """An app whose database has its tables."""
+    app = housing_app.create_app(config)
+    made = app.test_cli_runner().invoke(args=["init-db"])
+    assert made.exit_code == 0, made.output
+    return app
+
+
+def dispose(app: Flask) -> None:
+    """Close an app's connections, which would keep PostgreSQL from dropping its schema."""
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
+@dataclass
+class Person:
+    """Somebody with a browser, an account, and a token for the API."""
+
+    name: str
+    browser: FlaskClient
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def saves(self, name: str, **changes) -> dict:
+        """Save a prediction through the API and return it."""
+        body = {"name": name, "district": BERKELEY | changes}
+        answer = self.browser.post("/api/v1/saved", json=body, headers=self.headers)
+        assert answer.status_code == 201, answer.text
+        return answer.json
+
+    def list(self) -> list[dict]:
+        """What the API lists."""
+        return self.browser.get("/api/v1/saved", headers=self.headers).json
+
+
+def join(app: Flask, name: str) -> Person:
+    """Register somebody, and make a token for them, through the pages."""
+    browser = app.test_client()
+    registered = browser.post("/register", data={"username": name, "password": PASSWORD})
+    assert registered.status_code == 303, registered.text
+    page = browser.post("/account/tokens", data={"name": "test"})
+    assert page.status_code == 201, page.text
+    token = re.search(r'id="new-token">([^<]+)<', page.text)[1]
+    return Person(name, browser, {"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture
+def anna(app) -> Person:
+    """Somebody with an account."""
+    return join(app, "anna")
+
+
+@pytest.fixture
+def ben(app) -> Person:
+    """Somebody else."""
+    return join(app, "ben")
+
+
+def csrf_token(page) -> str:
+    """The token in a page's form."""
+    return re.search(r'name="csrf_token" value="([^"]+)"', page.text)[1]
+
+
+def messages(page) -> list[str]:
+    """What a page says of its fields."""
+    return re.findall(r'<p class="message" id="[^"]+">([^<]+)</p>', page.text)
