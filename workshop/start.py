@@ -27,9 +27,8 @@ from workshop.running import (
 )
 from workshop.stages import NOTEBOOKS, STAGES, stages_with_model
 
-LAB_SETTINGS = (
-    Path(__file__).parent / "lab"
-)  # overrides.json: JupyterLab's defaults in the workshop
+# Its overrides.json holds the workshop's defaults for JupyterLab: no question about news, above all.
+LAB_SETTINGS = Path(__file__).parent / "lab"
 
 
 def gallery_server(host: str, port: int, lab_port: int | None, token: str) -> Server:
@@ -66,7 +65,6 @@ def lab_server(port: int, token: str, gallery_url: str) -> Server:
         "--ServerApp.open_browser=False",
         f"--LabApp.app_settings_dir={LAB_SETTINGS}",
         *lab_folders(),
-        "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--ServerApp.allow_root=True",
     ]
