@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,9 @@ from workshop.datasets import CENSUS, HOUSING, fetch_files
 # Tests never leave this machine, and the notebooks' kernels inherit it: a data set comes from
 # `data/`, from the mirror if one is set, or is the stand-in.
 os.environ["WORKSHOP_OFFLINE"] = "1"
+
+# The notebooks and apps that are tested are the repository's, never a learner's copy of them.
+os.environ["WORKSHOP_WORK"] = str(Path(__file__).parent)
 
 # Test files run side by side, so each process, and each kernel it starts, keeps to one core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

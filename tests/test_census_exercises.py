@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from workshop import check
 from workshop.datasets import CENSUS_STANDIN
-from workshop.stages import NOTEBOOKS, find_stage, load_module
+from workshop.stages import ROOT, find_stage, load_module
 
 NUMBERS = ["age", "hours_per_week"]
 WORDS = ["workclass", "education", "marital_status", "race", "sex"]
@@ -272,7 +272,7 @@ def test_a_route_with_the_groups_is_confirmed():
 
 def outputs(name):
     """The text that a notebook stores, cell by cell."""
-    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
     for cell in cells:
         if cell.cell_type == "code":
             parts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]

@@ -6,7 +6,7 @@ import pytest
 
 from workshop import cli, notebooks, training
 from workshop.errors import WorkshopError
-from workshop.stages import NOTEBOOKS, ROOT, STAGES, find_stage, stages_with_model
+from workshop.stages import ROOT, STAGES, find_stage, stages_with_model
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_refresh_runs_the_notebooks_of_the_stages_named_or_of_all(monkeypatch, c
     refreshed = []
     monkeypatch.setattr(notebooks, "refresh", refreshed.append)
     assert cli.run(["refresh", "4"]) == 0
-    assert refreshed == [NOTEBOOKS / "04_iris.ipynb"]
+    assert refreshed == [ROOT / "notebooks" / "04_iris.ipynb"]
     assert "running 04_iris.ipynb" in capsys.readouterr().out
     refreshed.clear()
     assert cli.run(["refresh"]) == 0

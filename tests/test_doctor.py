@@ -20,7 +20,7 @@ import pytest
 from workshop import cli, datasets, doctor, notebooks, training
 from workshop.doctor import Finding, summary
 from workshop.running import FOLDER, GALLERY_URL, free_port
-from workshop.stages import NOTEBOOKS, ROOT
+from workshop.stages import ROOT
 
 
 def only(examination):
@@ -175,7 +175,7 @@ def test_write_access_here():
 
 def test_no_write_access(monkeypatch):
     def refuse(dir):
-        if dir == NOTEBOOKS:
+        if dir == ROOT / "notebooks":
             raise PermissionError(13, "Permission denied")
         return open(os.devnull, "rb")  # noqa: PTH123
 

@@ -8,7 +8,7 @@ import pytest
 
 from workshop import check, exercises, notebooks
 from workshop.exercises import Wrong, exercise, exercises_of
-from workshop.stages import NOTEBOOKS, STAGES
+from workshop.stages import ROOT, STAGES
 
 CHECK_CELL = re.compile(r'^check\("(\d\d\.\d+)", ')
 NOTEBOOK_FILES = [file for stage in STAGES for file in stage.notebook_files]
@@ -57,7 +57,7 @@ def test_an_exercise_that_is_not_there_lists_those_that_are(double):
 
 def solutions(file):
     """The solutions of a notebook by exercise number."""
-    text = (NOTEBOOKS / "solutions" / f"{file.stem}.py").read_text(encoding="utf-8")
+    text = (ROOT / "notebooks" / "solutions" / f"{file.stem}.py").read_text(encoding="utf-8")
     parts = re.split(r"^# %% Exercise (\d\d\.\d+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

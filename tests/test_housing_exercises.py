@@ -9,7 +9,7 @@ import requests
 from flask import Flask
 
 from workshop import check
-from workshop.stages import NOTEBOOKS, find_stage, load_app_module, load_module
+from workshop.stages import ROOT, find_stage, load_app_module, load_module
 
 housing_app = load_app_module("06_housing")
 housing_model = load_module(find_stage("housing"), "housing_model")
@@ -28,7 +28,9 @@ def test_blank_is_not_solved_yet(number, answer):
 
 
 def test_notebook_trains_the_price_estimator_of_the_app():
-    cells = json.loads((NOTEBOOKS / "06_housing.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((ROOT / "notebooks" / "06_housing.ipynb").read_text(encoding="utf-8"))[
+        "cells"
+    ]
     sources = ["".join(cell["source"]) for cell in cells]
     (training,) = [source for source in sources if "trees = Hist" in source]
     names: dict[str, object] = {}

@@ -17,12 +17,12 @@ from sklearn.preprocessing import StandardScaler
 
 from workshop import check
 from workshop.datasets import read_iris
-from workshop.stages import NOTEBOOKS, load_app_module
+from workshop.stages import ROOT, load_app_module
 
 iris_app = load_app_module("04_iris")
 iris_model = sys.modules["iris_model"]
 
-NOTEBOOK = NOTEBOOKS / "04_iris.ipynb"
+NOTEBOOK = ROOT / "notebooks" / "04_iris.ipynb"
 PETALS = ["petal_length", "petal_width"]
 SPECIES = ["setosa", "versicolor", "virginica"]
 flowers = read_iris()
@@ -33,7 +33,7 @@ training, test = train_test_split(flowers, random_state=0)
 def notebook_names(monkeypatch) -> dict[str, object]:
     """What the notebook's cells with the tag `model-steps` define, run in its folder."""
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    monkeypatch.chdir(NOTEBOOKS)
+    monkeypatch.chdir(ROOT / "notebooks")
     monkeypatch.setattr(sys, "path", list(sys.path))
     names: dict[str, object] = {}
     for cell in cells:

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from workshop.notebooks import NotebookFailed, refresh
-from workshop.stages import NOTEBOOKS, STAGES
+from workshop.stages import ROOT, STAGES
 
 FILES = [file for stage in STAGES for file in stage.notebook_files]
 
@@ -24,7 +24,7 @@ def code_cells(notebook):
 
 
 def test_the_stage_table_lists_every_notebook():
-    assert sorted(NOTEBOOKS.glob("*.ipynb")) == sorted(FILES)
+    assert sorted((ROOT / "notebooks").glob("*.ipynb")) == sorted(FILES)
 
 
 def test_every_code_cell_has_a_stored_run(notebook):

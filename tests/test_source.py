@@ -44,7 +44,7 @@ TEMPLATE = """\
 
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
-    monkeypatch.setattr("workshop.source.ROOT", tmp_path)
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
     (tmp_path / "app.py").write_text(PYTHON, encoding="utf-8")
     (tmp_path / "page.html").write_text(TEMPLATE, encoding="utf-8")
     return tmp_path

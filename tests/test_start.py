@@ -56,7 +56,7 @@ def launch(house, *options):
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, "start", "--no-browser", *map(str, options)],
         cwd=house,
-        env=os.environ | {"PYTHONUTF8": "1"},
+        env=os.environ | {"PYTHONUTF8": "1", "WORKSHOP_WORK": ""},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -103,7 +103,7 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         status, page = get(f"http://127.0.0.1:{port}/")
         assert status == 200
         assert "✓ Model trained" in page
-        assert f"http://127.0.0.1:{lab_port}/lab/tree/04_iris.ipynb?token={token}" in page
+        assert f"http://127.0.0.1:{lab_port}/lab/tree/notebooks/04_iris.ipynb?token={token}" in page
         assert "No module named &#39;no_such_module&#39;" in page, "the broken stage says why"
         assert get(f"http://127.0.0.1:{port}/77_broken/")[0] == 404
 
@@ -117,7 +117,7 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
 
         lab = f"http://127.0.0.1:{lab_port}"
         assert get(f"{lab}/api/contents?token={token}")[0] == 200
-        assert "04_iris.ipynb" in get(f"{lab}/api/contents?token={token}")[1]
+        assert "04_iris.ipynb" in get(f"{lab}/api/contents/notebooks?token={token}")[1]
         assert get(f"{lab}/api/contents")[0] == 403, "nothing without the token"
         assert get(f"{lab}/lab?token={token}")[0] == 200
         settings = f"{lab}/lab/api/settings/@jupyterlab/apputils-extension:notification"
@@ -340,7 +340,7 @@ def test_a_broken_app_does_not_take_the_others_along(monkeypatch, tmp_path, caps
         folder.mkdir(parents=True)
         (folder / "app.py").write_text(source, encoding="utf-8")
         stages.append(stage)
-    monkeypatch.setattr("workshop.stages.ROOT", Path(tmp_path))
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
     monkeypatch.setattr("workshop.stages.STAGES", tuple(stages))
     monkeypatch.setattr(gallery, "stages_with_app", lambda: stages)
     monkeypatch.setattr(sys, "path", list(sys.path))

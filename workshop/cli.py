@@ -11,7 +11,7 @@ from workshop.bootstrap import replace_process
 from workshop.errors import WorkshopError
 from workshop.stages import ROOT, Stage, UnknownStage, find_stage
 
-COMMAND_ORDER = ("start", "app", "train", "doctor", "test", "refresh")
+COMMAND_ORDER = ("start", "app", "catch-up", "train", "doctor", "test", "refresh")
 
 
 class StageType(click.ParamType):
@@ -50,6 +50,15 @@ class InOrder(click.Group):
         return [name for name in COMMAND_ORDER if name in self.commands]
 
 
+def use_my_copy() -> None:
+    """Work in the learner's copy of notebooks and apps, and say where the workshop has moved on."""
+    from workshop.copies import use_copy
+
+    for path in use_copy().behind:
+        name = path.as_posix()
+        click.echo(f"There is a newer {name}; yours, which you have changed, stays as it is.")
+
+
 @click.group(
     cls=InOrder,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
@@ -77,6 +86,7 @@ def start(host: str, port: int, lab_port: int, no_browser: bool, no_lab: bool) -
     """Run the whole workshop: the gallery with every app, and JupyterLab. Ctrl-C ends it."""
     from workshop.start import run_workshop
 
+    use_my_copy()
     run_workshop(host, port, None if no_lab else lab_port, open_browser=not no_browser)
 
 
@@ -95,6 +105,7 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     from workshop.running import require_app, require_port
 
     require_app(stage)
+    use_my_copy()
     if stage.database:
         click.echo(make_database(stage))
     port = port or stage.port
@@ -119,6 +130,23 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     )
 
 
+@commands.command("catch-up")
+@click.argument("stage", type=StageType())
+@click.option(
+    "--fresh", is_flag=True, help="Put the stage back to how it came; your files are set aside."
+)
+def catch_up(stage: Stage, fresh: bool) -> None:
+    """Go to the start of a stage, whatever was skipped.
+
+    Builds what the stages before it would have built. Files that you have changed stay as they are.
+    """
+    from workshop import catchup
+
+    use_my_copy()
+    for line in catchup.catch_up(stage, fresh):
+        click.echo(line)
+
+
 @commands.command()
 @click.argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
 def train(stages: tuple[Stage, ...]) -> None:
@@ -126,6 +154,7 @@ def train(stages: tuple[Stage, ...]) -> None:
     from workshop import training
     from workshop.stages import stages_with_model
 
+    use_my_copy()
     for stage in stages or stages_with_model():
         if stage.model:
             click.echo(training.train(stage))
@@ -136,8 +165,10 @@ def train(stages: tuple[Stage, ...]) -> None:
 @commands.command()
 def doctor() -> None:
     """Check that everything works, and say how to mend what does not."""
+    from workshop.copies import use_copy
     from workshop.doctor import examine, summary
 
+    use_copy(make=False)
     findings = []
     for finding in examine():
         click.echo(str(finding))
@@ -160,8 +191,9 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
 def refresh(stages: tuple[Stage, ...]) -> None:
     """Run the notebooks of the stages named, or of all, and store their outputs."""
     from workshop import notebooks
-    from workshop.stages import STAGES
+    from workshop.stages import BASE, STAGES
 
+    os.environ[BASE] = str(ROOT)  # the originals, wherever this is typed
     for stage in stages or STAGES:
         for file in stage.notebook_files:
             click.echo(f"running {file.name} ...")

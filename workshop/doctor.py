@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workshop.bootstrap import LOCK, find_environment
 from workshop.running import FOLDER, GALLERY_URL, gallery_at, is_free, status_of
-from workshop.stages import NOTEBOOKS, ROOT, STAGES, stages_with_app, stages_with_model
+from workshop.stages import ROOT, STAGES, base, stages_with_app, stages_with_model
 
 GALLERY_PORT = 8000
 LAB_PORT = 8888
@@ -83,7 +83,7 @@ def kernel() -> Iterator[Finding]:
     code = "import sys, workshop; print(sys.executable)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     try:
-        notebooks.run(notebook, NOTEBOOKS, "the doctor's notebook")
+        notebooks.run(notebook, base() / "notebooks", "the doctor's notebook")
     except Exception as error:  # noqa: BLE001 (whatever keeps a kernel from running is the finding)
         fix = "delete the .venv folder and run any workshop command again"
         yield Finding("kernel", False, f"notebooks can't run ({type(error).__name__}); {fix}")
@@ -99,7 +99,7 @@ def kernel() -> Iterator[Finding]:
 
 def write_access() -> Iterator[Finding]:
     models = [stage.card_file.parent for stage in stages_with_model()]
-    places = [NOTEBOOKS, ROOT / "data", *(folder.parent for folder in models), *models]
+    places = [base() / "notebooks", ROOT / "data", *(folder.parent for folder in models), *models]
     for folder in filter(Path.is_dir, places):
         try:
             with tempfile.TemporaryFile(dir=folder):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workshop.errors import WorkshopError
-from workshop.stages import ROOT
+from workshop.stages import base
 
 LANGUAGES = {".py": "python", ".html": "html", ".css": "css", ".json": "json", ".svg": "html"}
 
@@ -36,11 +36,11 @@ class Source:
 def show(path: str | Path, name: str | None = None) -> Source:
     """The real source of one part of a file, or of the whole file.
 
-    `path` counts from the repository's root. `name` is a function, a class (`Class.method` reaches
+    `path` begins in the folder that holds `notebooks` and `apps`, such as `apps/01_hello/app.py`. `name` is a function, a class (`Class.method` reaches
     inside), the address of a route (`"/model"`, or `"POST /classify"`), or in a template a block or
     a macro. Raises `NotShown`, which lists the names there are.
     """
-    file = ROOT / path
+    file = base() / path
     if not file.is_file():
         folder = file.parent
         siblings = (

@@ -6,6 +6,7 @@ add its row here, its notebook in `notebooks/` and its app in `apps/`.
 
 import importlib
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,19 @@ from types import ModuleType
 from workshop.errors import WorkshopError
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ROOT / "notebooks"
+COPY = ROOT / "work"  # the learner's own notebooks and apps (see `workshop.copies`)
+BASE = "WORKSHOP_WORK"  # the variable that names the folder whose notebooks and apps are meant
+
+
+def base() -> Path:
+    """The folder whose `notebooks/` and `apps/` are meant: the learner's copy, or the repository.
+
+    Commands for learners set the variable, and whatever they start inherits it. A notebook that another
+    program has opened has no such variable, but it lies in the copy, and so does its working folder.
+    """
+    if named := os.environ.get(BASE):
+        return Path(named)
+    return COPY if Path.cwd().is_relative_to(COPY) else ROOT
 
 
 class UnknownStage(WorkshopError):
@@ -54,7 +67,7 @@ class Stage:
 
     @property
     def folder(self) -> Path:
-        return ROOT / "apps" / self.slug
+        return base() / "apps" / self.slug
 
     @property
     def app_file(self) -> Path:
@@ -68,7 +81,7 @@ class Stage:
     @property
     def notebook_files(self) -> tuple[Path, ...]:
         names = self.notebooks or (self.slug,)
-        return tuple(NOTEBOOKS / f"{name}.ipynb" for name in names)
+        return tuple(base() / "notebooks" / f"{name}.ipynb" for name in names)
 
     @property
     def port(self) -> int:

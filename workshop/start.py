@@ -25,7 +25,7 @@ from workshop.running import (
     require_port,
     status_of,
 )
-from workshop.stages import NOTEBOOKS, STAGES, stages_with_model
+from workshop.stages import STAGES, base, stages_with_model
 
 # Its overrides.json holds the workshop's defaults for JupyterLab: no question about news, above all.
 LAB_SETTINGS = Path(__file__).parent / "lab"
@@ -56,9 +56,9 @@ def lab_folders() -> list[str]:
 
 
 def lab_server(port: int, token: str, gallery_url: str) -> Server:
-    """JupyterLab on `notebooks/`, for this machine alone, whatever address the gallery listens on."""
+    """JupyterLab on the learner's notebooks and apps, for this machine alone, whatever address the gallery listens on."""
     options = [
-        f"--ServerApp.root_dir={NOTEBOOKS}",
+        f"--ServerApp.root_dir={base()}",
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0",
