@@ -1053,7 +1053,8 @@ def test_a_crash_shows_no_traceback(built, monkeypatch):
     def crash(*_):
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr(census_model.CensusModel, "explain", crash)
+    for name in ("explain", "predict_probabilities"):
+        monkeypatch.setattr(census_model.CensusModel, name, crash)
     client = census_app.create_app({"MODEL_FOLDER": built}).test_client()
     response = ask(client, PERSON)
     assert response.status_code == 500

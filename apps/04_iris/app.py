@@ -10,6 +10,7 @@ Run it in this folder with `flask --app app.py run`.
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
@@ -30,10 +31,10 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     app.json.sort_keys = False
     app.add_template_filter(percent)
     model_file = ModelFile(app.config["MODEL_FOLDER"])
-    try:
-        model_file.get()
-    except ModelUnavailable as problem:
-        app.logger.warning("%s", problem)  # the app starts all the same, and every page says so
+    # Without a model the app starts all the same; the log says why, and so does every page. One that
+    # takes long to load goes on loading behind.
+    with suppress(ModelUnavailable):
+        model_file.get(patience=0.5)
 
     @app.get("/home")
     @app.get("/")  # the lower decorator runs first, and url_for uses the first route
@@ -88,11 +89,11 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
     @app.get("/healthz")
     def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
-        """For whatever watches over the app: can it answer?"""
+        """For whatever watches over the app: can it answer? Says so soon, even while loading."""
         try:
-            model_file.get()
+            model_file.get(patience=0.5)
         except ModelUnavailable as problem:
-            return {"status": "unavailable", "reason": str(problem)}, 503
+            return {"status": problem.status, "reason": str(problem)}, 503
         return {"status": "ok"}
 
     @app.errorhandler(ModelUnavailable)

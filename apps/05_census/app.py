@@ -8,6 +8,7 @@ Run it in this folder with `flask --app app.py run`.
 """
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from flask import Response, redirect, render_template, request, url_for
@@ -16,7 +17,8 @@ from werkzeug.exceptions import HTTPException
 
 from census_api import INFO, create_api, document
 from census_forms import PersonForm, spell_out, typical_person
-from census_model import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable, sigmoid
+from census_formula import sigmoid
+from census_model import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from census_picture import bars, gauge
 from census_problems import Problem, Refusal, asked_by_api, problem_details
 
@@ -36,10 +38,10 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     app.add_template_filter(percent)
     app.add_template_filter(spell_out)
     model_file = ModelFile(app.config["MODEL_FOLDER"])
-    try:
-        model_file.get()
-    except ModelUnavailable as problem:
-        app.logger.warning("%s", problem)  # the app starts all the same, and every page says so
+    # Without a model the app starts all the same; the log says why, and so does every page. One that
+    # takes long to load goes on loading behind.
+    with suppress(ModelUnavailable):
+        model_file.get(patience=0.5)
 
     # `app.get` would list a route in the API's document; `app.route` keeps pages out of it.
     @app.route("/home")
@@ -63,7 +65,8 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
             form=form,
             person=form.person,
             probability=answer,
-            average=sigmoid(model.intercept),
+            start=sigmoid(model.intercept),
+            started_from=model.start,
             gauge=gauge(answer),
             bars=bars(contributions),
             card=model.card,
@@ -77,11 +80,11 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
     @app.route("/healthz")
     def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
-        """For whatever watches over the app: can it answer?"""
+        """For whatever watches over the app: can it answer? Says so soon, even while loading."""
         try:
-            model_file.get()
+            model_file.get(patience=0.5)
         except ModelUnavailable as problem:
-            return {"status": "unavailable", "reason": str(problem)}, 503
+            return {"status": problem.status, "reason": str(problem)}, 503
         return {"status": "ok"}
 
     app.register_api(create_api(model_file))

@@ -1,8 +1,10 @@
 """The census model: train it, save it with its card, load it safely, ask it about one person.
 
 The estimator is a logistic regression, because it can say why: it adds one number per feature, and
-the sum decides. `CensusModel` takes those numbers out of the trained pipeline once, when the model
-is loaded, so that answer and explanation are the same sum.
+the sum decides. `save` writes those numbers into the card (see `census_formula`), so that answer and
+explanation are the same sum, and the app needs neither scikit-learn nor pandas, which take longer to
+import than everything else together. That is why they are imported where they are needed: in the
+functions that train a model, and in those that serve one that is no such sum.
 
 The card is a JSON file beside the model file. It says what the model was trained on, how well it
 did on people it had not seen, and which file it belongs to. Loading reads the card first: a model
@@ -14,31 +16,31 @@ write to the folder: who can replace the model can replace its card.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import io
 import json
+import logging
 import math
 import pickle
 import platform
 import secrets
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NotRequired
 
-import joblib
-import pandas as pd
-import sklearn
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, roc_auc_score
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from typing_extensions import TypedDict
+
+from census_formula import Formula, NotUnderstood, frame, sigmoid, take_apart, term, typical
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
     from sklearn.utils import Bunch
 
 NUMBERS = ["age", "hours_per_week"]
@@ -52,6 +54,7 @@ FEATURES = [
     "sex",
     "hours_per_week",
 ]
+OPTIONAL = {"workclass"}  # a person may come without
 TARGET = "income"
 CLASSES = ["<=50K", ">50K"]  # what 0 and 1 stand for: dollars a year, in 1994
 UNITS = {"age": "years", "hours_per_week": "hours"}
@@ -60,9 +63,13 @@ STAGE = "05_census"
 MODEL_FOLDER = Path(__file__).parent / "model"
 MODEL_NAME, CARD_NAME = "census.joblib", "census.json"
 TRAIN_COMMAND = "python3 -m workshop train 05"
+PATIENCE = 10.0  # seconds that a request waits for a model that is being loaded
+LOOK_EVERY = 0.02  # seconds; looking whether the files have changed takes as long as an answer
 HOLDS_ANOTHER = f"The model file {MODEL_NAME} holds not what its card says"
 
 Person = Mapping[str, "str | int | None"]
+
+log = logging.getLogger(__name__)
 
 
 class NumberFeature(TypedDict):
@@ -125,8 +132,17 @@ class Versions(TypedDict):
     scikit_learn: str
 
 
+class SavedFormula(Formula):
+    """The formula of the pipeline in the model file whose SHA-256 is `sha256`."""
+
+    sha256: str
+
+
 class Card(TypedDict):
-    """Everything a user of the model should know; `sha256` is that of the model file."""
+    """Everything a user of the model should know; `sha256` is that of the model file.
+
+    There is a `formula` if the pipeline is one that `census_formula` understands.
+    """
 
     stage: Literal["05_census"]
     name: str
@@ -137,6 +153,7 @@ class Card(TypedDict):
     intercept: FiniteFloat
     metrics: Metrics
     versions: Versions
+    formula: NotRequired[SavedFormula]
 
 
 CARD = TypeAdapter(Card)
@@ -145,9 +162,20 @@ CARD = TypeAdapter(Card)
 class ModelUnavailable(Exception):
     """There is no model that may be used. The message says why and ends with the remedy."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"{problem}; build it with {TRAIN_COMMAND}")
+    status = "unavailable"
+
+    def __init__(self, problem: str, remedy: str = f"build it with {TRAIN_COMMAND}") -> None:
+        super().__init__(f"{problem}; {remedy}")
         self.problem = problem
+
+
+class ModelLoading(ModelUnavailable):
+    """The model is on its way."""
+
+    status = "loading"
+
+    def __init__(self) -> None:
+        super().__init__("The model is still being loaded", "ask again in a moment")
 
 
 def build_pipeline() -> Pipeline:
@@ -156,6 +184,13 @@ def build_pipeline() -> Pipeline:
     Every column it makes has mean 0 over the training people. So the intercept is the answer for
     an average of all of them, and each coefficient says how far a person's value moves from it.
     """
+    import pandas as pd
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
     # pd.NA stands for both forms of a missing value here: nan, as in a file, and None, as in JSON.
     one_hot = Pipeline(
         [
@@ -178,12 +213,19 @@ def train(census: Bunch) -> tuple[Pipeline, Card]:
     and `is_real`. The returned pipeline is the very one that was tested. The card's `sha256` is
     empty: `save` fills it in.
     """
+    from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
+
     training, test = (part[[*FEATURES, TARGET]] for part in (census.train, census.test))
     pipeline = build_pipeline().fit(training[FEATURES], training[TARGET])
     probabilities = pipeline.predict_proba(test[FEATURES])[:, 1]
     answers = pipeline.predict(test[FEATURES])
     # Hash the tables, not a file: the data may have come as a download, an archive or a stand-in.
     csv = "".join(part.to_csv(index=False, lineterminator="\n") for part in (training, test))
+    features = {name: _describe(name, census.train) for name in FEATURES}
+    try:
+        start = take_apart(pipeline, features)["intercept"]
+    except NotUnderstood:  # `save` tells the log
+        (start,) = _log_odds(pipeline, [typical(features)])
     card: Card = {
         "stage": STAGE,
         "name": "Census income classifier",
@@ -195,9 +237,9 @@ def train(census: Bunch) -> tuple[Pipeline, Card]:
             "rows_test": len(test),
             "sha256": hashlib.sha256(csv.encode()).hexdigest(),
         },
-        "features": {name: _describe(name, census.train) for name in FEATURES},
+        "features": features,
         "classes": CLASSES,
-        "intercept": float(pipeline.named_steps["classify"].intercept_[0]),
+        "intercept": start,
         "metrics": {
             "accuracy": float(accuracy_score(test[TARGET], answers)),
             "roc_auc": float(roc_auc_score(test[TARGET], probabilities)),
@@ -206,7 +248,7 @@ def train(census: Bunch) -> tuple[Pipeline, Card]:
         },
         "versions": {
             "python": platform.python_version(),
-            "scikit_learn": sklearn.__version__,
+            "scikit_learn": _installed(),
         },
     }
     return pipeline, card
@@ -237,6 +279,8 @@ def _describe(name: str, people: pd.DataFrame) -> NumberFeature | CategoryFeatur
 
 def _measure_groups(test: pd.DataFrame, answers: np.ndarray) -> list[Group]:
     """Return how women and men, and people of each race, fare with the model's answers (0 or 1)."""
+    from sklearn.metrics import confusion_matrix
+
     groups: list[Group] = []
     for feature in ("sex", "race"):
         for category in sorted(test[feature].unique()):
@@ -264,10 +308,16 @@ def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
 
     Both are written whole under temporary names first, then renamed, the card last: whoever reads
     the folder meanwhile sees the old model, or a mismatch that loading refuses, never half a file.
+    Into the card go the model file's SHA-256 and, if there is one, the pipeline's formula.
     """
+    import joblib
+
     buffer = io.BytesIO()
     joblib.dump(pipeline, buffer)
-    card = card | {"sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
+    card = {name: value for name, value in card.items() if name != "formula"} | {"sha256": sha256}
+    if formula := _formula(pipeline, card["features"]):
+        card |= {"intercept": formula["intercept"], "formula": formula | {"sha256": sha256}}
     contents = {
         MODEL_NAME: buffer.getvalue(),
         CARD_NAME: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
@@ -285,24 +335,59 @@ def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
     return folder / MODEL_NAME
 
 
-class CensusModel:
-    """A trained pipeline, the card that belongs to it, and the sums the pipeline really does.
+def _formula(pipeline: Pipeline, features: Mapping[str, Any]) -> Formula | None:
+    """Return what the pipeline computes; or None, and a line in the log, where that is more."""
+    try:
+        return take_apart(pipeline, features)
+    except NotUnderstood as reason:
+        log.warning("This pipeline has no formula, so each answer takes far longer: %s", reason)
+        return None
 
-    Those sums answer for one person about a thousand times as fast as the pipeline, which wants a
-    data frame, and they are the explanation as well. A test holds them against the pipeline.
+
+def _ask(pipeline: Pipeline, people: Mapping[str, Sequence] | Sequence[Person]) -> list[float]:
+    """Return the probability of earning more, as a pipeline of any kind sees it."""
+    names = list(getattr(pipeline, "feature_names_in_", FEATURES))  # in the order it learned them
+    return pipeline.predict_proba(frame(people)[names])[:, 1].tolist()
+
+
+def _log_odds(pipeline: Pipeline, people: Sequence[Person]) -> list[float]:
+    """Return the log-odds of earning more, as a pipeline of any kind sees them."""
+    shares = _ask(pipeline, people)
+    kept = [min(max(share, 1e-15), 1 - 1e-15) for share in shares]  # 0 and 1 have no log-odds
+    return [math.log(share / (1 - share)) for share in kept]
+
+
+class CensusModel:
+    """A trained pipeline, the card that belongs to it, and the formula, if the pipeline has one.
+
+    The formula answers for one person about a thousand times as fast as the pipeline, which wants a
+    data frame, and it is the explanation as well. Without it, the pipeline itself is asked.
     """
 
-    def __init__(self, pipeline: Pipeline, card: Card) -> None:
-        """Take the terms out of `pipeline`. Raises ModelUnavailable for one of another kind."""
-        self.pipeline = pipeline
-        self.card = card
+    def __init__(self, content: bytes, card: Card) -> None:
+        """Take the bytes of a model file, which are the ones that the card describes.
+
+        Raises ModelUnavailable where they hold another model all the same.
+        """
+        self.card, self._content = card, content
+        self.formula: Formula | None = card.get("formula")
+        if not self.formula or self.formula["sha256"] != card["sha256"]:  # not made by `save`
+            self.formula = _formula(self.pipeline, card["features"])
+        if self.formula:
+            self.intercept = self.formula["intercept"]
+            for name, terms in self.formula["categories"].items():
+                if set(card["features"][name].get("categories", ())) != set(terms):
+                    raise ModelUnavailable(HOLDS_ANOTHER)
+            return
         try:
-            self._numbers, self._categories = _take_apart(pipeline)
+            (self.intercept,) = _log_odds(self.pipeline, [typical(card["features"])])
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelUnavailable(HOLDS_ANOTHER) from error
-        for name, weights in self._categories.items():
-            if set(card["features"][name].get("categories", ())) != set(weights) - {None}:
-                raise ModelUnavailable(HOLDS_ANOTHER)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The trained pipeline. The model file is opened when it is first asked for."""
+        return _open_pipeline(self._content)
 
     @property
     def version(self) -> str:
@@ -310,9 +395,9 @@ class CensusModel:
         return self.card["sha256"][:12]
 
     @property
-    def intercept(self) -> float:
-        """The log-odds of earning more for an average of all training people."""
-        return self.card["intercept"]
+    def start(self) -> str:
+        """Whose log-odds the intercept is: those of an `average` or of a `typical` person."""
+        return self.formula["start"] if self.formula else "typical"
 
     def explain(self, person: Person) -> dict[str, float]:
         """Return what each feature adds to the intercept, in log-odds.
@@ -320,21 +405,21 @@ class CensusModel:
         `person` has a value for every feature; a category may be None (or nan, as in a frame) where
         it is not known. Raises ValueError for a category the model was not trained on.
         """
-        terms = {}
-        for name in FEATURES:
-            value = person[name]
-            if name in self._numbers:
-                slope, mean = self._numbers[name]
-                terms[name] = slope * (float(value) - mean)
-                continue
-            weights = self._categories[name]
-            known = None if value != value else value  # only nan differs from itself
-            if known not in weights:
-                raise ValueError(
-                    f"{name} is {value!r}, not one of {', '.join(filter(None, weights))}"
-                )
-            terms[name] = weights[known]
-        return terms
+        if self.formula is None:
+            return self._explain_by_asking(person)
+        return {name: term(self.formula, name, person[name]) for name in FEATURES}
+
+    def _explain_by_asking(self, person: Person) -> dict[str, float]:
+        """Turn a typical person into this one, feature by feature: each adds what it changes."""
+        steps = accumulate(
+            FEATURES,
+            lambda before, name: before | {name: person[name]},
+            initial=typical(self.card["features"]),
+        )
+        changes = pairwise(_log_odds(self.pipeline, list(steps)))
+        return {
+            name: after - before for name, (before, after) in zip(FEATURES, changes, strict=True)
+        }
 
     def predict_probability(self, person: Person) -> float:
         """Return the probability, 0 to 1, that `person` earns more than $50,000 a year (1994)."""
@@ -344,37 +429,17 @@ class CensusModel:
         """Return the probability that belongs to what `explain` returns."""
         return sigmoid(self.intercept + sum(contributions.values()))
 
-
-def sigmoid(log_odds: float) -> float:
-    """Return the probability that belongs to log-odds."""
-    return 1 / (1 + math.exp(-log_odds))
-
-
-def _take_apart(pipeline: Pipeline) -> tuple[dict, dict]:
-    """Return what a fitted pipeline adds up, feature by feature.
-
-    For a number: the slope in log-odds per unit, and the mean that counts as 0. For a category: the
-    term of each of its values, and under None the term of a missing one.
-    """
-    prepare, classify = pipeline.named_steps["prepare"], pipeline.named_steps["classify"]
-    scale, one_hot = (prepare.named_transformers_[name] for name in ("numbers", "categories"))
-    coefficients = classify.coef_[0].tolist()
-    numbers = {}
-    for i, name in enumerate(NUMBERS):
-        numbers[name] = coefficients[i] / float(scale.scale_[i]), float(scale.mean_[i])
-    known, means = one_hot.named_steps["encode"].categories_, one_hot.named_steps["centre"].mean_
-    categories: dict[str, dict[str | None, float]] = {}
-    rest = list(zip(coefficients[len(NUMBERS) :], means.tolist(), strict=True))
-    for name, values in zip(CATEGORIES, known, strict=True):
-        own, rest = rest[: len(values)], rest[len(values) :]
-        average = sum(coefficient * mean for coefficient, mean in own)
-        terms = {
-            str(value): coefficient - average
-            for value, (coefficient, _) in zip(values, own, strict=True)
-        }
-        # Where no training person lacked it, a missing value sets none of the one-hot columns.
-        categories[name] = {None: terms.pop(MISSING, -average), **terms}
-    return numbers, categories
+    def predict_probabilities(self, columns: Mapping[str, Sequence]) -> list[float]:
+        """Return the probability for each of many people; `columns` has a list for each feature."""
+        if self.formula is None:
+            # scikit-learn refuses a table without rows.
+            return _ask(self.pipeline, columns) if columns[FEATURES[0]] else []
+        terms = []
+        for name in FEATURES:
+            # Many people share a value: its term is worked out once.
+            known = {value: term(self.formula, name, value) for value in set(columns[name])}
+            terms.append(map(known.__getitem__, columns[name]))
+        return [sigmoid(self.intercept + sum(each)) for each in zip(*terms, strict=True)]
 
 
 def predict_probability(person: Person) -> float:
@@ -388,12 +453,12 @@ def explain(person: Person) -> dict[str, float]:
 
 
 def load(folder: Path = MODEL_FOLDER) -> CensusModel:
-    """Read the card, check that model file and versions agree with it, and only then open the file.
+    """Read the card, and check that model file and versions agree with it before the file is opened.
 
     Raises ModelUnavailable, whose message says what is wrong and how to build the model.
     """
     card = _read_card(folder / CARD_NAME)
-    trained, installed = card["versions"], sklearn.__version__
+    trained, installed = card["versions"], _installed()
     if trained["scikit_learn"] != installed:
         raise ModelUnavailable(
             f"The model was trained with scikit-learn {trained['scikit_learn']}, "
@@ -412,10 +477,20 @@ def load(folder: Path = MODEL_FOLDER) -> CensusModel:
         raise ModelUnavailable(
             f"The model file {MODEL_NAME} can't be read ({error.strerror})"
         ) from error
-    # The bytes that are checked are the bytes that are opened: the file is read once.
+    # The bytes that are checked are the bytes that may be opened: the file is read once.
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise ModelUnavailable(f"The model file {MODEL_NAME} is not the one its card describes")
-    return CensusModel(_open_pipeline(content), card)
+    return CensusModel(content, card)
+
+
+def label(probability: float) -> str:
+    """Return the class: the more probable of the two."""
+    return CLASSES[probability > 0.5]
+
+
+def _installed() -> str:
+    """Return the version of scikit-learn, without importing it."""
+    return importlib.metadata.version("scikit-learn")
 
 
 def _read_card(path: Path) -> Card:
@@ -455,6 +530,9 @@ UNREADABLE = (
 
 def _open_pipeline(content: bytes) -> Pipeline:
     """Unpickle a model file whose SHA-256 has been checked. Raises ModelUnavailable."""
+    import joblib
+    from sklearn.pipeline import Pipeline
+
     try:
         pipeline = joblib.load(io.BytesIO(content))
     except UNREADABLE as error:
@@ -468,30 +546,63 @@ class ModelFile:
     """The model in a folder: loaded once, and again only when its files have changed.
 
     So training in another terminal heals a running app. A new model that is not whole does not
-    replace the old one. Safe to share between the threads of a server.
+    replace the old one. Loading has a thread of its own, so that an app can say meanwhile that it
+    is on its way. Safe to share between the threads of a server.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self._lock = threading.Lock()
+        self._paths = [self.folder / name for name in (CARD_NAME, MODEL_NAME)]
+        self._lock = threading.Lock()  # held for starting to load
+        self._order = threading.Lock()  # held for loading: two loads never overlap
+        self._look_again = 0.0  # when, in seconds of the monotonic clock
         self._seen: list[tuple[int, int] | None] | None = None
+        self._loading: threading.Thread | None = None
         self._model: CensusModel | None = None
         self._problem = ""
 
-    def get(self) -> CensusModel:
-        """Return the model to use now. Raises ModelUnavailable when there has never been one."""
-        with self._lock:
-            # Taken before loading: a change during loading shows as a new state on the next call.
-            state = [_state(self.folder / name) for name in (CARD_NAME, MODEL_NAME)]
-            if state != self._seen:
-                self._seen = state
-                try:
-                    self._model = load(self.folder)
-                except ModelUnavailable as error:
-                    self._problem = error.problem
-            if self._model is None:
-                raise ModelUnavailable(self._problem)
+    def get(self, patience: float = PATIENCE) -> CensusModel:
+        """Return the model to use now.
+
+        Whoever comes first after the files have changed waits for the new model, though not longer
+        than `patience` in seconds; until it is there, all others get the old one. While there is no
+        old one, everybody waits. Raises ModelUnavailable when there has never been a model, and its
+        subclass ModelLoading when it takes longer than that.
+        """
+        now = time.monotonic()
+        if self._model is not None and now < self._look_again:
             return self._model
+        self._look_again = now + LOOK_EVERY
+        # Taken before loading: a change during loading shows as a new state on the next look.
+        state = [_state(path) for path in self._paths]
+        if (state != self._seen and self._start_loading(state)) or self._model is None:
+            self._loading.join(patience)
+        if self._model is not None:
+            return self._model
+        if self._loading.is_alive():
+            raise ModelLoading
+        raise ModelUnavailable(self._problem)
+
+    def _start_loading(self, state: list[tuple[int, int] | None]) -> bool:
+        """Load what is in the folder now, unless another thread has seen the same change first."""
+        with self._lock:
+            if state == self._seen:
+                return False
+            loading = threading.Thread(target=self._load, name="load the model", daemon=True)
+            loading.start()
+            self._loading, self._seen = loading, state
+            return True
+
+    def _load(self) -> None:
+        with self._order:
+            try:
+                self._model = load(self.folder)
+            except ModelUnavailable as error:
+                self._problem = error.problem
+                log.warning("%s", error)
+            except BaseException:
+                self._problem = f"The model file {MODEL_NAME} can't be loaded"
+                raise  # a crash: the thread's traceback is for the log
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -58,9 +58,16 @@ def asked_by_api() -> bool:
 
 def refuse_person(invalid: ValidationError) -> Refusal:
     """Return what is wrong with one person's JSON: 400 where it is none, else 422 by field."""
-    found = _errors(invalid)
-    errors = [{"field": str((*each["loc"], "body")[0]), "message": each["msg"]} for each in found]
+    errors = errors_of_person(invalid)
     return Refusal(422, "This is not a person the model can judge; see errors.", errors)
+
+
+def errors_of_person(invalid: ValidationError) -> list[dict[str, str]]:
+    """Return what is wrong with one person, by field. Raises a 400 where it is no JSON."""
+    return [
+        {"field": str((*each["loc"], "body")[0]), "message": each["msg"]}
+        for each in _errors(invalid)
+    ]
 
 
 def refuse_people(invalid: ValidationError) -> Refusal:
@@ -73,6 +80,11 @@ def refuse_people(invalid: ValidationError) -> Refusal:
             case loc:
                 place = {"index": None, "field": str((*loc, "body")[0])}
         errors.append(place | {"message": each["msg"]})
+    return refuse_batch(errors)
+
+
+def refuse_batch(errors: Sequence[dict[str, Any]]) -> Refusal:
+    """Return the errors of a batch, by index and field, as a 422."""
     return Refusal(422, "Nobody was judged: the batch has errors, by index and field.", errors)
 
 
