@@ -1,0 +1,273 @@
+"""`serve` for real: workers, their log, what becomes of requests when one dies or all are to stop."""
+
+import contextlib
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from workshop import cli, production
+from workshop.running import free_port, status_of
+from workshop.stages import ROOT, find_stage
+
+RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
+PATIENCE = 240  # seconds; nothing here is about speed
+APP = """
+import os, pathlib, time
+from flask import Flask
+
+HERE = pathlib.Path(__file__).parent
+
+def create_app():
+    app = Flask(__name__)
+    app.logger.warning("an app\\nwas made")
+
+    @app.get("/")
+    def index():
+        return str(os.getpid())
+
+    @app.get("/slow")
+    def slow():
+        (HERE / "slow.began").touch()
+        while not (HERE / "slow.may.end").exists():
+            time.sleep(0.05)
+        return "done"
+
+    return app
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A copy of a learner's own, whose stage 01 is the app above."""
+    work = tmp_path / "Büro Müller"
+    (work / "apps" / "01_hello").mkdir(parents=True)
+    (work / "apps" / "01_hello" / "app.py").write_text(APP, encoding="utf-8")
+    monkeypatch.setenv("WORKSHOP_WORK", str(work))
+    return work
+
+
+@contextlib.contextmanager
+def serving(work, stage, *options, wait=True):
+    """`serve` in a group of processes of its own: the process, its URL, and a function that reads its log."""
+    port = free_port()
+    log = work.parent / "log"
+    with log.open("wb") as opened:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, "serve", stage, "--port", str(port), *options],
+            cwd=ROOT,
+            stdout=opened,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    family = psutil.Process(process.pid)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        if wait:
+            until(lambda: status_of(url + "/") is not None or process.poll() is not None)
+        yield process, url, lambda: log.read_text(encoding="utf-8")
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for each in [*family.children(recursive=True), family]:
+                each.kill()
+        process.wait()
+
+
+def until(done):
+    """Return once `done()` is true; fail if that never comes."""
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+
+
+def get(url, path="/"):
+    """The page at an address, asked for over a connection of its own."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+
+
+def workers(url):
+    """The process ids of the workers that answer now."""
+    return {int(get(url)) for _ in range(40)}
+
+
+@posix
+def test_two_workers_serve_and_ctrl_c_ends_them_in_peace(work):
+    with serving(work, "01", "--workers", "2") as (process, url, log):
+        assert f"Serving 01_hello at {url}/ with 2 workers; Ctrl-C ends it.\n" in log()
+        until(lambda: len(workers(url)) == 2)
+        assert process.pid not in workers(url)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to everyone in the group
+        assert process.wait(PATIENCE) == 0
+        assert status_of(url) is None
+        assert "refused" not in log()
+        assert "Traceback" not in log()
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_under_way_is_answered_before_the_end(work, number):
+    folder = work / "apps" / "01_hello"
+    with serving(work, "01") as (process, url, log), ThreadPoolExecutor() as pool:
+        answer = pool.submit(get, url, "/slow")
+        until((folder / "slow.began").exists)
+        process.send_signal(number)
+        until(lambda: "Stopping worker-1" in log())
+        with pytest.raises(ConnectionError):
+            get(url)
+        (folder / "slow.may.end").touch()
+        assert answer.result() == "done"
+        assert process.wait(PATIENCE) == 0
+        assert "refused" not in log()
+
+
+@posix
+def test_a_client_that_never_ends_its_request_does_not_hold_up_the_end(work):
+    with serving(work, "01") as (process, url, log):
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with socket.create_connection(address) as slow, socket.create_connection(address) as idle:
+            slow.sendall(b"GET / HTTP/1.1\r\nHo")
+            idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert idle.recv(100).startswith(b"HTTP/1.1 200 OK")
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        assert "refused" not in log(), (
+            "the limit for headers let it go before the worker was killed"
+        )
+
+
+@posix
+def test_ctrl_c_while_an_app_is_still_being_loaded(work):
+    began = work / "began"
+    code = f"import pathlib, time; pathlib.Path({str(began)!r}).touch(); time.sleep(600)"
+    (work / "apps" / "01_hello" / "app.py").write_text(code, encoding="utf-8")
+    with serving(work, "01", wait=False) as (process, _, log):
+        until(began.exists)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert "Stopped worker-1" in log()
+        assert "refused to gracefully stop" not in log()
+
+
+@posix
+def test_a_worker_that_dies_is_replaced_and_the_other_goes_on(work):
+    with serving(work, "01", "--workers", "2") as (process, url, log):
+        until(lambda: len(workers(url)) == 2)
+        victim, other = workers(url)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: victim not in psutil.pids() or psutil.Process(victim).status() == "zombie")
+        until(lambda: log().count("Started worker") == 3)
+        until(lambda: len(workers(url)) == 2)
+        assert other in workers(url)
+        assert victim not in workers(url)
+        assert process.poll() is None
+
+
+@posix
+def test_the_log_has_a_line_for_each_request_and_no_client_writes_another(work):
+    with serving(work, "01") as (_, url, log):
+        get(url, "/a%0A2026-01-01%20INFO%20forged%1b%5B31m?age=39")
+        until(lambda: '"GET /a' in log())
+        lines = log().splitlines()
+    line = next(each for each in lines if '"GET /a' in each)
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4} INFO    127\.0\.0\.1 "
+        r'"GET /a\\n2026-01-01 INFO forged\\x1b\[31m" 404 \d+\.\d ms',
+        line,
+    )
+    assert not [each for each in lines if each.startswith("2026-01-01")]
+    assert "age=39" not in "".join(lines), "what was asked about somebody stays out of the log"
+    assert any(each.endswith("WARNING an app\\nwas made") for each in lines)
+
+
+@posix
+def test_every_worker_takes_up_a_model_that_is_trained_meanwhile(work):
+    ignored = shutil.ignore_patterns("__pycache__", "model")
+    shutil.copytree(ROOT / "apps" / "04_iris", work / "apps" / "04_iris", ignore=ignored)
+    with serving(work, "04", "--workers", "2") as (_, url, log):
+        until(lambda: log().count("Started worker") == 2)
+        assert {status_of(f"{url}/model") for _ in range(10)} == {503}
+        subprocess.run(
+            [sys.executable, "-c", RUN, "train", "04"],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        until(lambda: {status_of(f"{url}/model") for _ in range(40)} == {200})
+
+
+# What is said before anything starts
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """The command that would take this process's place."""
+    commands = []
+    monkeypatch.setattr(
+        production, "replace_process", lambda command: commands.append(command) or 0
+    )
+    return commands
+
+
+def test_a_stage_without_an_app_says_so(replaced, capsys):
+    assert cli.run(["serve", "0"]) == 1
+    assert capsys.readouterr().err == "stage 00_start_here has no app; open its notebook instead\n"
+    assert replaced == []
+
+
+def test_a_port_in_use_is_a_sentence(replaced, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert cli.run(["serve", "1", "--port", str(port)]) == 1
+    assert f"Port {port} is in use by another program" in capsys.readouterr().err
+    assert replaced == []
+
+
+def test_the_database_of_stage_06_is_made_first(replaced, monkeypatch, capsys):
+    monkeypatch.setattr(production, "make_database", lambda stage: f"{stage.slug}: ready")
+    monkeypatch.setattr(production, "require_port", lambda *_: None)
+    assert cli.run(["serve", "6"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "06_housing: ready"
+    assert told[1] == "Serving 06_housing at http://127.0.0.1:8006/ with 1 worker; Ctrl-C ends it."
+    assert os.environ.pop(production.SERVED) == "06_housing"
+
+
+def test_on_windows_it_is_one_worker_and_that_is_said(replaced, monkeypatch, capsys):
+    monkeypatch.setattr(production, "ONE_WORKER", True)
+    monkeypatch.setenv(production.SERVED, "")
+    assert production.serve(find_stage(1), "127.0.0.1", free_port(), workers=4) == 0
+    assert "On Windows granian runs one worker" in capsys.readouterr().out
+    assert replaced[0][replaced[0].index("--workers") + 1] == "1"
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_a_number_of_workers_that_cannot_be(number, replaced, capsys):
+    assert cli.run(["serve", "1", "--workers", number]) == 2
+    assert "Invalid value for '--workers'" in capsys.readouterr().err
+    assert replaced == []
+
+
+def test_the_gallery_runs_on_the_same_server():
+    from workshop.start import gallery_server
+
+    command = gallery_server("127.0.0.1", 8000, None, "secret").command
+    same = [
+        str(part)
+        for part in production.granian("workshop.gallery:create_gallery", "127.0.0.1", 8000)
+    ]
+    start = command.index("granian")
+    assert command[start : start + len(same)] == same
