@@ -5,67 +5,26 @@ downloaded, in a folder whose name has a space and letters that are not ASCII.
 """
 
 import ast
-import base64
-import csv
 import errno
-import hashlib
 import importlib.metadata
-import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import venv
-import zipfile
 from pathlib import Path
 
 import psutil
 import pytest
+from wheel_support import is_installed, pack
 
-from workshop import bootstrap
+from workshop import bootstrap, mirror
 
 ROOT = Path(__file__).parents[1]
 LOCKED = ("click", "flit-core", "uv", *(["colorama"] if os.name == "nt" else []))
 PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
 STEPS = ("  1/4 ", "  2/4 ", "  3/4 ", "  4/4 ")
-
-
-def is_installed(name):
-    return any(True for _ in importlib.metadata.distributions(name=name))
-
-
-def pack(name, folder):
-    """Make the wheel of an installed package again. A program keeps its place in the wheel's scripts."""
-    distribution = importlib.metadata.distribution(name)
-    stem = f"{name.replace('-', '_')}-{distribution.version}"
-    wrappers = {entry.name for entry in distribution.entry_points}
-    members = {}
-    for file in distribution.files:
-        skipped = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")
-        if file.name in skipped or "__pycache__" in file.parts:
-            continue
-        member = file.as_posix()
-        if ".." in file.parts:
-            if file.stem in wrappers:
-                continue  # an installer makes it from entry_points.txt
-            member = f"{stem}.data/scripts/{file.name}"
-        members[member] = file.read_binary()
-    lines = distribution.read_text("WHEEL").splitlines()
-    tags = [line.partition(": ")[2].split("-") for line in lines if line.startswith("Tag: ")]
-    tag = "-".join(".".join(sorted(set(part))) for part in zip(*tags, strict=True))
-    record = io.StringIO()
-    writer = csv.writer(record, lineterminator="\n")
-    for member, content in members.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
-        writer.writerow([member, f"sha256={digest}", len(content)])
-    writer.writerow([f"{stem}.dist-info/RECORD", "", ""])
-    members[f"{stem}.dist-info/RECORD"] = record.getvalue().encode()
-    with zipfile.ZipFile(folder / f"{stem}-{tag}.whl", "w") as wheel:
-        for member, content in members.items():
-            entry = zipfile.ZipInfo(member)
-            entry.external_attr = (0o100755 if ".data/scripts/" in member else 0o100644) << 16
-            wheel.writestr(entry, content)
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +171,7 @@ def test_first_call_sets_up_without_a_network_and_runs_the_command(settled):
     told = run.stderr.splitlines()
     assert [step for step in STEPS if any(line.startswith(step) for line in told)] == list(STEPS)
     assert not any("uv can't be had" in line for line in told)
+    assert not any(line.startswith(" + ") for line in told), "no list where there is no terminal"
     assert imported_from(settled.folder) == settled.folder
 
 
@@ -344,6 +304,91 @@ def test_a_second_call_waits_for_the_set_up_of_the_first(settled):
     assert "Setting up" not in told[1]
 
 
+# Where the packages come from. test_kit.py sets up from a whole kit, and from one that is served.
+
+
+def test_a_mirror_that_lacks_a_package_is_said_and_the_network_asked(house, tmp_path):
+    (tmp_path / "stick" / "wheels").mkdir(parents=True)
+    run = call(house, "start", WORKSHOP_MIRROR=str(tmp_path / "stick"))
+    assert refuses(run).startswith("The packages cannot be downloaded: connect to a network")
+    told = run.stderr.splitlines()
+    asked = told.index(f"      (all packages come from {tmp_path / 'stick' / 'wheels'})")
+    lacking = told.index(
+        "      that lacks something this Python and system need, so the next place is asked"
+    )
+    network = [n for n, line in enumerate(told) if line.startswith("  2/4 ")][-1]
+    assert asked < lacking < network
+
+
+def test_the_folder_of_a_kit_is_as_good_as_its_wheels(tmp_path):
+    (tmp_path / "kit" / "wheels").mkdir(parents=True)
+    for name in ("kit", "kit/wheels"):
+        assert list(bootstrap.places(str(tmp_path / name))) == [str(tmp_path / "kit" / "wheels")]
+
+
+@pytest.fixture
+def kit(tmp_path, monkeypatch):
+    """A kit with the repository as a part of it."""
+    (tmp_path / "kit" / "wheels").mkdir(parents=True)
+    (tmp_path / "kit" / mirror.MARKER).touch()
+    monkeypatch.setattr(mirror, "REPOSITORY", tmp_path / "kit" / "from-notebook-to-web-app")
+    monkeypatch.delenv("WORKSHOP_MIRROR", raising=False)
+    return tmp_path / "kit"
+
+
+def test_the_mirror_is_asked_before_the_kit_and_the_kit_before_the_network(
+    kit, tmp_path, monkeypatch
+):
+    assert list(bootstrap.places(None)) == [str(kit / "wheels"), None]
+    (tmp_path / "stick" / "wheels").mkdir(parents=True)
+    monkeypatch.setenv("WORKSHOP_MIRROR", f'"{tmp_path / "stick"}"')
+    stick = str(tmp_path / "stick" / "wheels")
+    assert list(bootstrap.places(None)) == [stick, str(kit / "wheels"), None]
+    (tmp_path / "stick" / "wheels").rmdir()  # a mirror of data alone
+    assert list(bootstrap.places(None)) == [str(kit / "wheels"), None]
+    (kit / mirror.MARKER).unlink()
+    assert list(bootstrap.places(None)) == [None]
+
+
+@pytest.mark.parametrize("place", ["gone", "http://127.0.0.1:9", "http://[::1"])
+def test_a_mirror_that_is_not_there_is_said(kit, place, monkeypatch, capsys):
+    monkeypatch.setenv("WORKSHOP_MIRROR", place)
+    assert list(bootstrap.places(None)) == [str(kit / "wheels"), None]
+    assert capsys.readouterr().err == (
+        "WORKSHOP_MIRROR can't be reached, so the packages come from elsewhere.\n"
+    )
+
+
+def test_a_server_without_https_is_trusted_for_what_it_serves():
+    options = ["--no-index", "--find-links"]
+    assert bootstrap.find_links("/kit/wheels") == [*options, "/kit/wheels"]
+    url = "https://mirror.example.org/wheels/"
+    assert bootstrap.find_links(url) == [*options, url]
+    url = "http://me:open-sesame@192.168.1.20:9000/wheels/"
+    assert bootstrap.find_links(url) == [*options, url, "--trusted-host", "192.168.1.20:9000"]
+    assert mirror.shown(url) == "http://192.168.1.20:9000/wheels/"
+
+
+@pytest.mark.parametrize(
+    ("url", "direct"),
+    [
+        ("http://192.168.1.20:9000", "internal,192.168.1.20"),
+        ("http://10.0.0.7", "internal,10.0.0.7"),
+        ("http://[fe80::1]:9000", "internal,fe80::1"),
+        ("http://annas-laptop.local:9000", "internal,annas-laptop.local"),
+        ("http://annas-laptop:9000", "internal,annas-laptop"),
+        ("http://internal:9000", "internal"),
+        ("https://mirror.example.org", "internal"),
+        ("http://93.184.215.14:9000", "internal"),
+    ],
+)
+def test_only_a_server_in_the_room_is_asked_past_the_proxy(url, direct, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "internal")
+    monkeypatch.setenv("no_proxy", "internal")
+    mirror.go_past_proxy(url)
+    assert (os.environ["NO_PROXY"], os.environ["no_proxy"]) == (direct, direct)
+
+
 # The current interpreter: Codespaces, Binder, conda.
 
 
@@ -430,6 +475,9 @@ def test_no_write_access():
             ["--wheels=pyproject.toml"],
             "There is no folder pyproject.toml: give --wheels the folder",
         ),
+        (["--wheels", "http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer: check the"),
+        (["--wheels", "http://me:secret@127.0.0.1:9"], "http://127.0.0.1:9 does not answer: "),
+        (["--wheels", "http://[::1"], "http://[::1 does not answer: check the address"),
     ],
 )
 def test_wheels_need_their_folder(house, arguments, sentence):

@@ -29,7 +29,7 @@ import pytest
 from sklearn.datasets import fetch_california_housing
 from sklearn.model_selection import train_test_split
 
-from workshop import datasets
+from workshop import datasets, mirror
 from workshop.datasets import (
     CENSUS_COLUMNS,
     HOUSING_COLUMNS,
@@ -88,6 +88,7 @@ HTML = b"<!doctype html><title>Welcome to the hotel</title><p>Please accept our 
 @pytest.fixture(autouse=True)
 def small_census(monkeypatch: pytest.MonkeyPatch) -> RemoteData:
     """A census of five people in place of UCI's, whose server can't be reached, and no settings."""
+    monkeypatch.setattr(mirror, "MARKER", "kit-of-the-tests.json")  # these tests may run in a kit
     for name in ("WORKSHOP_MIRROR", "WORKSHOP_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("NO_PROXY", "no_proxy"):
@@ -396,10 +397,46 @@ def test_relative_mirror_counts_from_here_or_from_the_repository(
     assert fetch_census(home).is_real
 
     (tmp_path / "repository" / "notebooks").mkdir(parents=True)
-    monkeypatch.setattr(datasets, "REPOSITORY", tmp_path / "repository")
+    monkeypatch.setattr(mirror, "REPOSITORY", tmp_path / "repository")
     monkeypatch.setenv("WORKSHOP_MIRROR", "../stick")
     monkeypatch.chdir(tmp_path / "repository" / "notebooks")  # from here it would be ../../stick
     assert fetch_census(tmp_path / "other").is_real
+
+
+@pytest.fixture
+def kit(tmp_path: Path, monkeypatch) -> Path:
+    """The folder of a kit, with no data in it yet, and the repository as a part of it."""
+    folder = tmp_path / "kit"
+    folder.mkdir()
+    (folder / mirror.MARKER).touch()
+    monkeypatch.setattr(mirror, "REPOSITORY", folder / "from-notebook-to-web-app")
+    return folder
+
+
+def test_the_kit_around_the_repository_is_a_mirror(home: Path, kit: Path, capsys) -> None:
+    (kit / "adult").mkdir()
+    (kit / "adult" / "adult.zip").write_bytes(GOOD)
+    assert_real(fetch_census(home), home)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_kit_without_the_data_is_worth_no_word(home: Path, kit: Path, capsys) -> None:
+    assert not fetch_census(home).is_real
+    assert "kit" not in sentence_of(capsys).partition("so you get")[0]
+
+
+def test_a_damaged_kit_is_named(home: Path, kit: Path, capsys) -> None:
+    (kit / "adult.zip").write_bytes(GOOD[:-30])
+    assert not fetch_census(home).is_real
+    assert "the kit can't be used (its adult.zip is damaged or cut short)" in sentence_of(capsys)
+
+
+def test_a_mirror_that_is_set_is_asked_and_the_kit_is_not(
+    home: Path, kit: Path, tmp_path: Path, monkeypatch
+) -> None:
+    (kit / "adult.zip").write_bytes(GOOD)
+    monkeypatch.setenv("WORKSHOP_MIRROR", str(tmp_path / "gone"))
+    assert not fetch_census(home).is_real
 
 
 @pytest.mark.parametrize(("archive", "reason"), BAD_ARCHIVES.values(), ids=BAD_ARCHIVES)

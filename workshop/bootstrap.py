@@ -3,6 +3,9 @@
 A stamp, written last, says that the environment is whole and which lock, project file and folder it was
 made for. While the stamp fits, a call costs one hash of two small files; when it is missing, set-up was
 interrupted and starts over (what was downloaded is still in the installer's cache).
+
+The packages come from `--wheels`, or else from the first of these that can serve: the mirror in
+`WORKSHOP_MIRROR`, the kit that this folder is a part of, the network.
 """
 
 import contextlib
@@ -17,6 +20,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from workshop import mirror
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.txt"
@@ -29,9 +35,15 @@ NETWORK_TROUBLE = re.compile(
     re.IGNORECASE,
 )
 
+MIRROR_LIMIT = 5.0  # seconds a server in the room may be silent
+
 
 class SetupError(Exception):
     """Set-up cannot go on; the message is one sentence that says what to do."""
+
+
+class NotServed(SetupError):
+    """The packages can't be had from one place; another one may have them."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +121,74 @@ def make_environment(prefix: Path) -> None:
         ) from error
 
 
+def status_of(url: str) -> int:
+    """The status with which a server answers; 0 if none does."""
+    import http.client
+    import urllib.request  # here, because a call that finds everything set up goes without them
+    from urllib.error import HTTPError
+
+    try:
+        mirror.go_past_proxy(url)
+        with urllib.request.urlopen(url, timeout=MIRROR_LIMIT) as answer:  # noqa: S310 (http or https)
+            return answer.status
+    except HTTPError as error:
+        return error.code
+    except (OSError, ValueError, http.client.HTTPException):
+        return 0
+
+
+def wheels_in(place: str) -> str | None:
+    """The folder or URL `wheels/` of a kit or mirror; None if it has none.
+
+    Raises `NotServed` if the place itself is not there.
+    """
+    if not mirror.is_url(place):
+        folder = mirror.folder_of(place)
+        if not folder.is_dir():
+            raise NotServed(
+                f"There is no folder {place}: give --wheels the folder that holds the .whl files."
+            )
+        return str((folder / "wheels").resolve()) if (folder / "wheels").is_dir() else None
+    url = f"{place.rstrip('/')}/wheels/"
+    status = status_of(url)
+    if not status:
+        raise NotServed(
+            f"{mirror.shown(place)} does not answer: check the address, and that this computer is on the "
+            "room's network, then run the same command again."
+        )
+    return url if status == 200 else None
+
+
+def places(wheels: str | None) -> Iterator[str | None]:
+    """The folders or URLs of wheels to try, one after the other; None is the network."""
+    if wheels is not None:
+        place = wheels if mirror.is_url(wheels) else str(mirror.folder_of(wheels).resolve())
+        yield wheels_in(wheels) or place
+        return
+    for name, place in mirror.mirrors():
+        try:
+            found = wheels_in(place)
+        except NotServed:
+            say(f"{name} can't be reached, so the packages come from elsewhere.")
+        else:
+            if found:
+                yield found
+    yield None
+
+
+def find_links(place: str) -> list[str]:
+    """Options with which pip and uv take every package from a folder or URL of wheels."""
+    options = ["--no-index", "--find-links", place]
+    if place.lower().startswith("http:"):
+        # pip ignores a server without https unless it is told to trust it.
+        options += ["--trusted-host", urlsplit(place).netloc.rpartition("@")[2]]
+    return options
+
+
 def get_uv(python: Path, source: Sequence[str]) -> bool:
     """Install the locked uv with pip; False where there is none for this system.
 
-    Raises `SetupError` where no package can be had at all.
+    Raises `NotServed` where no package can be had at all.
     """
     version = re.search(r"^uv==(\S+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     if not version:
@@ -137,7 +213,7 @@ def get_uv(python: Path, source: Sequence[str]) -> bool:
         fix = "delete the folder .venv" if inside else "install it for this Python"
         raise SetupError(f"{python} has no pip: {fix}, then run the same command again.")
     if run.returncode and NETWORK_TROUBLE.search(run.stderr):
-        raise SetupError(
+        raise NotServed(
             "The packages cannot be downloaded: connect to a network (check the proxy, if there is one) "
             "and run the same command again, or ask for a folder of wheels and add --wheels FOLDER."
         )
@@ -145,11 +221,16 @@ def get_uv(python: Path, source: Sequence[str]) -> bool:
 
 
 def install(python: Path, source: Sequence[str]) -> None:
-    """Install the lock, then the workshop itself, with uv or, where it can't be had, with pip."""
+    """Install the lock, then the workshop itself, with uv or, where it can't be had, with pip.
+
+    Raises `NotServed` where a package can't be had.
+    """
     packages: list[str | Path] = ["-r", LOCK]
     lines = re.findall(r"^[a-z0-9].*==.*", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     if get_uv(python, source):
-        installer = [python, "-m", "uv", "pip", "install", "--python", python, *source]
+        # To a terminal uv draws a bar. Elsewhere it would print a line for each package.
+        quiet = [] if sys.stderr.isatty() else ["--quiet"]
+        installer = [python, "-m", "uv", "pip", "install", *quiet, "--python", python, *source]
     else:
         say("      uv can't be had here, so pip does it, which takes longer")
         quiet = ["--quiet", "--disable-pip-version-check"]
@@ -167,14 +248,24 @@ def install(python: Path, source: Sequence[str]) -> None:
             say("  4/4 installing the workshop itself")
         if subprocess.run(step).returncode:
             if source:
-                raise SetupError(
+                raise NotServed(
                     "The folder of wheels does not hold all that this Python and system need (the "
                     "lines above say what is missing): ask for one that does, or go without --wheels."
                 )
-            raise SetupError(
+            raise NotServed(
                 "The packages could not all be installed (the lines above say why): check the network and "
                 "the free space on the disk, then run the same command again."
             )
+
+
+def fill(python: Path, place: str | None) -> None:
+    """Steps 2 to 4, with packages from one place. Raises `NotServed` where it lacks one."""
+    say("  2/4 getting uv, which installs packages fast")
+    if place:
+        say(
+            f"      (all packages come from {mirror.shown(place) if mirror.is_url(place) else place})"
+        )
+    install(python, find_links(place) if place else [])
 
 
 def set_up(environment: Environment, wheels: str | None) -> None:
@@ -184,13 +275,7 @@ def set_up(environment: Environment, wheels: str | None) -> None:
             raise SetupError(
                 f"{file.name} is not in {ROOT}: get the whole folder of the workshop again."
             )
-    source: list[str] = []
-    if wheels is not None:
-        if not Path(wheels).is_dir():
-            raise SetupError(
-                f"There is no folder {wheels}: give --wheels the folder that holds the .whl files."
-            )
-        source = ["--no-index", "--find-links", str(Path(wheels).resolve())]
+    candidates = list(places(wheels))
     began = time.monotonic()
     where = environment.prefix if environment.own else environment.python
     say(f"Setting up the workshop in {where} (once; a minute or two, depending on the network)")
@@ -205,8 +290,16 @@ def set_up(environment: Environment, wheels: str | None) -> None:
             make_environment(environment.prefix)
         else:
             say("  1/4 using the environment that is there")
-        say("  2/4 getting uv, which installs packages fast")
-        install(environment.python, source)
+        for place in candidates:
+            try:
+                fill(environment.python, place)
+                break
+            except NotServed:
+                if place is candidates[-1]:
+                    raise
+                say(
+                    "      that lacks something this Python and system need, so the next place is asked"
+                )
         environment.stamp.write_text(environment.digest, encoding="ascii")
     except OSError as error:
         raise SetupError(sentence_for(error)) from error

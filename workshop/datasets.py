@@ -1,7 +1,8 @@
 """The workshop's data sets, fetched in the style of `sklearn.datasets.fetch_*`.
 
 Real data first, always something: files kept in `data/`, else the archive from the folder or URL in
-`WORKSHOP_MIRROR`, else a download from the source, else a stand-in that comes with the repository.
+`WORKSHOP_MIRROR` (or from the kit that the repository is a part of), else a download from the
+source, else a stand-in that comes with the repository.
 One mechanism, `fetch_files`, serves every data set: a `RemoteData` says what it needs to know of it.
 Every file is verified by size and SHA-256 before it counts as data. One sentence on stderr, and in
 the result's `note`, says what could not be used and what you get instead; without trouble there is
@@ -40,6 +41,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from workshop.errors import WorkshopError
+from workshop.mirror import folder_of, go_past_proxy, is_url, mirrors, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -348,14 +350,14 @@ def fetch_files(
     except DataUnavailableError as error:
         problems.append(f"{_shown(folder)} can't be used ({error})")
 
-    # cmd.exe's `set WORKSHOP_MIRROR="D:\data"` keeps the quotes as part of the value.
-    mirror = os.environ.get("WORKSHOP_MIRROR", "").strip(" \"'")
-    if mirror:
+    for name, mirror in mirrors()[:1]:
         try:
-            files, origin = _read_mirror(dataset, mirror, timeout)
+            files, origin = read_mirror(dataset, mirror, timeout)
             return FetchedFiles(files, origin, tuple(problems), _keep(files, folder))
         except DataUnavailableError as error:
-            problems.append(f"WORKSHOP_MIRROR can't be used ({error})")
+            # A kit need not hold the data; a mirror that somebody has set should.
+            if name == "WORKSHOP_MIRROR" or not isinstance(error, _NotThereError):
+                problems.append(f"{name} can't be used ({error})")
 
     if dataset.source and os.environ.get("WORKSHOP_OFFLINE", "0") not in ("", "0"):
         problems.append("the download is switched off (WORKSHOP_OFFLINE)")
@@ -566,7 +568,7 @@ def _read_source(dataset: RemoteData, folder: Path, timeout: float) -> tuple[dic
     """Ask the data set's source on the internet. Only `folder` may be written to."""
     if dataset.url:
         archive = _download(dataset, dataset.url, time.monotonic() + timeout, timeout)
-        return _read_archive(dataset, archive), _shown_url(dataset.url)
+        return _read_archive(dataset, archive), shown(dataset.url)
     return _ask_scikit_learn(dataset, folder, timeout), f"scikit-learn's {dataset.scikit_learn}"
 
 
@@ -621,12 +623,12 @@ def _why_it_ended(stderr: str) -> str:
     return f"asking it failed: {kind or 'no error was named'}"
 
 
-def _read_mirror(dataset: RemoteData, mirror: str, timeout: float) -> tuple[dict[str, bytes], str]:
+def read_mirror(dataset: RemoteData, mirror: str, timeout: float) -> tuple[dict[str, bytes], str]:
     """Read the archive from a folder or URL, in it or in the data set's own folder below it."""
     below = (dataset.archive, f"{dataset.folder}/{dataset.archive}")
-    if mirror.lower().startswith(("http://", "https://")):
+    if is_url(mirror):
         try:
-            _host(mirror)
+            go_past_proxy(mirror)
         except ValueError as error:  # http://[::1 without its bracket
             raise DataUnavailableError("it is no valid address") from error
         deadline = time.monotonic() + timeout
@@ -636,10 +638,10 @@ def _read_mirror(dataset: RemoteData, mirror: str, timeout: float) -> tuple[dict
                 archive = _download(dataset, url, deadline, timeout)
             except _NotThereError:
                 continue
-            return _read_archive(dataset, archive), _shown_url(url)
-        place = _shown_url(mirror)
+            return _read_archive(dataset, archive), shown(url)
+        place = shown(mirror)
     else:
-        folder = _mirror_folder(mirror)
+        folder = folder_of(mirror)
         for path in below:
             try:
                 archive = _read_file(folder / path, dataset.archive_limit)
@@ -649,13 +651,7 @@ def _read_mirror(dataset: RemoteData, mirror: str, timeout: float) -> tuple[dict
         place = _shown(folder)
         if not folder.is_dir():
             raise DataUnavailableError(f"there is no folder {place}")
-    raise DataUnavailableError(f"there is no {dataset.archive} in {place}")
-
-
-def _mirror_folder(mirror: str) -> Path:
-    """A relative folder counts from here; from the repository if there is none here."""
-    folder = Path(mirror).expanduser()
-    return folder if folder.is_dir() else REPOSITORY / folder
+    raise _NotThereError(f"there is no {dataset.archive} in {place}")
 
 
 def _download(dataset: RemoteData, url: str, deadline: float, timeout: float) -> bytes:
@@ -765,11 +761,6 @@ def _shown(path: Path) -> str:
 def _host(url: str) -> str:
     """The host and port of a URL, without any name and password in it."""
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _shown_url(url: str) -> str:
-    """A URL without any name and password in it."""
-    return urlsplit(url)._replace(netloc=_host(url)).geturl()
 
 
 def _reason(error: OSError) -> str:

@@ -1,0 +1,77 @@
+"""Wheels for tests: packed again from the installed packages, so that nothing is downloaded."""
+
+import base64
+import csv
+import hashlib
+import importlib.metadata
+import io
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+LEFT_OUT = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")
+
+
+def is_installed(name):
+    return any(True for _ in importlib.metadata.distributions(name=name))
+
+
+def pack(name, folder):
+    """Make the wheel of an installed package again. What lies outside of it, such as a program, keeps its
+    place in the wheel's scripts or data."""
+    distribution = importlib.metadata.distribution(name)
+    stem = f"{name.replace('-', '_')}-{distribution.version}"
+    wrappers = {entry.name for entry in distribution.entry_points}
+    members = {}
+    for file in distribution.files:
+        if file.name in LEFT_OUT or "__pycache__" in file.parts:
+            continue
+        member = file.as_posix()
+        if ".." in file.parts:
+            place = Path(os.path.normpath(distribution.locate_file(file)))
+            place = place.relative_to(sys.prefix).as_posix()
+            if place.startswith(("bin/", "Scripts/")):
+                if file.stem in wrappers:
+                    continue  # an installer makes it from entry_points.txt
+                member = f"{stem}.data/scripts/{file.name}"
+            else:
+                member = f"{stem}.data/data/{place}"
+        members[member] = file.read_binary()
+    lines = distribution.read_text("WHEEL").splitlines()
+    tags = [line.partition(": ")[2].split("-") for line in lines if line.startswith("Tag: ")]
+    tag = "-".join(".".join(sorted(set(part))) for part in zip(*tags, strict=True))
+    write_wheel(folder / f"{stem}-{tag}.whl", stem, members)
+
+
+def write_wheel(file, stem, members):
+    """Write a wheel of `members`, names and contents, with the record that installers check."""
+    record = io.StringIO()
+    writer = csv.writer(record, lineterminator="\n")
+    for member, content in members.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+        writer.writerow([member, f"sha256={digest}", len(content)])
+    writer.writerow([f"{stem}.dist-info/RECORD", "", ""])
+    members = members | {f"{stem}.dist-info/RECORD": record.getvalue().encode()}
+    with zipfile.ZipFile(file, "w") as wheel:
+        for member, content in members.items():
+            entry = zipfile.ZipInfo(member)
+            entry.external_attr = (0o100755 if ".data/scripts/" in member else 0o100644) << 16
+            wheel.writestr(entry, content)
+
+
+def pretend(file_name, folder):
+    """Write a wheel with nothing in it under a name such as `numpy-2.5.5-cp312-cp312-win_amd64.whl`."""
+    name, version, *_, python, abi, platform = file_name.removesuffix(".whl").split("-")
+    stem = f"{name}-{version}"
+    tags = [f"{p}-{a}-{s}" for p in python.split(".") for a in [abi] for s in platform.split(".")]
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    kind = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\n"
+    write_wheel(
+        folder / file_name,
+        stem,
+        {
+            f"{stem}.dist-info/METADATA": about.encode(),
+            f"{stem}.dist-info/WHEEL": (kind + "".join(f"Tag: {tag}\n" for tag in tags)).encode(),
+        },
+    )
