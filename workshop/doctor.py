@@ -1,21 +1,35 @@
 """Looks whether everything the workshop needs is there and works, and says how to mend what is not."""
 
+import contextlib
 import hashlib
 import importlib.metadata
+import io
+import json
 import os
 import platform
+import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from workshop.bootstrap import LOCK, find_environment
+from workshop.mirror import folder_of, is_url, mirrors, shown
 from workshop.running import FOLDER, GALLERY_URL, gallery_at, is_free, status_of
-from workshop.stages import ROOT, STAGES, base, stages_with_app, stages_with_model
+from workshop.stages import ROOT, STAGES, base, find_stage, stages_with_app, stages_with_model
 
 GALLERY_PORT = 8000
 LAB_PORT = 8888
+ROOM_NEEDED = 100_000_000  # bytes: all data, models and notebooks, several times over
+MIRROR_LIMIT = 5.0  # seconds for each thing that the room's mirror is asked for
+DATABASE_LIMIT = 5  # seconds for a database server
+STAGE_LIMIT = (
+    60.0  # seconds for the code of one stage; a cold laptop imports scikit-learn in about ten
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,13 @@ class Finding:
     def __str__(self) -> str:
         mark = "WRONG" if not self.well else "note" if self.note else "ok"
         return f"{mark:<5}  {self.subject:<12} {self.text}"
+
+
+def set_up_anew() -> str:
+    """What to do about packages that are not as they should be."""
+    environment = find_environment()
+    what = "the .venv folder" if environment.own else environment.stamp
+    return f"delete {what} and run any workshop command again"
 
 
 def interpreter() -> Iterator[Finding]:
@@ -76,39 +97,61 @@ def lock() -> Iterator[Finding]:
 
 
 def kernel() -> Iterator[Finding]:
+    """The kernel that JupyterLab starts for our notebooks, run for real.
+
+    All notebooks ask for the kernel named python3, and the first folder that has one wins. In `.venv`
+    ours comes before the user's own; JUPYTER_PATH comes before both, and without `.venv` so does the
+    user's. IPython's own kernel is taken only where no folder has one (`ensure_native_kernel`).
+    """
     import nbformat
+    from jupyter_client.kernelspec import KernelSpecManager
 
     from workshop import notebooks
 
-    code = "import sys, workshop; print(sys.executable)"
+    code = "import sys\nprint(sys.prefix)\nimport workshop"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    folders = [base() / "notebooks", ROOT / "notebooks"]  # the first is back with the next start
+    reason = ""
     try:
-        notebooks.run(notebook, base() / "notebooks", "the doctor's notebook")
+        notebooks.run(notebook, next(filter(Path.is_dir, folders)), "the doctor's notebook")
     except Exception as error:  # noqa: BLE001 (whatever keeps a kernel from running is the finding)
-        fix = "delete the .venv folder and run any workshop command again"
-        yield Finding("kernel", False, f"notebooks can't run ({type(error).__name__}); {fix}")
-        return
-    outputs = notebook.cells[0].outputs
+        reason = type(error).__name__
+    outputs = notebook.cells[0].get("outputs", [])
     used = "".join(part.text for part in outputs if part.get("name") == "stdout").strip()
-    if Path(used).parent == Path(sys.executable).parent:
+    if not reason and Path(used).resolve() == Path(sys.prefix).resolve():
         yield Finding("kernel", True, "a notebook ran with the workshop's Python")
+        return
+    folder = KernelSpecManager().find_kernel_specs().get("python3", "")
+    if Path(folder).resolve().is_relative_to(Path(sys.prefix).resolve()):
+        fix = set_up_anew()
     else:
-        fix = "choose the kernel 'Python 3 (ipykernel)' in JupyterLab, started by: python3 -m workshop start"
-        yield Finding("kernel", False, f"notebooks run with {used}; {fix}")
+        fix = f"another Python's kernel is in the way: rename the folder {folder}"
+    if used and Path(used).resolve() != Path(sys.prefix).resolve():
+        yield Finding("kernel", False, f"notebooks run with the Python in {used}; {fix}")
+    else:
+        yield Finding("kernel", False, f"notebooks can't run ({reason}); {fix}")
 
 
 def write_access() -> Iterator[Finding]:
     models = [stage.card_file.parent for stage in stages_with_model()]
-    places = [base() / "notebooks", ROOT / "data", *(folder.parent for folder in models), *models]
-    for folder in filter(Path.is_dir, places):
+    apps = [folder.parent for folder in models]
+    for folder in filter(Path.is_dir, [ROOT, base() / "notebooks", ROOT / "data", *apps, *models]):
         try:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            name = folder.relative_to(ROOT)
+            name = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+            where = "the workshop's folder" if folder == ROOT else name
             fix = "move the workshop to a folder of your own"
-            yield Finding("write access", False, f"can't write in {name} ({error.strerror}); {fix}")
+            yield Finding(
+                "write access", False, f"can't write in {where} ({error.strerror}); {fix}"
+            )
             return
+    free = shutil.disk_usage(base()).free
+    if free < ROOM_NEEDED:
+        text = f"only {free / 1e6:.0f} MB are free on the disk; make room for {ROOM_NEEDED / 1e6:.0f} MB"
+        yield Finding("write access", False, text)
+        return
     yield Finding("write access", True, "notebooks, data and models can be saved")
 
 
@@ -166,28 +209,123 @@ def data() -> Iterator[Finding]:
         yield Finding("data", *datasets.state(name))
 
 
-def models() -> Iterator[Finding]:
-    from workshop.training import model_module
+def mirror() -> Iterator[Finding]:
+    """The room's mirror, or the kit around this folder: asked for all that it may hold, data verified."""
+    from workshop import datasets
 
-    for stage in stages_with_model():
-        if not stage.card_file.exists():
-            text = f"{stage.slug}: not trained yet; start does it, or: python3 -m workshop train {stage.code}"
-            yield Finding("model", True, text, note=True)
+    asked = mirrors()
+    if not asked:
+        yield Finding("mirror", True, "none is set, and none is needed")
+    for name, place in asked:
+        holds, trouble = [], None
+        for dataset in (datasets.CENSUS, datasets.HOUSING):
+            try:
+                with contextlib.redirect_stderr(
+                    io.StringIO()
+                ):  # no word of a download: nothing is kept
+                    datasets.read_mirror(dataset, place, MIRROR_LIMIT)
+            except datasets.DataUnavailableError as error:
+                if not str(error).startswith(f"there is no {dataset.archive} in "):
+                    trouble = error
+                    break
+            else:
+                holds.append(dataset.title.lower())
+        if trouble:
+            yield Finding("mirror", False, f"{name} can't be used ({trouble}); {mirror_fix(place)}")
             continue
-        try:
-            module = model_module(stage)
-        except Exception as error:  # noqa: BLE001 (learners edit these files; any error is the finding)
-            text = f"{stage.slug}: its code stops with {type(error).__name__}: {error}"
-            yield Finding("model", False, f"{text}; mend the files in apps/{stage.slug}")
-            continue
-        try:
-            module.load()
-        except module.ModelUnavailable as problem:
-            yield Finding("model", False, f"{stage.slug}: {problem}")
+        if has_wheels(place):
+            holds.append("wheels")
+        where = shown(place) if is_url(place) else place
+        if holds:
+            yield Finding("mirror", True, f"{where} answers, with {', '.join(holds)}")
         else:
-            yield Finding(
-                "model", True, f"{stage.slug}: trained, and the file is the one its card describes"
-            )
+            text = f"{where} holds no data and no wheels; {mirror_fix(place)}"
+            yield Finding("mirror", False, text)
+
+
+def has_wheels(place: str) -> bool:
+    """Whether a mirror, which has answered, holds the folder `wheels` for the set-up."""
+    import requests
+
+    if not is_url(place):
+        return any(folder_of(place).glob("wheels/*.whl"))
+    try:
+        answer = requests.get(f"{place.rstrip('/')}/wheels/", timeout=MIRROR_LIMIT)
+    except (OSError, ValueError):  # requests' own errors are both
+        return False
+    return answer.ok and ".whl" in answer.text
+
+
+def mirror_fix(place: str) -> str:
+    """What to do about a mirror that does not answer, or holds nothing."""
+    from requests.utils import get_environ_proxies
+
+    if not is_url(place):
+        return (
+            "plug in the stick, and set WORKSHOP_MIRROR to its folder that holds adult, housing or "
+            "wheels; or unset it"
+        )
+    fix = "check the address with your instructor, and join the room's network; or unset it"
+    with contextlib.suppress(ValueError):  # no valid address, as the finding says
+        fix = f"WORKSHOP_MIRROR is {shown(place)}: {fix}"
+        if get_environ_proxies(place).get(urlsplit(place).scheme):
+            host = urlsplit(place).hostname
+            fix += f"; or set NO_PROXY to {host}, because a proxy may be in the way"
+    return fix
+
+
+def stages() -> Iterator[Finding]:
+    """Each stage's model, app and database, tried in a process of its own (see `workshop.rehearsal`).
+
+    Learners change that code: whatever it does there, the doctor goes on, and it is read anew each time.
+    """
+    from workshop.training import mend
+
+    environ = {
+        "PYTHONUTF8": "1",
+        "FLASK_RUN_FROM_CLI": "true",  # as with `flask run`, an app.run() in the code does nothing
+        "PGCONNECT_TIMEOUT": str(DATABASE_LIMIT),
+    }
+    codes = [stage.code for stage in STAGES]
+    under_way = None
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workshop.rehearsal", str(STAGE_LIMIT), *codes],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            encoding="utf-8",
+            env=os.environ | environ,
+        )
+        try:
+            for line in process.stdout:
+                found = json.loads(line)
+                if isinstance(found, str):
+                    under_way = found
+                else:
+                    yield Finding(**found)
+        finally:  # also where nobody wants to hear the rest
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        log.seek(0)
+        told = log.read().decode("utf-8", "replace")
+    if under_way is None:
+        reason = (told.strip() or "no reason given").splitlines()[-1]
+        yield Finding("app", False, f"no stage can be tried ({reason}); {set_up_anew()}")
+    elif under_way:
+        stage = find_stage(under_way)
+        yield Finding("app", False, f"{stage.slug}: {why_ended(told, stage.folder)}; {mend(stage)}")
+
+
+def why_ended(log: str, folder: Path) -> str:
+    """Why the code in `folder` took its process along, as far as its log tells."""
+    for file, line in re.findall(r'File "(.+)", line (\d+) in ', log):  # the innermost call first
+        if Path(file).is_relative_to(folder):
+            name = Path(file).relative_to(base()).as_posix()
+            return f"{name}, line {line}, is still at work after {STAGE_LIMIT:.0f} seconds"
+    return "its code ended Python"
 
 
 EXAMINATIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
@@ -197,7 +335,8 @@ EXAMINATIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
     write_access,
     ports,
     data,
-    models,
+    mirror,
+    stages,
 )
 
 
@@ -208,10 +347,8 @@ def examine() -> Iterator[Finding]:
             yield from examination()
         except Exception as error:  # noqa: BLE001 (the doctor's tools come from the lock, and may be gone)
             subject = examination.__name__.replace("_", " ")
-            fix = "delete the .venv folder and run any workshop command again"
-            yield Finding(
-                subject, False, f"can't be examined ({type(error).__name__}: {error}); {fix}"
-            )
+            text = f"can't be examined ({type(error).__name__}: {error}); {set_up_anew()}"
+            yield Finding(subject, False, text)
 
 
 def summary(findings: list[Finding]) -> str:

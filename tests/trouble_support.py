@@ -1,0 +1,88 @@
+"""Ways to get into trouble for real, for the tests of the doctor and of docs/troubleshooting.md."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from workshop.stages import ROOT
+
+
+def bound_by_permissions() -> list[str]:
+    """What to put before a command so that it may write only where it is allowed to: root may anywhere."""
+    if os.name != "posix":
+        pytest.skip("Windows folders have no such mode")
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere, and setpriv is not here to take that right away")
+    return ["setpriv", "--bounding-set=-dac_override"]
+
+
+def copy_apps(folder: Path, *slugs: str) -> None:
+    """Copy the apps of stages into the `apps` of a folder, as they came."""
+    ignored = shutil.ignore_patterns("__pycache__", "model", "instance")
+    for slug in slugs:
+        shutil.copytree(ROOT / "apps" / slug, folder / "apps" / slug, ignore=ignored)
+
+
+def put_kernel(folder: Path, content: str) -> Path:
+    """Install a kernel named python3 into a folder for Jupyter's data, as another program does."""
+    kernel = folder / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text(content, encoding="utf-8")
+    return kernel
+
+
+def kernel_spec(python: str | Path, **environ: str) -> str:
+    """The content of a kernel.json."""
+    command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    return json.dumps(
+        {"argv": command, "display_name": "Mine", "language": "python", "env": environ}
+    )
+
+
+def spec_of_another_python(folder: Path) -> str:
+    """The kernel of a Python made in `folder`, which can run notebooks and has no workshop."""
+    venv.create(folder, symlinks=os.name == "posix")
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return kernel_spec(python, PYTHONPATH=sysconfig.get_path("purelib"))
+
+
+def make_house(folder: Path) -> Path:
+    """A copy of what set-up needs of the repository."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "workshop", folder / "workshop", ignore=ignored)
+    for name in ("pyproject.toml", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def cut_off(**more: str) -> dict[str, str]:
+    """An environment from which no package index can be reached, as behind a proxy that is gone."""
+    dropped = ("WORKSHOP_", "PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "ALL_PROXY")
+    kept = {name: x for name, x in os.environ.items() if not name.upper().startswith(dropped)}
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    kept = {name: x for name, x in kept.items() if name.upper() not in (*proxies, "NO_PROXY")}
+    return kept | proxies | {"PIP_CONFIG_FILE": os.devnull, "PYTHONUTF8": "1"} | more
+
+
+def type_in(house: Path, *arguments: object, before: tuple[str, ...] = (), **more: str) -> str:
+    """What `python3 -m workshop ARGUMENTS` prints in a folder, cut off from every network."""
+    run = subprocess.run(
+        [*before, sys.executable, "-m", "workshop", *map(str, arguments)],
+        cwd=house,
+        env=cut_off(**more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    assert run.returncode == 1
+    return run.stdout + run.stderr
