@@ -13,15 +13,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import psutil
 import pytest
 
-from workshop import gallery, start
+from workshop import room, start
 from workshop.errors import WorkshopError
 from workshop.running import FOLDER, GALLERY_URL, PortInUse, free_port
-from workshop.stages import ROOT, STAGES, Stage
+from workshop.stages import ROOT, STAGES
 
 TWO_STAGES = """
 
@@ -52,11 +51,14 @@ def house(tmp_path_factory):
 
 
 def launch(house, *options):
-    """`start` in a process of its own: the process, and what it printed until it was ready."""
+    """`start` in a process of its own: the process, and what it printed until it was ready.
+
+    Its terminal asks for Flask's debugger, which the workshop must not heed.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, "start", "--no-browser", *map(str, options)],
         cwd=house,
-        env=os.environ | {"PYTHONUTF8": "1", "WORKSHOP_WORK": ""},
+        env=os.environ | {"PYTHONUTF8": "1", "WORKSHOP_WORK": "", "FLASK_DEBUG": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -93,7 +95,8 @@ def listening(processes):
 @posix
 def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(house):
     port, lab_port = free_port(), free_port()
-    process, printed = launch(house, "--host", "0.0.0.0", "--port", port, "--lab-port", lab_port)  # noqa: S104
+    ports = "--port", port, "--lab-port", lab_port
+    process, printed = launch(house, "--host", "0.0.0.0", "--present", *ports)  # noqa: S104
     started = psutil.Process(process.pid).children(recursive=True)
     try:
         assert f"The workshop   http://127.0.0.1:{port}/\n" in printed
@@ -103,7 +106,11 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         status, page = get(f"http://127.0.0.1:{port}/")
         assert status == 200
         assert "✓ Model trained" in page
-        assert f"http://127.0.0.1:{lab_port}/lab/tree/notebooks/04_iris.ipynb?token={token}" in page
+        lab = f"http://127.0.0.1:{lab_port}"
+        for way in ("lab/tree", "rise"):
+            assert f'"{lab}/{way}/notebooks/04_iris.ipynb?token={token}"' in page
+        assert f'"{lab}/lab/tree/apps/04_iris/app.py?token={token}"' in page
+        assert 'press "Slides" on a stage' in printed
         assert "No module named &#39;no_such_module&#39;" in page, "the broken stage says why"
         assert get(f"http://127.0.0.1:{port}/77_broken/")[0] == 404
 
@@ -115,15 +122,34 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         status, page = get(f"http://127.0.0.1:{port}/04_iris/")
         assert (status, "Petal length" in page) == (200, True)
 
-        lab = f"http://127.0.0.1:{lab_port}"
         assert get(f"{lab}/api/contents?token={token}")[0] == 200
+        assert get(f"{lab}/api/contents/apps/04_iris/app.py?token={token}")[0] == 200
+        assert get(f"{lab}/rise/notebooks/04_iris.ipynb?token={token}")[0] == 200
         assert "04_iris.ipynb" in get(f"{lab}/api/contents/notebooks?token={token}")[1]
         assert get(f"{lab}/api/contents")[0] == 403, "nothing without the token"
         assert get(f"{lab}/lab?token={token}")[0] == 200
         settings = f"{lab}/lab/api/settings/@jupyterlab/apputils-extension:notification"
         schema = json.loads(get(f"{settings}?token={token}")[1])["schema"]
         assert schema["properties"]["fetchNews"]["default"] == "false", "no pop-up asks for news"
+        themes = f"{lab}/lab/api/settings/@jupyterlab/apputils-extension:themes?token={token}"
+        assert json.loads(get(themes)[1])["settings"]["overrides"]["code-font-size"] == "22px"
         assert token not in str([part.cmdline() for part in started])
+
+        # The room: somebody at another address sees the gallery and the apps, and nothing else.
+        other = next(iter(room.addresses("0.0.0.0")), None)  # noqa: S104
+        assert f"For the room: http://{other}:{port}/\n" in printed or other is None
+        assert "JupyterLab stays on this computer.\n" in printed or other is None
+        there = f"http://{other or '127.0.0.2'}"
+        status, page = get(f"{there}:{port}/")
+        assert (status, "Model trained" in page) == (200, True)
+        assert token not in page
+        assert get(f"{there}:{port}/04_iris/")[0] == 200
+        for trick in ("console", "04_iris/console", "lab", f"proxy/{lab_port}/"):
+            assert get(f"{there}:{port}/{trick}")[0] == 404, trick
+        debugger = "__debugger__=yes&cmd=resource&f=debugger.js"
+        assert "EVALEX" not in get(f"{there}:{port}/04_iris/?{debugger}")[1]
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            get(f"{there}:{lab_port}/lab?token={token}")
 
         addresses = listening(started)
         assert ("0.0.0.0", port) in addresses  # noqa: S104
@@ -259,11 +285,17 @@ def test_jupyterlab_leaves_the_owner_s_tabs_and_settings_alone(tmp_path, monkeyp
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     server = start.lab_server(8888, "secret", "http://127.0.0.1:8100")
     own = tmp_path / "share" / "jupyter" / "workshop"
-    assert f"--LabApp.workspaces_dir={own / 'workspaces'}" in server.command
-    assert f"--LabApp.user_settings_dir={own / 'user-settings'}" in server.command
+    assert server.environ["JUPYTERLAB_WORKSPACES_DIR"] == str(own / "workspaces")
+    assert server.environ["JUPYTERLAB_SETTINGS_DIR"] == str(own / "user-settings")
     assert server.environ[GALLERY_URL] == "http://127.0.0.1:8100"
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert start.lab_folders() == []
+    assert start.lab_folders() == {}
+
+
+def test_settings_for_jupyterlab_that_somebody_else_named_still_count(monkeypatch):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "theirs")
+    environ = start.lab_server(8888, "secret", "http://127.0.0.1:8100").environ
+    assert environ["JUPYTER_CONFIG_PATH"].split(os.pathsep) == [str(start.LAB), "theirs"]
 
 
 def test_gallery_and_jupyterlab_cannot_share_a_port():
@@ -293,58 +325,3 @@ def test_jupyterlab_stays_on_this_machine(host):
     assert host in servers[0].command
     assert "--ServerApp.ip=127.0.0.1" in servers[1].command
     assert "secret" not in " ".join([*servers[0].command, *servers[1].command])
-
-
-# The gallery's own page
-
-
-@pytest.fixture
-def gallery_page(monkeypatch):
-    """The landing page as it is asked for from an address."""
-    monkeypatch.setenv(gallery.LAB_PORT, "8888")
-    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
-    client = gallery.create_app({}, {}).test_client()
-    return lambda address: client.get("/", environ_base={"REMOTE_ADDR": address}).text
-
-
-def test_the_token_is_for_whoever_sits_at_this_machine(gallery_page):
-    assert "token=secret" in gallery_page("127.0.0.1")
-    assert "token=secret" in gallery_page("::1")
-    for address in ("192.168.1.17", "2001:db8::7", "127.0.0.1.example.org", ""):
-        assert "secret" not in gallery_page(address)
-
-
-def test_the_health_of_the_gallery_tells_the_doctor_who_it_is(monkeypatch):
-    monkeypatch.setenv(gallery.LAB_PORT, "8888")
-    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
-    client = gallery.create_app({}, {}).test_client()
-    assert client.get("/healthz").json == {
-        "status": "ok",
-        "service": "workshop",
-        "folder": FOLDER,
-        "lab_port": 8888,
-    }
-    assert str(ROOT) not in client.get("/healthz").text
-    monkeypatch.setenv(gallery.LAB_PORT, "")
-    assert client.get("/healthz").json["lab_port"] is None
-
-
-def test_a_broken_app_does_not_take_the_others_along(monkeypatch, tmp_path, capsys):
-    stages = []
-    for number, source in enumerate(
-        ["from flask import Flask\ndef create_app(): return Flask('well')\n", "def create_app(:\n"],
-        70,
-    ):
-        stage = Stage(number=number, name="x", title="", learn="", minutes=1)
-        folder = tmp_path / "apps" / stage.slug
-        folder.mkdir(parents=True)
-        (folder / "app.py").write_text(source, encoding="utf-8")
-        stages.append(stage)
-    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
-    monkeypatch.setattr("workshop.stages.STAGES", tuple(stages))
-    monkeypatch.setattr(gallery, "stages_with_app", lambda: stages)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    apps, problems = gallery.load_apps()
-    assert list(apps) == ["70_x"]
-    assert problems["71_x"].startswith("SyntaxError")
-    assert "SyntaxError" in capsys.readouterr().err, "the whole traceback is in the server's log"

@@ -1,6 +1,7 @@
 """Runs notebooks and stores their outputs, so that what a notebook shows is what it does today.
 
-It also marks every cell for a slide show (`workshop start --present`), by one rule, so that nobody marks by hand.
+It also marks every cell for a slide show (`workshop start --present`), by one rule, so that nobody has
+to mark by hand.
 """
 
 import re
@@ -51,8 +52,8 @@ def mark_slides(notebook: nbformat.NotebookNode) -> None:
     """Mark each cell with its part in a slide show; marking once more changes nothing.
 
     A heading begins a slide, and the first thing to look at below it appears there at the next step.
-    Whatever else there is to look at, code with its output above all, gets a slide of its own below that one. Prose is
-    what the presenter says: it becomes the speaker notes of the slide it follows.
+    Whatever else there is to look at, code with its output above all, gets a slide of its own below that
+    one. Prose is what the presenter says: it becomes the speaker notes of the slide it follows.
     """
     shows_something = True  # the slide so far: what comes before any heading begins one too
     for cell in notebook.cells:

@@ -3,17 +3,21 @@
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from workshop import gallery, training
+from workshop import gallery, room, training
 from workshop.databases import DatabaseFailed, make_database
 from workshop.errors import WorkshopError
+from workshop.production import granian
 from workshop.running import (
     FOLDER,
     GALLERY_URL,
@@ -27,50 +31,81 @@ from workshop.running import (
 )
 from workshop.stages import STAGES, base, stages_with_model
 
-# Its overrides.json holds the workshop's defaults for JupyterLab: no question about news, above all.
-LAB_SETTINGS = Path(__file__).parent / "lab"
+# Its folder `labconfig` holds the workshop's defaults for JupyterLab and for slides: no question about
+# news, and nothing in slides that comes from the internet. Its folder `large` holds settings as JupyterLab
+# stores those of a user: the size of the type counts only there.
+LAB = Path(__file__).parent / "lab"
+
+PRESENTING = """\
+Present: press "Slides" on a stage's card, then F11 for the full screen.
+  Space goes on and Shift+Space back. S opens your notes in a window of its own.
+  A click on code and Shift+Enter run it. To leave the slides, close the tab."""
 
 
-def gallery_server(host: str, port: int, lab_port: int | None, token: str) -> Server:
-    command = ["granian", "--interface", "wsgi", "--factory", "workshop.gallery:create_gallery"]
-    options = ["--host", host, "--port", port, "--no-access-log", "--blocking-threads", 8]
-    environ = {gallery.LAB_PORT: str(lab_port or ""), gallery.LAB_TOKEN: token}
+def gallery_server(
+    host: str, port: int, lab_port: int | None, token: str, present: bool = False
+) -> Server:
+    found = room.addresses(host)
+    environ = {
+        gallery.LAB_PORT: str(lab_port or ""),
+        gallery.LAB_TOKEN: token,
+        gallery.PRESENT: "1" if present else "",
+        gallery.ROOM: room.url_of(found[0], port) if found else "",
+        "FLASK_DEBUG": "0",  # whatever the terminal says: others may reach this server
+    }
     reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 (asked for by name)
-    address = f"[{reachable}]" if ":" in reachable else reachable
-    return Server("the gallery", [*command, *options], f"http://{address}:{port}", environ)
+    command = granian("workshop.gallery:create_gallery", host, port)
+    return Server("the gallery", command, room.url_of(reachable, port), environ)
 
 
-def lab_folders() -> list[str]:
-    """Options that give JupyterLab folders of its own in the environment.
+def lab_folders() -> dict[str, str]:
+    """Variables that give JupyterLab and its slides folders of their own in the environment.
 
     So the tabs and settings of the laptop's owner do not turn up, and theirs stay as they are. An
     environment that can't be written in has none.
     """
     if not os.access(sys.prefix, os.W_OK):
-        return []
+        return {}
     own = Path(sys.prefix) / "share" / "jupyter" / "workshop"
-    return [
-        f"--LabApp.workspaces_dir={own / 'workspaces'}",
-        f"--LabApp.user_settings_dir={own / 'user-settings'}",
-    ]
+    return {
+        "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
+        "JUPYTERLAB_SETTINGS_DIR": str(own / "user-settings"),
+    }
 
 
-def lab_server(port: int, token: str, gallery_url: str) -> Server:
-    """JupyterLab on the learner's notebooks and apps, for this machine alone, whatever address the gallery listens on."""
+def lab_server(port: int, token: str, gallery_url: str, settings: Path | None = None) -> Server:
+    """JupyterLab on the learner's notebooks and apps, for this machine alone, whatever `--host` says.
+
+    `settings` is the folder of the user's settings, if it is not the usual one.
+    """
     options = [
         f"--ServerApp.root_dir={base()}",
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0",
         "--ServerApp.open_browser=False",
-        f"--LabApp.app_settings_dir={LAB_SETTINGS}",
-        *lab_folders(),
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--ServerApp.allow_root=True",
     ]
+    configs = [str(LAB), os.environ.get("JUPYTER_CONFIG_PATH")]
     # The token is not on the command line, where others could read it. Kernels inherit the address.
-    environ = {"JUPYTER_TOKEN": token, GALLERY_URL: gallery_url}
+    environ = {
+        "JUPYTER_TOKEN": token,
+        GALLERY_URL: gallery_url,
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, configs)),
+        **lab_folders(),
+    }
+    if settings:
+        environ["JUPYTERLAB_SETTINGS_DIR"] = str(settings)
     return Server("JupyterLab", ["jupyterlab", *options], f"http://127.0.0.1:{port}", environ)
+
+
+@contextlib.contextmanager
+def large_type() -> Iterator[Path]:
+    """A folder of settings for a projector, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        shutil.copytree(LAB / "large", folder, dirs_exist_ok=True)
+        yield Path(folder)
 
 
 def end_on_terminate() -> None:
@@ -132,11 +167,34 @@ def train_models(gallery_url: str) -> None:
                 click.echo(f"  {error}")
 
 
-def run_workshop(host: str, port: int, lab_port: int | None, open_browser: bool) -> None:
+def tell_the_room(host: str, port: int, lab: bool) -> None:
+    """Print what others type or scan to open the gallery, and what they can reach."""
+    found = room.addresses(host)
+    if not found:
+        click.echo(
+            "\nThis computer is in no network, so nobody else can open the workshop: "
+            "connect it to the room's wifi, then start again."
+        )
+        return
+    first, *others = [room.url_of(address, port) for address in found]
+    click.echo(f"\nFor the room: {first}")
+    if others:
+        click.echo(f"  or, if that does not open: {', '.join(others)}")
+    click.echo(f"\n{room.qr_for_terminal(first)}\n")
+    stays = "JupyterLab stays on this computer." if lab else "nothing else."
+    click.echo(f"Everyone in this network can open the gallery and the apps; {stays}")
+
+
+def run_workshop(
+    host: str, port: int, lab_port: int | None, open_browser: bool, present: bool = False
+) -> None:
     """Serve until Ctrl-C. Everything has answered once when the addresses are printed.
 
-    Raises `WorkshopError` if a port is taken or a server does not come up.
+    With `present`, JupyterLab is set up for a projector. Raises `WorkshopError` if a port is taken or a
+    server does not come up.
     """
+    if present and not lab_port:
+        raise WorkshopError("Slides need JupyterLab: leave out --no-lab, or --present.")
     require_ports(host, port, lab_port)
     if port == lab_port:
         raise WorkshopError(
@@ -144,13 +202,14 @@ def run_workshop(host: str, port: int, lab_port: int | None, open_browser: bool)
         )
     end_on_terminate()
     token = secrets.token_hex(16)
-    servers = [gallery_server(host, port, lab_port, token)]
-    if lab_port:
-        servers.append(lab_server(lab_port, token, servers[0].url))
     click.echo("Starting the workshop ...")
     make_databases()
     try:
         with contextlib.ExitStack() as stack:
+            servers = [gallery_server(host, port, lab_port, token, present)]
+            if lab_port:
+                settings = stack.enter_context(large_type()) if present else None
+                servers.append(lab_server(lab_port, token, servers[0].url, settings))
             for server in servers:
                 stack.enter_context(server)
             servers[0].wait_until_ready()
@@ -160,6 +219,10 @@ def run_workshop(host: str, port: int, lab_port: int | None, open_browser: bool)
             click.echo(f"\n  The workshop   {servers[0].url}/")
             if lab_port:
                 click.echo(f"  JupyterLab     {servers[1].url}/lab?token={token}")
+            if present:
+                click.echo(f"\n{PRESENTING}")
+            if room.is_open(host):
+                tell_the_room(host, port, lab=bool(lab_port))
             click.echo("\nPress Ctrl-C here to end it.")
             if open_browser:
                 webbrowser.open(f"{servers[0].url}/")
