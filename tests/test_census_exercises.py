@@ -8,16 +8,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
-from flask import Flask, jsonify
+from exercise_in_process import quickly  # noqa: F401
+from exercise_support import copy_of, judge  # noqa: F401
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils import Bunch
 
 from workshop import check
 from workshop.datasets import CENSUS_STANDIN
 from workshop.stages import ROOT, find_stage, load_module
+
+# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
+
+census_model = load_module(find_stage("census"), "census_model")
 
 NUMBERS = ["age", "hours_per_week"]
 WORDS = ["workclass", "education", "marital_status", "race", "sex"]
@@ -25,10 +31,30 @@ SEVEN = NUMBERS + WORDS
 
 
 @pytest.fixture(scope="module")
-def train():
-    """The stand-in's training people: the checks hold on them as on the real ones."""
+def parts():
+    """The stand-in's people: the checks hold on them as on the real ones."""
     people = pd.read_csv(CENSUS_STANDIN, na_values=["?"], keep_default_na=False)
-    return people[people.pop("part") == "train"]
+    return dict(iter(people.drop(columns="part").groupby(people["part"])))
+
+
+@pytest.fixture(scope="module")
+def train(parts):
+    """The training people."""
+    return parts["train"]
+
+
+@pytest.fixture(scope="module")
+def trained(parts):
+    """The app's pipeline and card, made of the stand-in."""
+    return census_model.train(Bunch(**parts, source="stand-in", is_real=False))
+
+
+@pytest.fixture
+def copy(copy_of, trained):
+    """A copy of the app, with a model."""
+    copy = copy_of("census")
+    census_model.save(*trained, copy.app / "model")
+    return copy
 
 
 def assert_wrong(number, answer, *words):
@@ -46,7 +72,7 @@ def assert_solved(number, answer):
     return verdict.message
 
 
-@pytest.mark.parametrize("number", [f"05.{k}" for k in range(1, 10)])
+@pytest.mark.parametrize("number", ["05.1", "05.2", "05.3", "05.5", "05.6", "05.8", "05.9"])
 def test_an_exercise_not_begun_gets_a_hint(number):
     assert check(number, ...).status == "not yet"
 
@@ -142,11 +168,102 @@ def test_mistakes_with_the_pipeline_get_their_hint(train):
     assert_wrong("05.3", bare.fit(train[NUMBERS].to_numpy(), target), "bare numbers")
 
 
-# 05.4 to 05.6
+# 05.4
+
+IMPORT = "import IntegerField, SelectField"
+NOTE_FIELD = '    note = StringField("Note", description="for yourself")\n'
+REQUIRED = ", StringField\nfrom wtforms.validators import InputRequired"
+MUST_FIELD = NOTE_FIELD.replace('"Note",', '"Note", [InputRequired()],')
+BUTTON = '  <button class="button" type="submit">'
+DRAWN = "  {{ field(form.note, {}) }}\n"
+HEADING = "<h1>{{ answer }}</h1>\n"
+SHOWN = "{% if form.note.data %}<p>Note: {{ form.note.data }}</p>{% endif %}\n"
+
+
+def add_note(copy, imported=", StringField", field=NOTE_FIELD, drawn=DRAWN, shown=SHOWN):
+    """Give the app the note of exercise 05.4, or something else."""
+    hours = (
+        '    hours_per_week = WholeNumberField("Hours of work per week", MIN_HOURS, MAX_HOURS)\n'
+    )
+    copy.edit("census_forms.py", IMPORT, IMPORT + imported)
+    copy.edit("census_forms.py", hours, hours + field)
+    copy.edit("templates/index.html", BUTTON, drawn + BUTTON)
+    copy.edit("templates/result.html", HEADING, HEADING + shown)
+
+
+def test_the_form_as_it_came_has_no_note_yet(copy):
+    judge("05.4", "not yet", r"give `PersonForm` a line `note = .* Saved\?")
+
+
+def test_the_stored_solution_adds_a_note(copy):
+    copy.solve("05.4")
+    judge("05.4", "solved", "eight things, and the model still gets seven")
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"drawn": ""}, r"write `\{\{ field\(form.note, \{\}\) \}\}` in `index.html`"),
+        ({"drawn": "{{ form.note }}\n"}, "no label"),
+        ({"drawn": '{{ field(form["note"], form.card.features["note"]) }}\n'}, "_field.html, line"),
+        ({"field": ""}, "`PersonForm` in `census_forms.py` has no field `note` yet"),
+        ({"shown": ""}, "the page with the answer doesn't show it"),
+        ({"shown": SHOWN.replace("note.data }}", "note.data|safe }}")}, r"Leave `\|safe` out"),
+        ({"shown": "<p>Note: {{ form.note.data }}</p>\n"}, r"between `\{% if form.note.data %\}`"),
+        ({"shown": "<p>Note: {{ form.note.data or '' }}</p>\n"}, "shows an empty one"),
+        ({"imported": REQUIRED, "field": MUST_FIELD}, "without a note the form is refused"),
+    ],
+)
+def test_a_typical_slip_with_the_note_gets_its_hint(copy, quickly, change, hint):
+    add_note(copy, **change)
+    quickly(copy)
+    judge("05.4", "wrong", hint)
+
+
+def test_a_note_outside_the_form_gets_its_hint(copy, quickly):
+    add_note(copy, drawn="")
+    copy.edit("templates/index.html", "</form>\n", "</form>\n" + DRAWN)
+    quickly(copy)
+    judge("05.4", "wrong", "outside the form")
+
+
+def test_a_note_that_the_model_gets_is_refused(copy, quickly):
+    add_note(copy, shown=SHOWN)
+    copy.edit(
+        "census_forms.py",
+        "return {name: self[name].data or None for name in FEATURES}",
+        'return {name: self[name].data or None for name in [*FEATURES, "note"]}',
+    )
+    quickly(copy)
+    judge("05.4", "wrong", "the model")
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"imported": ""}, r"does not run\. .*census_forms.py, line \d+: NameError: .*StringField"),
+        ({"field": NOTE_FIELD.replace(")", "")}, r"Python can't read .*census_forms.py, line \d+"),
+    ],
+)
+def test_an_app_that_does_not_start_gets_one_sentence(copy, change, hint):
+    add_note(copy, **change)
+    judge("05.4", "wrong", hint)
+
+
+@pytest.mark.parametrize("number", ["05.4", "05.7", "05.10"])
+def test_an_app_without_a_model_gets_its_hint(copy, quickly, number):
+    (copy.app / "model" / "census.json").unlink()
+    if number == "05.10":
+        copy.solve(number)
+    quickly(copy)
+    judge(number, "wrong", "no model")
+
+
+# 05.5 to 05.7
 
 
 def test_the_precision_is_confirmed():
-    assert_solved("05.4", np.float64(1954 / (909 + 1954)))
+    assert_solved("05.5", np.float64(1954 / (909 + 1954)))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +279,7 @@ def test_the_precision_is_confirmed():
     ],
 )
 def test_mistakes_with_the_precision_get_their_hint(mistake, words):
-    assert_wrong("05.4", mistake, words)
+    assert_wrong("05.5", mistake, words)
 
 
 def rates(group):
@@ -187,30 +304,79 @@ def table(people, groups):
 
 def test_the_rates_by_age_are_confirmed(train):
     ages = pd.cut(train["age"], [16, 25, 35, 45, 55, 65, 90])
-    assert "up to 25" in assert_solved("05.5", table(train, ages))
+    assert "up to 25" in assert_solved("05.6", table(train, ages))
 
 
 def test_mistakes_with_groups_get_their_hint(train):
-    assert_wrong("05.5", table(train, train["sex"]), "by sex or race")
-    assert_wrong("05.5", table(train, train["age"]), "too many")
-    assert_wrong("05.5", table(train, pd.cut(train["age"], [16, 45, 90])), "not 6")
+    assert_wrong("05.6", table(train, train["sex"]), "by sex or race")
+    assert_wrong("05.6", table(train, train["age"]), "too many")
+    assert_wrong("05.6", table(train, pd.cut(train["age"], [16, 45, 90])), "not 6")
     hours = pd.cut(train["hours_per_week"], [0, 38, 40, 45, 50, 60, 99])
-    assert_wrong("05.5", table(train, hours), "youngest")
-    assert_wrong("05.5", train[["age", "income"]], "`rates`")
-    assert_wrong("05.5", 3, "table")
+    assert_wrong("05.6", table(train, hours), "youngest")
+    assert_wrong("05.6", train[["age", "income"]], "`rates`")
+    assert_wrong("05.6", 3, "table")
 
 
-def test_the_defensible_use_is_c_and_each_other_gets_its_reason():
-    assert_solved("05.6", "C")
-    assert_solved("05.6", "c")
-    assert_wrong("05.6", "A", "proxies")
-    assert_wrong("05.6", "B", "causes")
-    assert_wrong("05.6", "D", "advert")
-    assert_wrong("05.6", "E", "one of the letters")
-    assert_wrong("05.6", 3, "quotes")
+BEFORE = "    <table>\n      <caption>The person</caption>\n"
+MISSED = """    {% for group in card.metrics.groups %}
+    {% if group.category == person.sex %}
+    <p id="missed">The model misses {{ group.false_negative_rate|percent }} of them.</p>
+    {% endif %}
+    {% endfor %}
+"""
 
 
-# 05.7 to 05.9
+def test_the_page_as_it_came_says_nothing_of_the_missed_yet(copy):
+    judge("05.7", "not yet", r"a loop over `card.metrics.groups`.* Saved\?")
+
+
+def test_the_stored_solution_tells_whom_the_model_misses(copy):
+    copy.solve("05.7")
+    judge("05.7", "solved", r"about a woman says \d\d%, that about a man \d\d%")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MISSED.replace("<p id", "<p class='soft' id"),
+        MISSED.replace("|percent", "|percent|replace('.', '.')").replace("<p ", "<section\n"),
+        MISSED.replace("%}\n    {% if", " if", 1).replace("    {% endif %}\n", ""),
+    ],
+)
+def test_another_way_to_tell_is_as_good(copy, quickly, text):
+    text = text.replace("</p>", "</section>") if "<section" in text else text
+    copy.edit("templates/result.html", BEFORE, text + BEFORE)
+    quickly(copy)
+    judge("05.7", "solved")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        (
+            "    {% if group.category == person.sex %}\n",
+            "    {% if true %}\n",
+            "has 7 such paragraphs",
+        ),
+        ("person.sex", '"Female"', "sex Male has the share of the other one"),
+        ("person.sex", '"female"', "but on no page"),
+        ("person.sex", "person.race", "sex Female must say"),
+        ("false_negative_rate", "false_positive_rate", "is the share of false alarms"),
+        ("false_negative_rate", "selection_rate", "the share to whom the model says yes"),
+        ("|percent", "", r"The filter `\|percent` makes"),
+        ("|percent", "|round(2)", "must say"),
+        ("false_negative_rate", "missed", "is `group.false_negative_rate`"),
+        ("metrics.", "", "but on no page"),
+        ("    {% endfor %}\n", "", r"result.html, line \d+: .*endfor"),
+    ],
+)
+def test_a_typical_slip_with_the_missed_gets_its_hint(copy, quickly, old, new, hint):
+    copy.edit("templates/result.html", BEFORE, MISSED.replace(old, new) + BEFORE)
+    quickly(copy)
+    judge("05.7", "wrong", hint)
+
+
+# 05.8 to 05.10
 
 
 def reply(status, body, sent, address="/api/v1/predictions"):
@@ -227,44 +393,83 @@ GOOD = {"probability": 0.1, "label": "<=50K", "contributions": {"workclass": -0.
 
 @pytest.mark.parametrize("sent", [{"age": 39, "workclass": None}, {"age": 39}])
 def test_a_person_without_an_employer_is_confirmed(sent):
-    assert "-0.40" in assert_solved("05.7", reply(200, GOOD, sent))
+    assert "-0.40" in assert_solved("05.8", reply(200, GOOD, sent))
 
 
 def test_mistakes_with_the_api_get_their_hint():
     refused = {"errors": [{"field": "workclass", "message": "Unknown category. Known: Private"}]}
-    assert_wrong("05.7", reply(422, refused, {"workclass": "?"}), "`None`", "workclass")
-    assert_wrong("05.7", reply(200, GOOD, {"workclass": "Private"}), "Private")
-    assert_wrong("05.7", reply(405, {}, {}), "status 405")
-    assert_wrong("05.7", reply(200, {}, {}, "/api/v1/predictions/batch"), "another address")
-    assert_wrong("05.7", GOOD, "reply itself")
+    assert_wrong("05.8", reply(422, refused, {"workclass": "?"}), "`None`", "workclass")
+    assert_wrong("05.8", reply(200, GOOD, {"workclass": "Private"}), "Private")
+    assert_wrong("05.8", reply(405, {}, {}), "status 405")
+    assert_wrong("05.8", reply(200, {}, {}, "/api/v1/predictions/batch"), "another address")
+    assert_wrong("05.8", GOOD, "reply itself")
 
 
 def test_the_expected_number_is_confirmed_and_mistakes_get_their_hint():
-    assert_solved("05.8", np.float64(239.4))
-    assert_wrong("05.8", 176, "labels")
-    assert_wrong("05.8", 0.239, "share")
-    assert_wrong("05.8", 824, "earn less")
-    assert_wrong("05.8", 1000, "add up")
-    assert_wrong("05.8", "240", "one number")
+    assert_solved("05.9", np.float64(239.4))
+    assert_wrong("05.9", 176, "labels")
+    assert_wrong("05.9", 0.239, "share")
+    assert_wrong("05.9", 824, "earn less")
+    assert_wrong("05.9", 1000, "add up")
+    assert_wrong("05.9", "240", "one number")
 
 
-def app_with(view, route="/api/v1/groups", **options):
-    app = Flask("exercise")
-    app.add_url_rule(route, "view", view, **options)
-    return app
+END = '        return {"model_version": model.version, **model.card}\n'
+GROUPS = """
+    @api.get("/groups", summary="Whom the model fails")
+    def groups():
+        return {"groups": model_file.get().card["metrics"]["groups"]}
+"""
 
 
-def test_a_route_with_the_groups_is_confirmed():
-    groups = [{"category": "Female"}, {"category": "Male"}]
-    assert_solved("05.9", app_with(lambda: {"groups": groups}))
-    assert_wrong("05.9", app_with(lambda: jsonify(groups)), "list alone")
-    assert_wrong("05.9", app_with(lambda: {"groups": []}), "not the one of the card")
-    assert_wrong("05.9", app_with(lambda: {"group": groups}), "instead of `groups`")
-    assert_wrong("05.9", app_with(lambda: "Female"), "no JSON")
-    assert_wrong("05.9", app_with(lambda: {}, methods=["POST"]), "GET")
-    assert_wrong("05.9", app_with(lambda: {}, route="/groups"), "no route")
-    assert_wrong("05.9", app_with(lambda: ("", 500)), "status 500")
-    assert_wrong("05.9", lambda: {"groups": groups}, "`answer = app`")
+def test_the_api_as_it_came_has_no_groups_yet(copy):
+    judge("05.10", "not yet", r"copy the route `/model` .* Saved\?")
+
+
+def test_the_stored_solution_adds_a_documented_route(copy):
+    copy.solve("05.10")
+    judge("05.10", "solved", "7 groups, and the documentation says so: “Whom the model fails”")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ('"/groups"', '"/api/v1/groups"', 'write `"/groups"`'),
+        ('"/groups"', '"/groups/"', "ends with a slash"),
+        (".get(", ".post(", "not for GET"),
+        ('{"groups": model_file', "model_file", "the list alone"),
+        ('"groups": m', '"group": m', "with `groups` in it, and nothing else"),
+        ('["metrics"]["groups"]', '["classes"]', "not the one of the card"),
+        ('{"groups": model_file', "str(model_file", "no JSON"),
+        (
+            ', summary="Whom the model fails"',
+            ', summary="The model\'s card"',
+            "a `summary` of its own",
+        ),
+        ("model_file.get().card", "model.card", r"line \d+: NameError: name 'model'"),
+        ('["metrics"]', '["metric"]', r"census_api.py, line \d+: KeyError: 'metric'"),
+    ],
+)
+def test_a_typical_slip_with_the_groups_gets_its_hint(copy, quickly, old, new, hint):
+    text = GROUPS.replace(old, new, 1)
+    if "model_file" in new and new.startswith(("model", "str")):
+        text = text.replace("}\n", ")\n" if new.startswith("str") else "\n")
+    copy.edit("census_api.py", END, END + text)
+    quickly(copy)
+    judge("05.10", "wrong", hint)
+
+
+def test_a_route_that_the_document_does_not_know_gets_its_hint(copy, quickly):
+    view = GROUPS.replace("@api.get", "@app.route").replace("/groups", "/api/v1/groups")
+    view = view.replace(', summary="Whom the model fails"', "")
+    copy.edit("app.py", "    app.register_api(", view + "\n    app.register_api(")
+    quickly(copy)
+    judge("05.10", "wrong", "documentation doesn't know it")
+
+
+def test_two_views_of_one_name_get_their_hint(copy):
+    copy.edit("census_api.py", END, END + GROUPS.replace("def groups", "def card"))
+    judge("05.10", "wrong", "does not run. Two views have the same name, card")
 
 
 # What the notebooks store
@@ -325,6 +530,5 @@ def test_the_notebook_agrees_with_the_app_in_what_it_stores():
 def test_the_checks_know_the_categories_and_features_of_the_app(train):
     from workshop.exercises import census
 
-    app_model = load_module(find_stage("census"), "census_model")
-    assert census.FEATURES == app_model.FEATURES
+    assert census.FEATURES == census_model.FEATURES
     assert set(train["workclass"].dropna()) == census.WORKCLASSES

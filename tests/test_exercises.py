@@ -1,16 +1,23 @@
 """`check` answers solved, not yet or wrong, and the solutions of every notebook are solved."""
 
+import dis
 import re
+import subprocess
+import sys
 from itertools import pairwise
+from types import CodeType
 
 import nbformat
 import pytest
+from exercise_support import SOLUTIONS, copy_of, judge  # noqa: F401
 
-from workshop import check, exercises, notebooks
+from workshop import check, copies, exercises, notebooks
 from workshop.exercises import Wrong, exercise, exercises_of
-from workshop.stages import ROOT, STAGES
+from workshop.stages import ROOT, STAGES, find_stage
 
-CHECK_CELL = re.compile(r'^check\("(\d\d\.\d+)", ')
+# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
+
+CHECK_CELL = re.compile(r'^check\("(\d\d\.\d+)"(, answer)?\)$')
 NOTEBOOK_FILES = [file for stage in STAGES for file in stage.notebook_files]
 
 
@@ -55,33 +62,208 @@ def test_an_exercise_that_is_not_there_lists_those_that_are(double):
     assert "there is no stage '77'" in check("77.1", 1).message
 
 
+@pytest.mark.parametrize("error", ["SyntaxError: expected ':'", "IndentationError: unexpected"])
+def test_an_app_that_a_check_imports_and_python_cannot_read_is_named(double, error, copy_of):
+    copy = copy_of("hello")
+    written = "def f()\n" if error.startswith("Syntax") else "a = 1\n  b = 2\n"
+    copy.write("broken.py", written)
+
+    def reads_it(answer):
+        compile(written, copy.app / "broken.py", "exec")
+
+    exercise("04.99", hint="")(reads_it)
+    verdict = check("04.99", 1)
+    assert verdict.status == "wrong"
+    line = written.count("\n")
+    assert verdict.message.startswith(f"Python can't read apps/01_hello/broken.py, line {line} (")
+    assert verdict.message.endswith("save the file, and run this cell again.")
+
+
+@pytest.fixture
+def asked(double):
+    """Lets exercise 04.99 ask the app of stage 01 for a page `/new`."""
+
+    @exercise("04.99", hint="add the page", app="hello")
+    def _(app):
+        return f"it says {app.get_added('/new/7', '/new/<int:number>').text}"
+
+
+FIRST = '    @app.get("/hello")\n'
+
+
+def view(*lines, rule="/new/<int:number>"):
+    """A view to stand before that of `/hello`."""
+    return "\n".join([f'    @app.get("{rule}")', *(f"    {line}" for line in lines), "", FIRST])
+
+
+def test_a_changed_app_is_judged_as_it_runs(asked, copy_of):
+    copy = copy_of("hello")
+    judge("04.99", "not yet", "^add the page Saved[?]")
+
+    copy.edit("app.py", FIRST, view("def new(number):", "    return str(number * 6)"))
+    judge("04.99", "solved", "it says 42")
+
+
+def line_of(copy, text):
+    """The number of the one line of app.py that holds `text`."""
+    lines = (copy.app / "app.py").read_text(encoding="utf-8").splitlines()
+    [found] = [number for number, line in enumerate(lines, 1) if text in line]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lines", "where", "message"),
+    [
+        (["def new(number)", "    pass"], "def new", "Python can't read {file} (expected ':')"),
+        (["def new(number):", "    return nix"], "nix", "Look at {file}: NameError: name 'nix' is"),
+        (["def hello():", '    return ""'], '"/hello"', "the one at line {line} a name of its own"),
+    ],
+)
+def test_a_slip_in_a_changed_app_is_named_with_file_and_line(asked, copy_of, lines, where, message):
+    copy = copy_of("hello")
+    copy.edit("app.py", FIRST, view(*lines))
+    line = line_of(copy, where)
+    file = f"apps/01_hello/app.py, line {line}"
+    judge("04.99", "wrong", re.escape(message.format(file=file, line=line)))
+
+
+def test_a_slip_is_found_in_a_log_in_colour(copy_of):
+    """As Python 3.13 and later write it in a notebook, whose kernel asks for colour."""
+    app = copy_of("hello").app / "app.py"
+    log = f"""Traceback (most recent call last):
+  File \x1b[35m"{app}"\x1b[0m, line \x1b[35m9\x1b[0m, in \x1b[35mnew\x1b[0m
+    return \x1b[31mnix\x1b[0m
+  File \x1b[35m"/elsewhere/flask.py"\x1b[0m, line \x1b[35m7\x1b[0m, in \x1b[35mrun\x1b[0m
+    raise
+\x1b[1;35mjinja2.exceptions.TemplateNotFound\x1b[0m: \x1b[35mnew.html\x1b[0m
+127.0.0.1 - - "GET /new/7 HTTP/1.1" 500 -
+"""
+    assert (
+        exercises.slip(log) == "Look at apps/01_hello/app.py, line 9: TemplateNotFound: new.html."
+    )
+    assert exercises.slip("127.0.0.1 - - GET / 200") is None
+
+
+def test_a_view_that_never_answers_is_left_behind(asked, copy_of, monkeypatch):
+    monkeypatch.setattr(exercises, "APP_SECONDS", 0.5)
+    copy_of("hello").edit(
+        "app.py", FIRST, view("def new(number):", "    while True:", "        pass")
+    )
+    judge("04.99", "wrong", "GET /new/7 gets no answer within 0.5 seconds. Does a loop")
+
+
+def test_an_app_without_a_factory_is_told_so_in_one_sentence(asked, copy_of):
+    copy_of("hello").edit("app.py", "def create_app(", "def build_app(")
+    verdict = judge(
+        "04.99", "wrong", "the app does not run. Its log ends with: Error: Failed to find"
+    )
+    assert "\n" not in verdict.message
+
+
+def test_an_app_that_ends_while_it_is_asked_is_told_so(asked, copy_of):
+    copy_of("hello").edit(
+        "app.py",
+        FIRST,
+        view("def new(number):", "    print('gone', flush=True)", "    os._exit(3)"),
+    )
+    judge("04.99", "wrong", "the app does not run. Its log ends with: gone")
+
+
 def solutions(file):
     """The solutions of a notebook by exercise number."""
-    text = (ROOT / "notebooks" / "solutions" / f"{file.stem}.py").read_text(encoding="utf-8")
+    text = (SOLUTIONS / f"{file.stem}.py").read_text(encoding="utf-8")
     parts = re.split(r"^# %% Exercise (\d\d\.\d+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+def names(source):
+    """The names that a cell gives to something, and those that it looks up and others have to give."""
+    given, looked_up = set(), set()
+    parts = [compile(source, "cell", "exec")]
+    for part in parts:
+        parts += [inner for inner in part.co_consts if isinstance(inner, CodeType)]  # functions
+        for step in dis.get_instructions(part):
+            if part is parts[0] and step.opname == "STORE_NAME":
+                given.add(step.argval)
+            elif step.opname in ("LOAD_NAME", "LOAD_GLOBAL") and step.argval not in given:
+                looked_up.add(step.argval)
+    return given, looked_up
+
+
+def what_they_need(code, wanted):
+    """The cells `wanted`, and those before them which give the names that they look up; in order."""
+    found, missing = [], set()
+    for cell in reversed(code):
+        given, looked_up = names(cell.source)
+        if cell in wanted or given & missing:
+            found.insert(0, cell)
+            missing = (missing - given) | looked_up
+    return found
+
+
 @pytest.mark.parametrize("file", NOTEBOOK_FILES, ids=lambda file: file.stem)
-def test_the_solutions_solve_the_exercises(file):
+def test_the_solutions_solve_the_exercises(file, copy_of, tmp_path):
+    """In a learner's copy, with the answers in the cells and the changes in the apps.
+
+    Of the other cells, only those run that an answer needs: nbval runs them all.
+    """
     notebook = nbformat.read(file, as_version=4)
+    stage = find_stage(changed_app(file))
+    copy = copy_of(stage.slug)
+    copies.bring_up_to_date(tmp_path)
+    if stage.model and not stage.card_file.exists():
+        subprocess.run(
+            [sys.executable, "-m", "workshop", "train", stage.code], cwd=ROOT, check=True
+        )
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    asked = {}
-    for blank, cell in pairwise(code):
+    asked, wanted = {}, []
+    for number, (blank, cell) in enumerate(pairwise(code)):
         if found := CHECK_CELL.match(cell.source):
             assert cell.outputs[0].data["text/plain"].startswith("… Not solved yet"), found[1]
             asked[found[1]] = cell
-            blank.source = solutions(file)[found[1]]
+            wanted.append(cell)
+            if found[2]:
+                blank.source = solutions(file)[found[1]]
+                assert_nothing_is_taken(blank.source, code[number + 2 :])
+                wanted.append(blank)
+            else:
+                copy.solve(found[1])
     assert asked.keys() == solutions(file).keys()
     assert asked, "a notebook has at least one exercise"
+    notebook.cells = what_they_need(code, wanted)
 
-    notebooks.run(notebook, file.parent, file.name)
+    notebooks.run(notebook, tmp_path / "notebooks", file.name)
 
     for number, cell in asked.items():
-        assert cell.outputs[0].data["text/plain"].startswith("✓ Solved"), number
+        assert cell.outputs[0].data["text/plain"].startswith("✓ Solved"), (number, cell.outputs)
+
+
+def assert_nothing_is_taken(solution, later):
+    """No cell after a solution looks up a name that the solution gives to something else."""
+    taken = names(solution)[0] - {"answer"}
+    for cell in later:
+        given, looked_up = names(cell.source)
+        assert not taken & looked_up, cell.source
+        taken -= given
+
+
+def changed_app(file):
+    """The stage whose app the last exercise of a notebook changes."""
+    number = list(solutions(file))[-1]
+    exercises_of(number.split(".")[0])
+    return exercises._CHECKS[number].app
+
+
+@pytest.mark.parametrize("file", NOTEBOOK_FILES, ids=lambda file: file.stem)
+def test_the_last_exercise_of_a_notebook_changes_an_app(file):
+    assert changed_app(file)
+    text = (SOLUTIONS / f"{list(solutions(file))[-1]}.diff").read_text(encoding="utf-8")
+    changed = re.findall(r"^\+\+\+ b/(.*)$", text, flags=re.MULTILINE)
+    assert changed
+    assert all(name.startswith(f"apps/{find_stage(changed_app(file)).slug}/") for name in changed)
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.slug)
 def test_every_check_belongs_to_an_exercise_of_a_notebook(stage):
     solved = [number for file in stage.notebook_files for number in solutions(file)]
-    assert sorted(solved) == exercises_of(stage.slug)
+    assert solved == exercises_of(stage.slug)

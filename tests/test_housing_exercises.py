@@ -1,25 +1,27 @@
 """Stage 06's notebook: its model is the app's, and its checks know the typical mistakes."""
 
+import contextlib
 import json
+import shutil
+import sqlite3
 
 import numpy as np
 import pandas as pd
 import pytest
 import requests
-from flask import Flask
+from exercise_in_process import quickly  # noqa: F401
+from exercise_support import copy_of, judge  # noqa: F401
+from housing_support import built, trained  # noqa: F401
 
 from workshop import check
-from workshop.stages import ROOT, find_stage, load_app_module, load_module
+from workshop.stages import ROOT, find_stage, load_module
 
-housing_app = load_app_module("06_housing")
+# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
+
 housing_model = load_module(find_stage("housing"), "housing_model")
-housing_login = load_module(find_stage("housing"), "housing_login")
-housing_saved = load_module(find_stage("housing"), "housing_saved")
-
-ROUTE = "/api/v1/summary"
 
 
-@pytest.mark.parametrize("number", ["06.1", "06.2", "06.3", "06.4"])
+@pytest.mark.parametrize("number", ["06.1", "06.2", "06.3"])
 @pytest.mark.parametrize("answer", [..., None])
 def test_blank_is_not_solved_yet(number, answer):
     verdict = check(number, answer)
@@ -143,134 +145,90 @@ def test_wrong_list_gets_its_hint(answer, hint):
 
 # --- the route of exercise 06.4 -------------------------------------------------------------------
 
-
-class Steady:
-    """An estimator that is quick, for a test of the app."""
-
-    def __init__(self, price: float) -> None:
-        self.price = price
-
-    def predict(self, districts: pd.DataFrame) -> np.ndarray:
-        return self.price + 1000 * districts["median_income"].to_numpy()
+END = "        return [as_json(each) for each in all_of(account_of_token())]\n"
+RIGHT = """
+    @api.get("/summary", summary="Count what you have saved", tags=keeping, security=TOKEN)
+    def summary():
+        prices = [each.price_usd for each in all_of(account_of_token())]
+        mean = sum(prices) / len(prices) if prices else None
+        return {"count": len(prices), "mean_price_usd": mean}
+"""
+PRICES = "[each.price_usd for each in all_of(account_of_token())]"
+EVERYBODYS = """[
+            each.price_usd
+            for account in (account_of_token(), *range(1, 99))
+            for each in all_of(account)
+        ]"""
+NOBODY_ASKED = """[
+            each.price_usd
+            for each in (all_of(account_of_token()) if request.authorization else [])
+        ]"""
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch) -> Flask:
-    """The app of the stage with a database of its own, and a model that needs no training."""
+def copy(copy_of, built, monkeypatch):
+    """A copy of the app, with a model made of few districts, and no database yet."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    card = {"sha256": "0" * 64, "interval": {"margin_usd": 0.0}}
-    estimators = {name: Steady(100_000) for name in ("price", "low", "high")}
-    model = housing_model.HousingModel(estimators, card)
-    monkeypatch.setattr(housing_model.ModelFile, "get", lambda _: model)
-    app = housing_app.create_app({"INSTANCE_FOLDER": tmp_path})
-    assert app.test_cli_runner().invoke(args=["init-db"]).exit_code == 0
-    return app
+    copy = copy_of("housing")
+    shutil.copytree(built, copy.app / "model", dirs_exist_ok=True)
+    return copy
 
 
-def own_prices() -> list[int]:
-    return [row.price_usd for row in housing_saved.all_of(housing_login.account_of_token())]
+def test_the_api_as_it_came_has_no_summary_yet(copy, quickly):
+    quickly(copy)
+    judge("06.4", "not yet", r"copy the route that lists `/saved`.* Saved\?")
 
 
-def mean(prices: list[int]) -> float | None:
-    return sum(prices) / len(prices) if prices else None
-
-
-def right() -> dict[str, object]:
-    prices = own_prices()
-    return {"count": len(prices), "mean_price_usd": mean(prices)}
-
-
-def everybodys() -> dict[str, object]:
-    housing_login.account_of_token()
-    session = housing_saved.open_session()
-    prices = [row.price_usd for row in session.query(housing_saved.SavedPrediction)]
-    return {"count": len(prices), "mean_price_usd": mean(prices)}
-
-
-def divides_by_zero() -> dict[str, object]:
-    prices = own_prices()
-    return {"count": len(prices), "mean_price_usd": sum(prices) / len(prices)}
-
-
-def test_summary_is_right_and_the_check_leaves_no_account(app):
-    app.add_url_rule(ROUTE, "learner", right)
-    verdict = check("06.4", app)
-    assert verdict.status == "solved", verdict.message
-    with app.app_context():
-        session = housing_saved.open_session()
-        assert session.query(housing_login.Account).count() == 0
-
-
-WRONG_VIEWS = {
-    "everybody's rows": (everybodys, "nobody else's"),
-    "zero": (divides_by_zero, "divides by zero"),
-    "mean 0 for none": (lambda: right() | {"mean_price_usd": mean(own_prices()) or 0}, "`None`"),
-    "a sum": (lambda: right() | {"mean_price_usd": sum(own_prices())}, "gets the mean"),
-    "words": (lambda: right() | {"mean_price_usd": "high"}, "gets the mean high"),
-    "another key": (lambda: {"count": 2, "mean": 1}, "lacks mean_price_usd; it has count, mean"),
-    "nothing in it": (dict, "lacks count and mean_price_usd; it has nothing"),
-    "a list": (lambda: [1, 2], "must return a dictionary"),
-    "text": (lambda: "2", "must return a dictionary"),
-    "nothing": (lambda: None, "did not return a valid response"),
-    "a crash": (lambda: undefined_name, "NameError"),  # noqa: F821 (a learner's slip)
-}
-
-
-@pytest.mark.parametrize(("view", "hint"), WRONG_VIEWS.values(), ids=WRONG_VIEWS.keys())
-def test_wrong_view_gets_its_hint(app, view, hint):
-    app.add_url_rule(ROUTE, "learner", view)
-    verdict = check("06.4", app)
-    assert verdict.status == "wrong"
-    assert hint in verdict.message
-
-
-def test_view_that_asks_nobody_gets_its_hint(app):
-    def open_to_all() -> dict[str, object]:
-        try:
-            return right()
-        except housing_login.Refusal:
-            return {"count": 0, "mean_price_usd": None}
-
-    app.add_url_rule(ROUTE, "learner", open_to_all)
-    verdict = check("06.4", app)
-    assert verdict.status == "wrong"
-    assert "answers 200 instead of 401" in verdict.message
+def test_the_stored_solution_sums_up_and_the_check_leaves_no_account(copy):
+    copy.solve("06.4")
+    judge("06.4", "solved", "counts each account's own predictions")
+    database = copy.app / "instance" / "housing.db"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM account").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(
-    ("rule", "methods", "hint"),
+    ("old", "new", "hint"),
     [
-        ("/summary", ["GET"], "no route /api/v1/summary yet"),
-        (ROUTE, ["POST"], "not for GET"),
-        (ROUTE + "/", ["GET"], "answers 308"),
+        (PRICES, EVERYBODYS, "gets the count 4 instead of|nobody else's"),
+        (PRICES, NOBODY_ASKED, "answers 200 instead of 401"),
+        (" if prices else None", "", "divides by zero: answer `None`"),
+        ("else None", "else 0", "gets the mean 0. Nothing has no mean: `None`"),
+        (" / len(prices)", "", "gets the mean"),
+        ('": mean}', '": str(mean)}', "gets the mean"),
+        ('"mean_price_usd"', '"mean"', "lacks mean_price_usd; it has count, mean"),
+        ('{"count": len(prices), "mean_price_usd": mean}', "{}", "it has nothing"),
+        ('{"count": len(prices), "mean_price_usd": mean}', "prices", "must return a dictionary"),
+        ('{"count": len(prices), "mean_price_usd": mean}', '"2"', "must return a dictionary"),
+        ('        return {"count": len(prices), "mean_price_usd": mean}\n', "", "summary.* None"),
+        ("each.price_usd", "each.price", r"housing_api.py, line \d+: AttributeError: .*'price'"),
+        (", security=TOKEN", "", "does not say that the route wants a token"),
+        ('"/summary"', '"/api/v1/summary"', 'write `"/summary"`'),
+        ('"/summary"', '"/summary/"', "ends with a slash"),
+        (".get(", ".post(", "not for GET"),
     ],
 )
-def test_route_elsewhere_gets_its_hint(app, rule, methods, hint):
-    app.add_url_rule(rule, "learner", right, methods=methods)
-    verdict = check("06.4", app)
-    assert verdict.status == "wrong"
-    assert hint in verdict.message
+def test_a_typical_slip_in_the_route_gets_its_hint(copy, quickly, old, new, hint):
+    assert RIGHT.count(old) == 1
+    copy.edit("housing_api.py", END, END + RIGHT.replace(old, new))
+    quickly(copy)
+    judge("06.4", "wrong", hint)
 
 
-def test_app_without_database_gets_its_hint(tmp_path, monkeypatch):
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    verdict = check("06.4", housing_app.create_app({"INSTANCE_FOLDER": tmp_path}))
-    assert verdict.status == "wrong"
-    assert "init-db" in verdict.message
+def test_a_view_below_the_factory_gets_its_hint(copy, quickly):
+    copy.edit("housing_api.py", "    return api\n", "    return api\n" + RIGHT)
+    quickly(copy)
+    judge("06.4", "wrong", "above `return api`")
 
 
-def test_app_without_model_gets_its_hint(tmp_path, monkeypatch):
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    app = housing_app.create_app({"INSTANCE_FOLDER": tmp_path, "MODEL_FOLDER": tmp_path})
-    assert app.test_cli_runner().invoke(args=["init-db"]).exit_code == 0
-    app.add_url_rule(ROUTE, "learner", right)
-    verdict = check("06.4", app)
-    assert verdict.status == "wrong"
-    assert "no model" in verdict.message
+def test_an_app_without_a_model_gets_its_hint(copy, quickly):
+    copy.solve("06.4")
+    (copy.app / "model" / "housing.json").unlink()
+    quickly(copy)
+    judge("06.4", "wrong", "no model")
 
 
-@pytest.mark.parametrize("answer", [{"count": 0}, right])
-def test_answer_that_is_no_app_gets_its_hint(answer):
-    verdict = check("06.4", answer)
-    assert verdict.status == "wrong"
-    assert "put the app itself" in verdict.message
+def test_a_copy_that_was_not_changed_needs_no_account_and_no_model(copy, quickly):
+    (copy.app / "model" / "housing.json").unlink()
+    quickly(copy)
+    judge("06.4", "not yet")

@@ -1,8 +1,11 @@
 """Stage 00: every check confirms a right answer and gives a wrong one the hint that fits."""
 
 import pytest
+from exercise_support import copy_of, judge  # noqa: F401
 
 from workshop import check
+
+# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
 
 @pytest.mark.parametrize("number", ["00.1", "00.2"])
@@ -60,3 +63,45 @@ def test_a_wrong_address_gets_its_hint(answer, hint):
     verdict = check("00.2", answer)
     assert verdict.status == "wrong"
     assert hint in verdict.message
+
+
+ROUTE = '    @app.get("/hello")\n    def hello() -> str:\n        return "<h1>hello world</h1>"\n'
+BYE = ROUTE.replace("hello world", "goodbye").replace("hello", "bye")
+
+
+def test_the_app_as_it_came_is_not_changed_yet(copy_of):
+    copy_of(1)
+    judge("00.3", "not yet", "copy the three lines of `hello`.*A dot in place of the ×")
+
+
+def test_the_stored_solution_adds_a_page(copy_of):
+    copy_of(1).solve("00.3")
+    judge("00.3", "solved", "a page more")
+
+
+@pytest.mark.parametrize(
+    ("instead", "hint"),
+    [
+        (BYE, "`/hello` is gone"),
+        (ROUTE + BYE.replace("goodbye", "hello world"), "Change the text"),
+        (ROUTE + BYE.replace("<h1>goodbye</h1>", ""), "an empty page"),
+        (ROUTE + BYE.replace("def bye", "def hello"), "same name, hello: give the one at line "),
+        (
+            ROUTE + BYE.replace("str:", "str"),
+            r"can't read apps/01_hello/app.py, line \d+ \(expected ':'",
+        ),
+        (
+            ROUTE + BYE.replace("    ", ""),
+            r"can't read apps/01_hello/app.py, line \d+ \(expected an in",
+        ),
+        (ROUTE + BYE.replace('h1>"', "h1>"), r"line \d+ \(unterminated"),
+        (ROUTE + BYE.replace("get", "post"), r"Use `@app.get\(...\)`"),
+        (ROUTE + BYE.replace("/bye", "bye"), r"line \d+: ValueError: .* start with a slash"),
+        (ROUTE + BYE.replace('"/bye"', '"/bye/now"'), "nothing answers /bye. The address must be"),
+        (ROUTE + BYE.replace('"<h1>goodbye</h1>"', "goodbye"), r"line \d+: NameError: .*'goodbye'"),
+        (ROUTE + BYE.replace("return ", ""), "did not return a valid response"),
+    ],
+)
+def test_a_typical_slip_in_the_new_page_gets_its_hint(copy_of, instead, hint):
+    copy_of(1).edit("app.py", ROUTE, instead)
+    judge("00.3", "wrong", hint)

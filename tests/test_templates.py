@@ -1,14 +1,14 @@
 """Stage 02: every page of the app, good and bad; and every check of its exercises."""
 
 import re
-from collections.abc import Callable
 from datetime import date
 from html import escape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from flask import Flask, render_template, render_template_string
+from exercise_support import copy_of, judge  # noqa: F401
+from flask import Flask
 from flask.testing import FlaskClient
 from jinja2 import ChoiceLoader, DictLoader
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -16,6 +16,8 @@ from werkzeug.test import Client
 
 from workshop import check
 from workshop.stages import find_stage, load_app_module
+
+# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
 templates_app = load_app_module("02_templates")
 STATIC = find_stage("02_templates").folder / "static"
@@ -294,7 +296,7 @@ def test_pictures_are_sound_and_load_nothing(client, name):
 # --- the exercises -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", ["02.1", "02.2", "02.3"])
+@pytest.mark.parametrize("number", ["02.1", "02.2"])
 @pytest.mark.parametrize("blank", [..., None])
 def test_blank_is_not_solved_yet(number, blank):
     verdict = check(number, blank)
@@ -379,69 +381,69 @@ def test_a_wrong_guest_list_gets_its_hint(answer, hint):
     assert hint in verdict.message
 
 
-HEADING = (
-    "<h1>{% if count == 0 %}Sold out{% elif count == 1 %}1 seat left"
-    "{% else %}{{ count }} seats left{% endif %}</h1>"
-)
-
-
-def seats_app(block: str = HEADING, name: str = "main", base: str = "base.html") -> Flask:
-    """The app with the page of exercise 02.3, or with a page that has a mistake in it."""
-    app = templates_app.create_app()
-    extends = f'{{% extends "{base}" %}}' if base else ""
-    template = f"{extends}{{% block {name} %}}{block}{{% endblock %}}"
-
-    @app.get("/seats/<int:count>")
+END = "    @app.errorhandler(HTTPException)\n"
+VIEW = """    @app.get("/seats/<int:count>")
     def seats(count):
-        return render_template_string(template, count=count)
+        return render_template("seats.html", count=count)
 
-    return app
-
-
-SEATS = '{% extends "base.html" %}{% block main %}<h1>Seats</h1>{% endblock %}'
-
-
-def app_with_view(view: Callable[..., object]) -> Flask:
-    """The app with a view of exercise 02.3 that is wrong before its template matters."""
-    app = templates_app.create_app()
-    app.add_url_rule("/seats/<int:count>", "seats", view)
-    return app
+"""
+SEATS = """{% extends "base.html" %}
+{% block main %}
+<h1>{% if count == 0 %}Sold out{% elif count == 1 %}1 seat left
+{% else %}{{ count }} seats left{% endif %}</h1>
+{% endblock %}
+"""
+CARD = '  {{ card(url_for("seats", count=3), "Seats", "How many are left.") }}\n</ul>'
 
 
-def test_a_seats_page_is_right():
-    verdict = check("02.3", seats_app())
-    assert verdict.status == "solved", verdict.message
+def test_the_app_as_it_came_has_no_seats_yet(copy_of):
+    copy_of("templates")
+    judge("02.3", "not yet", "three steps: the template `templates/seats.html`")
+
+
+def test_the_stored_solution_adds_the_seats(copy_of):
+    copy_of("templates").solve("02.3")
+    judge("02.3", "solved", "can be found")
+
+
+def test_seats_need_a_card_on_the_start_page(copy_of):
+    copy = copy_of("templates")
+    copy.edit("app.py", END, VIEW + END)
+    judge("02.3", "wrong", "no such file yet")
+
+    copy.write("templates/seats.html", SEATS)
+    judge("02.3", "wrong", "nobody finds it yet")
+
+    copy.edit("templates/index.html", "</ul>", CARD)
+    judge("02.3", "solved")
+
+    copy.edit("templates/index.html", '"seats", count=3', '"seats"')
+    judge("02.3", "wrong", "templates/index.html, line 2[01]: BuildError: .*'count'")
 
 
 @pytest.mark.parametrize(
-    ("build", "hint"),
+    ("right", "slip", "hint"),
     [
-        (templates_app.create_app, "nothing answers /seats/3"),
-        (lambda: seats_app("<h1>{{ count }} seats left</h1>"), "/seats/0 must say 'Sold out'"),
-        (lambda: seats_app(HEADING.replace("1 seat ", "1 seats ")), "says '1 seats left'"),
-        (lambda: seats_app(name="content"), "`{% block main %}`"),
-        (lambda: seats_app("<h2>3 seats left</h2>"), "write it between `<h1>` and `</h1>`"),
-        (lambda: seats_app("{{ count }} seats left"), "write it between `<h1>` and `</h1>`"),
-        (lambda: seats_app("<p>Welcome</p>"), "shows no <h1>"),
-        (lambda: seats_app(base=""), "the bar with the links is missing"),
-        (lambda: seats_app(base="frame.html"), "TemplateNotFound: frame.html"),
-        (lambda: seats_app("{% if count %}"), "Jinja stops at line 1 of your template"),
-        (lambda: seats_app("{% if count = 0 %}Sold out{% endif %}"), "To compare, write `==`"),
-        (lambda: app_with_view(lambda count: render_template(SEATS)), "`render_template_string`"),
-        (lambda: app_with_view(lambda: SEATS), "`def seats(count):`"),
-        (lambda: app_with_view(lambda count: None), "returns nothing"),
-        (lambda: app_with_view(lambda count: count), "TypeError"),
-        (lambda: "/seats/3", "put the app itself"),
-        (lambda: templates_app.create_app, "put the app itself"),
+        ("== 0", "== -1", "/seats/0 must say 'Sold out'"),
+        ("1 seat ", "1 seats ", "says '1 seats left'"),
+        ("block main", "block content", "`{% block main %}`"),
+        ("h1>", "h2>", "write it between `<h1>` and `</h1>`"),
+        ("{{ count }}", "{{ seats }}", "shows no number. The view hands it over by name"),
+        ('{% extends "base.html" %}', "", "the bar with the links is missing"),
+        ("base.html", "frame.html", "TemplateNotFound: frame.html"),
+        ("{% endif %}", "", "templates/seats.html, line 5: TemplateSyntaxError: .*'endblock'"),
+        ("count == 1", "count = 1", "templates/seats.html, line 3: TemplateSyntaxError: .*'='"),
+        ("<int:count>", "<int:number>", "an argument of that name: `def seats\\(number\\):`"),
+        (", count=count", "", "/seats/3 shows no number"),
+        ("return render", "render", "did not return a valid response"),
+        ("app.get", "app.post", "not for GET"),
+        ('"seats.html"', "SEATS", r"line \d+: NameError: name 'SEATS'"),
+        ("count):", "count)", r"line \d+ \(expected ':'\): mend that line"),
     ],
 )
-def test_a_wrong_seats_page_gets_its_hint(build, hint):
-    verdict = check("02.3", build())
-    assert verdict.status == "wrong"
-    assert hint in verdict.message
-
-
-def test_another_method_or_status_gets_its_hint():
-    app = templates_app.create_app()
-    app.add_url_rule("/seats/<int:count>", "seats", lambda count: "", methods=["POST"])
-    assert "status 405" in check("02.3", app).message
+def test_a_typical_slip_in_the_seats_gets_its_hint(copy_of, right, slip, hint):
+    assert right in VIEW + SEATS
+    copy = copy_of("templates")
+    copy.edit("app.py", END, VIEW.replace(right, slip) + END)
+    copy.write("templates/seats.html", SEATS.replace(right, slip))
+    judge("02.3", "wrong", hint)

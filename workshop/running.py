@@ -201,6 +201,13 @@ def serve(stage: str | int) -> Iterator[str]:
     The app listens on a free port of this machine alone, has answered once when the block begins, and is
     stopped when the block ends. Raises `ServerDied`, with the end of its log, if it does not come up.
     """
+    with running_app(stage) as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def running_app(stage: str | int) -> Iterator[Server]:
+    """What `serve` runs, for those who also want to read its log."""
     found = find_stage(stage)
     require_app(found)
     if found.database:
@@ -211,7 +218,7 @@ def serve(stage: str | int) -> Iterator[str]:
         server.wait_until_ready()
         trouble = None
         try:
-            yield server.url
+            yield server
         except OSError as error:
             # A request that broke off: a dying app closes its connections a moment before it is gone.
             with contextlib.suppress(subprocess.TimeoutExpired):

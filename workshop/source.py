@@ -36,9 +36,10 @@ class Source:
 def show(path: str | Path, name: str | None = None) -> Source:
     """The real source of one part of a file, or of the whole file.
 
-    `path` begins in the folder that holds `notebooks` and `apps`, such as `apps/01_hello/app.py`. `name` is a function, a class (`Class.method` reaches
-    inside), the address of a route (`"/model"`, or `"POST /classify"`), or in a template a block or
-    a macro. Raises `NotShown`, which lists the names there are.
+    `path` begins in the folder that holds `notebooks` and `apps`, such as `apps/01_hello/app.py`. `name`
+    is a function, a class (`Class.method` reaches inside), the address of a route (`"/model"`, or
+    `"POST /classify"`), or in a template a block or a macro. Raises `NotShown`, which lists the names
+    there are.
     """
     file = base() / path
     if not file.is_file():

@@ -95,7 +95,7 @@ STAGES = (
         name="start_here",
         title="Start here",
         learn="How the workshop works, what its helpers do, and where to turn when you are stuck.",
-        minutes=15,
+        minutes=20,
         app=False,
     ),
     Stage(

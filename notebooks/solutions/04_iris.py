@@ -7,14 +7,4 @@ answer = Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression(
 _ = answer.fit(training[PETALS], training["species"])
 
 # %% Exercise 04.3
-from app import create_app
-
-app = create_app()
-
-
-@app.get("/api/species")
-def species():
-    return {"species": card["classes"]}
-
-
-answer = app
+# The change is in 04.3.diff: a line with + is new, a line with - goes, the others show where.

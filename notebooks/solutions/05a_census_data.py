@@ -12,3 +12,6 @@ more_columns = ColumnTransformer(
 )
 answer = Pipeline([("prepare", more_columns), ("classify", LogisticRegression(max_iter=1000))])
 answer.fit(train[NUMBERS + MORE], train["income"])
+
+# %% Exercise 05.4
+# The change is in 05.4.diff: a line with + is new, a line with - goes, the others show where.

@@ -1,24 +1,26 @@
-"""The checks of stage 05: shares, odds and a pipeline (05a), measures and uses (05b), the API (05c).
+"""The checks of stage 05: shares, odds and a pipeline (05a), measures (05b), the API (05c).
 
-They never look at the census data, so they need neither a mirror nor the network: ranges are wide
-enough for the real people and for the stand-in.
+Each notebook's last check looks at the app, which has been given a field, a sentence, a route. None looks at
+the census data, so they need neither a mirror nor the network: ranges are wide enough for the real people and
+for the stand-in.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from numbers import Real
 
 import numpy as np
 import pandas as pd
 import requests
-from flask import Flask
+from markupsafe import escape
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from workshop.exercises import Wrong, exercise
+from workshop.exercises import ChangedApp, NotYet, Wrong, exercise
 
 FEATURES = ["age", "workclass", "education", "marital_status", "race", "sex", "hours_per_week"]
 WORKCLASSES = {
@@ -31,8 +33,30 @@ WORKCLASSES = {
     "State-gov",
     "Without-pay",
 }
+PERSON = {
+    "age": 39,
+    "workclass": "State-gov",
+    "education": "Bachelors",
+    "marital_status": "Never-married",
+    "race": "White",
+    "sex": "Male",
+    "hours_per_week": 40,
+}
+NOTE = "for <b>Rosa</b>"  # a note that would do something if the page did not escape it
 RATES = ["earn more", "model says yes", "false alarms", "missed"]
+OTHER_RATES = {
+    "selection_rate": "the share to whom the model says yes",
+    "false_positive_rate": "the share of false alarms",
+    "earning_more": "the share that earns more",
+}
 GROUPS_ROUTE = "/api/v1/groups"
+NO_MODEL = (
+    "the app has no model. Run the cell that trains it, or type `python3 -m workshop train 05`."
+)
+EMPTY_NOTE = (
+    "without a note, the page shows an empty one. Put the paragraph between `{% if form.note.data %}` and "
+    "`{% endif %}`."
+)
 
 
 # --- 05a: the data and the pipeline ---------------------------------------------------------------
@@ -162,15 +186,6 @@ def eighth_feature(answer: object) -> str:
 
 def _clerks(pipeline: Pipeline) -> pd.DataFrame:
     """One person four times, with different occupations: two known ones, a gap, an unknown word."""
-    person = {
-        "age": 39,
-        "workclass": "State-gov",
-        "education": "Bachelors",
-        "marital_status": "Never-married",
-        "race": "White",
-        "sex": "Male",
-        "hours_per_week": 40,
-    }
     others = {
         "relationship": "Not-in-family",
         "native_country": "United-States",
@@ -180,15 +195,88 @@ def _clerks(pipeline: Pipeline) -> pd.DataFrame:
         "fnlwgt": 180_000,
     }
     occupations = ["Exec-managerial", "Priv-house-serv", None, "Influencer"]
-    people = pd.DataFrame([person | others | {"occupation": each} for each in occupations])
+    people = pd.DataFrame([PERSON | others | {"occupation": each} for each in occupations])
     return people[list(pipeline.feature_names_in_)]
+
+
+@exercise(
+    "05.4",
+    hint="in `apps/05_census/census_forms.py`, give `PersonForm` a line `note = StringField(...)`, and "
+    "import `StringField`; then draw it in `templates/index.html`, and show `form.note.data` in "
+    "`templates/result.html`.",
+    app="census",
+)
+def note_field(app: ChangedApp) -> str:
+    """The form has a field more, a note, which the page with the answer shows and the model never sees."""
+    is_field = re.search(r"^\s+note\s*=", app.source("census_forms.py"), re.MULTILINE)
+    if "form.note" in app.source("templates/index.html") and not is_field:
+        raise Wrong(
+            "`index.html` draws `form.note`, but `PersonForm` in `census_forms.py` has no field `note` yet."
+        )
+    page = app.get("/")
+    if page.status_code == 503:
+        raise Wrong(NO_MODEL)
+    control = re.search(r"""<(input|textarea)\b[^>]*\sname=["']?note["'\s>]""", page.text)
+    if not control:
+        if not is_field:
+            raise NotYet
+        raise Wrong(
+            "`PersonForm` has a field `note`, but the page with the form doesn't show it. It draws the "
+            "fields one by one: write `{{ field(form.note, {}) }}` in `index.html`, above the button. The "
+            "field's line belongs into the class, as far indented as `age = ...`."
+        )
+    if "<form" in page.text[control.end() :] or "</form>" not in page.text[control.end() :]:
+        raise Wrong(
+            "the field stands outside the form, so nothing sends it. Put it above the button."
+        )
+    if not re.search(r"""<label\b[^>]*\sfor=["']?note["'\s>]""", page.text):
+        raise Wrong(
+            "the field has no label, so nobody knows what to type. `{{ field(form.note, {}) }}` draws "
+            "both."
+        )
+    plain = app.get("/probability", params=PERSON)
+    if plain.status_code != 200:
+        raise Wrong(
+            "without a note the form is refused. Links that people have kept have none, so leave it to them: "
+            "a `StringField` without validators."
+        )
+    _judge_note(app.get("/probability", params=PERSON | {"note": NOTE}), plain)
+    return (
+        "the form asks for eight things, and the model still gets seven: its features are what the card "
+        "lists, whatever else a form has."
+    )
+
+
+def _judge_note(page: requests.Response, plain: requests.Response) -> None:
+    """Compare the page with an answer for somebody with NOTE with the one without. Raises Wrong."""
+    if page.status_code != 200:
+        raise Wrong(f"with a note, the form is answered with {page.status_code} instead of 200.")
+    if NOTE in page.text:
+        raise Wrong(
+            "the page hands on what was typed as it is, so a note could be a program. Leave `|safe` out: "
+            "`{{ form.note.data }}`."
+        )
+    shown = str(escape(NOTE))
+    if shown not in page.text:
+        raise Wrong(
+            "the form takes a note, but the page with the answer doesn't show it. Write "
+            "`{{ form.note.data }}` into `result.html`, inside `{% block main %}`."
+        )
+    if shown in "".join(re.findall("curl.*", page.text)):
+        raise Wrong("the note is sent to the model as well. Leave `FEATURES` as it was.")
+    if "None" in plain.text and "None" not in page.text:
+        raise Wrong(EMPTY_NOTE)
+    line = next(line for line in page.text.splitlines() if shown in line)
+    around = " ".join(re.sub("<[^>]*>", " ", line.replace(shown, " ")).split())
+    if around and around in plain.text:
+        raise Wrong(EMPTY_NOTE)
 
 
 # --- 05b: measures and uses -----------------------------------------------------------------------
 
 
 @exercise(
-    "05.4",
+    "05.5",
     hint='the model says yes to everybody in the second column, "says yes". Divide those of them who earn '
     "more, `matrix[1, 1]`, by the sum of the column.",
 )
@@ -219,7 +307,7 @@ def precision(answer: object) -> str:
 
 
 @exercise(
-    "05.5",
+    "05.6",
     hint='add a column with the groups, `result.assign(age=pd.cut(test["age"], [16, 25, 35, 45, 55, 65, '
     '90]))`, and go on as for `by_sex`, grouped by `"age"`.',
 )
@@ -253,30 +341,86 @@ def rates_by_age(answer: object) -> str:
     )
 
 
-@exercise("05.6", hint='read the four uses and put a letter in quotes, such as `answer = "A"`.')
-def defensible_use(answer: object) -> str:
-    """The one use of the four that is defensible: C."""
-    if not isinstance(answer, str):
-        raise Wrong('the answer is a letter in quotes: `answer = "A"`.')
-    mistakes = {
-        "A": "without sex and race the model misses about as many women as before, by proxies such as "
-        "marriage. And a loan is a decision about a person.",
-        "B": "the model knows the pay of 1994, and not what would *change* if somebody studied: its "
-        "weights are not causes.",
-        "D": "whoever never sees the advert is harmed: the model says yes to 4 women in 100 and to 24 men. "
-        "Such systems have been found, and been to court.",
-    }
-    letter = answer.strip(" .").upper()
-    if letter == "C":
-        return "nothing is decided about anybody, and the model's faults are the subject."
-    raise Wrong(mistakes.get(letter, "the answer is one of the letters A, B, C and D."))
+@exercise(
+    "05.7",
+    hint="in `apps/05_census/templates/result.html`, write a loop over `card.metrics.groups`; in it an `if` "
+    'that compares `group.category` with `person.sex`; and in that a `<p id="missed">`.',
+    app="census",
+)
+def whom_it_misses(app: ChangedApp) -> str:
+    """The page with the answer says what share of the person's sex the model misses."""
+    groups = {group["category"]: group for group in _groups(app) if group["feature"] == "sex"}
+    found = {sex: _missed(app, sex) for sex in groups}
+    if not any(found.values()):
+        if 'id="missed"' not in app.source("templates/result.html"):
+            raise NotYet
+        raise Wrong(
+            '`<p id="missed">` stands in `result.html`, but on no page. Is it inside `{% block main %}`, and '
+            "does the `if` compare `group.category` with `person.sex`?"
+        )
+    for sex, texts in found.items():
+        if len(texts) != 1:
+            raise Wrong(
+                f"the page about a person with the sex {sex} has {len(texts)} such paragraphs instead of "
+                "one. Only the group whose `category` is the person's sex is meant."
+            )
+        other = next(group for name, group in groups.items() if name != sex)
+        _judge_missed(sex, " ".join(texts), groups[sex], other)
+    women, men = (f"{groups[sex]['false_negative_rate']:.0%}" for sex in ("Female", "Male"))
+    return (
+        f"the page about a woman says {women}, that about a man {men}. The answers are the same as before; "
+        "new is that whoever reads one can tell how far to trust it."
+    )
+
+
+PARAGRAPH = re.compile(r"""<(\w+)[^>]*\sid=["']?missed["']?[^>]*>(.*?)</\1>""", re.DOTALL)
+
+
+def _missed(app: ChangedApp, sex: str) -> list[str]:
+    """The texts with the id `missed` on the page about somebody of this sex."""
+    try:
+        reply = app.get("/probability", params=PERSON | {"sex": sex})
+    except Wrong as crash:
+        if "Undefined" not in str(crash):
+            raise
+        raise Wrong(
+            "`result.html` hands something to a filter that has no such name. The share of those who are "
+            "missed is `group.false_negative_rate`."
+        ) from None
+    if reply.status_code != 200:
+        raise Wrong(f"the page with the answer comes with status {reply.status_code}, not 200.")
+    return [text for _, text in PARAGRAPH.findall(reply.text)]
+
+
+def _judge_missed(sex: str, text: str, own: dict[str, object], other: dict[str, object]) -> None:
+    """Compare a paragraph with the group it is about. Raises Wrong."""
+    rate = own["false_negative_rate"]
+    if f"{rate:.1%}" in text:
+        return
+    if f"{rate:.6f}"[:6] in text or f"{100 * rate:.6f}"[:6] in text:
+        raise Wrong(f"the page says {rate:.6f}... . The filter `|percent` makes {rate:.1%} of it.")
+    if f"{other['false_negative_rate']:.1%}" in text:
+        raise Wrong(
+            f"the page about a person with the sex {sex} has the share of the other one, "
+            f"{other['false_negative_rate']:.1%}. Compare `group.category` with `person.sex`."
+        )
+    for name, what in OTHER_RATES.items():
+        if f"{own[name]:.1%}" in text:
+            raise Wrong(
+                f"{own[name]:.1%} is {what}. Those who earn more and are missed are the "
+                "`false_negative_rate`."
+            )
+    raise Wrong(
+        f"the page about a person with the sex {sex} must say {rate:.1%}: "
+        "`{{ group.false_negative_rate|percent }}`."
+    )
 
 
 # --- 05c: the API ---------------------------------------------------------------------------------
 
 
 @exercise(
-    "05.7",
+    "05.8",
     hint='inside `with serve("census") as url:`, write `answer = requests.post(f"{url}/api/v1/predictions", '
     'json=person | {"workclass": None}, timeout=10)`.',
 )
@@ -311,7 +455,7 @@ def unknown_employer(answer: object) -> str:
 
 
 @exercise(
-    "05.8",
+    "05.9",
     hint='`scored["probability"]` has a probability for each person. Those of ten people with 0.3 add up '
     "to 3.",
 )
@@ -335,38 +479,75 @@ def expected_number(answer: object) -> str:
 
 
 @exercise(
-    "05.9",
-    hint='between the two lines, write `@app.get("/api/v1/groups")` and directly under it a function that '
-    "returns a dictionary. Then write `answer = app`.",
+    "05.10",
+    hint="in `apps/05_census/census_api.py`, copy the route `/model` with its decorator. In the copy, change "
+    "the address, the summary, the function's name and what it returns.",
+    app="census",
 )
-def groups_route(answer: object) -> str:
-    """The app with one more route, which tells the groups of the card as JSON."""
-    if not isinstance(answer, Flask):
-        raise Wrong("`answer` must be the app: `answer = app`.")
-    rules = {rule.rule: rule for rule in answer.url_map.iter_rules()}
-    if GROUPS_ROUTE not in rules:
-        raise Wrong(f"the app has no route `{GROUPS_ROUTE}`. Is the address spelled like this?")
-    reply = answer.test_client().get(GROUPS_ROUTE)
+def groups_route(app: ChangedApp) -> str:
+    """The API with one more route, documented, which tells how the model treats groups of people."""
+    reply = app.get(GROUPS_ROUTE)
+    if reply.status_code == 404:
+        _look_for_groups(app)
     if reply.status_code == 405:
-        raise Wrong("the route doesn't answer GET. Use `@app.get`.")
+        raise Wrong(f"{GROUPS_ROUTE} is there, but not for GET. Use `@api.get(...)`.")
+    if reply.status_code == 503:
+        raise Wrong(NO_MODEL)
     if reply.status_code != 200:
-        raise Wrong(
-            f"the route answers with the status {reply.status_code}. What does the view return?"
-        )
-    body = reply.get_json(silent=True)
+        raise Wrong(f"{GROUPS_ROUTE} is answered with status {reply.status_code} instead of 200.")
+    try:
+        body = reply.json()
+    except requests.JSONDecodeError:
+        raise Wrong("the answer is no JSON. Return a dictionary, and it becomes JSON.") from None
     if isinstance(body, list):
         raise Wrong('the view returns the list alone. Put it in a dictionary: `{"groups": ...}`.')
-    if not isinstance(body, dict):
-        raise Wrong("the answer is no JSON. Return a dictionary, and Flask makes JSON of it.")
-    if list(body) != ["groups"]:
-        raise Wrong(f"the answer has {', '.join(body) or 'nothing'} instead of `groups` alone.")
-    categories = {group.get("category") for group in body["groups"] if isinstance(group, dict)}
-    if not {"Female", "Male"} <= categories:
-        raise Wrong('the list is not the one of the card, `card["metrics"]["groups"]`.')
+    if not isinstance(body, dict) or list(body) != ["groups"]:
+        raise Wrong("the answer must be a dictionary with `groups` in it, and nothing else.")
+    if body["groups"] != _groups(app):
+        raise Wrong(
+            "the list is not the one of the card. In `card`, `model.card` is the card that you know: take "
+            'its `["metrics"]["groups"]`.'
+        )
+    if reply.url.endswith("/"):
+        raise Wrong('the address ends with a slash. Write `"/groups"`, without one.')
+    described = app.get("/openapi/openapi.json").json()["paths"].get(GROUPS_ROUTE)
+    if described is None:
+        raise Wrong(
+            "the route answers, but the API's documentation doesn't know it. Write it in `census_api.py`, "
+            "with `@api.get`, so that the document is written from it."
+        )
+    if described["get"].get("summary") in (None, "", "The model's card"):
+        raise Wrong(
+            "the documentation lists the route without a `summary` of its own. Give it one."
+        )
     return (
-        f"the API now tells how the model treats {len(body['groups'])} groups. What can be asked for, a "
-        "program can show beside every answer."
+        f"a program can ask how the model treats {len(body['groups'])} groups, and the documentation says "
+        f"so: “{described['get']['summary']}”. You have not written a line of that document."
     )
+
+
+def _look_for_groups(app: ChangedApp) -> None:
+    """Say why nothing answers at GROUPS_ROUTE: raises NotYet, or Wrong for a route elsewhere."""
+    text = app.source("census_api.py")
+    if "/groups" not in text and "/groups" not in app.source("app.py"):
+        raise NotYet
+    if GROUPS_ROUTE in text:
+        raise Wrong(
+            f"nothing answers {GROUPS_ROUTE}. The routes of `census_api.py` get `/api/v1` in front by "
+            'themselves: write `"/groups"`.'
+        )
+    raise Wrong(
+        f"nothing answers {GROUPS_ROUTE}. The view must stand inside `create_api` in `census_api.py`, above "
+        "`return api`, as far indented as the others."
+    )
+
+
+def _groups(app: ChangedApp) -> list[dict[str, object]]:
+    """The groups on the model's card. Raises Wrong if there is no model."""
+    reply = app.get("/api/v1/model")
+    if reply.status_code != 200:
+        raise Wrong(NO_MODEL)
+    return reply.json()["metrics"]["groups"]
 
 
 def _number(answer: object, hint: str) -> float:

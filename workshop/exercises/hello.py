@@ -1,11 +1,11 @@
-"""The checks of stage 01: a status code, a request, a route more for the app."""
+"""The checks of stage 01: a status code, a request, a route that the app gets."""
 
-from flask import Flask
+import re
 
-from workshop.exercises import Wrong, exercise
+from workshop.exercises import ChangedApp, Wrong, exercise
 from workshop.stages import load_app_module
 
-CUBES = {3: "27", 4: "64", 10: "1000"}
+CUBES = {3: "27", 4: "64", 5: "125"}
 CUBE_RULE = "/cube/<int:number>"
 
 
@@ -70,57 +70,44 @@ def request_for_a_note(answer: object) -> str:
 
 @exercise(
     "01.3",
-    hint=f'Between the two lines, write `@app.get("{CUBE_RULE}")` and under it a function with the '
-    "argument `number` that returns its cube as text. Then write `answer = app`.",
+    hint="in `apps/01_hello/app.py`, copy the lines of `square`. In the copy, change the address, the "
+    "function's name, the limit and what the page says.",
+    app="hello",
 )
-def cube_route(answer: object) -> str:
-    """The app with one more route, which shows the cube of a number."""
-    if not isinstance(answer, Flask):
-        raise Wrong("put the app itself in `answer`: `answer = app`.")
-    rules = {rule.rule: rule for rule in answer.url_map.iter_rules()}
-    if CUBE_RULE not in rules:
-        if "/cube/<number>" in rules or "/cube/<string:number>" in rules:
-            raise Wrong(
-                f"your view gets a text, because its route has no int converter: {CUBE_RULE}."
-            )
-        raise Wrong(f"the app has no route {CUBE_RULE} yet. Run the whole cell again.")
-    if "GET" not in rules[CUBE_RULE].methods:
-        raise Wrong(f"{CUBE_RULE} is there, but not for GET. Use `@app.get(...)`.")
-    answer.testing = True  # a mistake in the view comes out as itself, not as an error page
-    client = answer.test_client()
+def cube_route(app: ChangedApp) -> str:
+    """The app with one more route, which shows the cube of a number up to 1,000."""
+    if re.search(r"/cube/<(string:)?\w+>", app.source("app.py")):
+        raise Wrong(
+            f"your view gets a text, because its route has no int converter: `{CUBE_RULE}`."
+        )
     for number, cube in CUBES.items():
-        _judge_cube(number, cube, client)
-    return (
-        "one decorator and one function, and the app has a page more. In the app's file your view "
-        "would stand inside `create_app`, beside the others."
+        _judge_cube(number, cube, app.get_added(f"/cube/{number}", CUBE_RULE).text)
+    if app.get("/cube/1000").status_code != 200:
+        raise Wrong("/cube/1000 is refused, but 1,000 is allowed. Begin with `if number > 1_000:`.")
+    status = app.get("/cube/1001").status_code
+    if status == 200:
+        raise Wrong(
+            "/cube/1001 is answered, but numbers above 1,000 are to be refused. `square` does that with "
+            "`if` and `abort`."
+        )
+    if status != 400:
+        raise Wrong(f"/cube/1001 is refused with {status}. Give `abort` the status 400.")
+    if app.get("/square/12").status_code != 200:
+        raise Wrong("`/square/12` is gone. Leave `square` as it was, and change a copy of it.")
+    return "one decorator and one function, and the app has a page more that knows its limit."
+
+
+def _judge_cube(number: int, cube: str, page: str) -> None:
+    """Compare a page with the cube it must show. Raises Wrong."""
+    if cube in page:
+        return
+    heading = re.search("<h1>(.*)</h1>", page)
+    shown = heading[1] if heading else page[:100]
+    if "{" in shown:
+        raise Wrong(
+            f"/cube/{number} shows {shown!r}. Put an `f` before the quote, so that Python fills the "
+            "braces."
+        )
+    raise Wrong(
+        f"/cube/{number} must show {cube} ({number} × {number} × {number}); yours shows {shown!r}."
     )
-
-
-def _judge_cube(number: int, cube: str, client: object) -> None:
-    """Ask for the cube of `number` and compare. Raises Wrong."""
-    try:
-        reply = client.get(f"/cube/{number}")
-    except TypeError as problem:
-        if "argument" in str(problem):
-            raise Wrong(
-                "the view must take one argument, named as in the route: `def cube(number):`."
-            ) from None
-        if "None" in str(problem):
-            raise Wrong("your view returns nothing. Give it a last line with `return`.") from None
-        if "valid response" in str(problem):
-            raise Wrong(
-                'a view returns text, not a number: put it into an f-string, `f"{...}"`.'
-            ) from None
-        raise
-    if reply.status_code != 200:
-        raise Wrong(f"/cube/{number} answers with status {reply.status_code} instead of 200.")
-    if cube not in reply.text and "{" in reply.text and reply.mimetype == "text/html":
-        raise Wrong(
-            f"/cube/{number} shows {reply.text[:100]!r}. Put an `f` before the quote, so that "
-            "Python fills the braces."
-        )
-    if cube not in reply.text:
-        raise Wrong(
-            f"/cube/{number} must show {cube} ({number} × {number} × {number}); yours shows "
-            f"{reply.text[:100]!r}."
-        )

@@ -10,17 +10,14 @@ import math
 import re
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from numbers import Real
 
 import numpy as np
 import pandas as pd
 import requests
-from flask import Flask
-from flask.testing import FlaskClient
 
-from workshop.exercises import Wrong, exercise
+from workshop.exercises import ChangedApp, NotYet, Wrong, exercise
 
 INCOMES = {"low": 2, "middle": 4, "high": 8}  # of exercise 06.3, in 10,000 $
 COLUMNS = ["price", "low", "high"]
@@ -167,75 +164,82 @@ def three_saved(answer: object) -> str:
 
 @exercise(
     "06.4",
-    hint=f'between the two lines, write `@app.get("{SUMMARY_ROUTE}")` and directly under it a function '
-    "that takes the prices of `all_of(account_of_token())` and returns a dictionary. Then write "
-    "`answer = app`.",
+    hint="in `apps/06_housing/housing_api.py`, copy the route that lists `/saved`, with its decorator. In "
+    'the copy, change the address to `"/summary"`, the summary, the function\'s name, and what it returns.',
+    app="housing",
 )
-def summary_route(answer: object) -> str:
-    """The app with one more route, which sums up what an account has saved."""
-    if not isinstance(answer, Flask):
-        raise Wrong("put the app itself in `answer`: `answer = app`.")
-    answer.testing = True  # a mistake in the view comes out as itself, not as an error page
-    # In a thread of its own: the one of a notebook runs an event loop, and Flask, which closes the
-    # database's session with an async function, can't start another loop there.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(_try_summary, answer).result()
-    return (
-        "your route counts each account's own predictions, refuses whoever has no token, and copes with "
-        "an empty list. The check made three accounts for that, and deleted them again."
-    )
-
-
-def _try_summary(answer: Flask) -> None:
-    """Ask the route as three accounts, and as nobody. Raises Wrong."""
-    if answer.test_client().get("/register").status_code == 503:
-        raise Wrong("the app has no database. Run the cells above, in which `init-db` makes one.")
-    with _account(answer) as first, _account(answer) as second:
+def summary_route(app: ChangedApp) -> str:
+    """The API with one more route, which sums up what an account has saved."""
+    stranger = app.get(SUMMARY_ROUTE)
+    if stranger.status_code == 404:
+        _look_for_summary(app)
+    with _account(app) as first, _account(app) as second:
         for income in (3, 6):
             _save(first, income)
         prices = [_save(second, 5)]
-        prices_of_first = [row["price_usd"] for row in first.get("/api/v1/saved").get_json()]
+        prices_of_first = [row["price_usd"] for row in first.get("/api/v1/saved").json()]
         _compare(_summary(first), prices_of_first, "two predictions")
         # Asked in between, the second account shows whether the first one's rows leak into it.
         _compare(_summary(second), prices, "one prediction, while others have theirs")
-    with _account(answer) as third:
+    with _account(app) as third:
         _compare(_summary(third), [], "no prediction yet")
-    status = answer.test_client().get(SUMMARY_ROUTE).status_code
-    if status != 401:
+    if stranger.status_code != 401:
         raise Wrong(
-            f"without a token the route answers {status} instead of 401. Let `account_of_token()` look "
-            "at the request, inside the view."
+            f"without a token the route answers {stranger.status_code} instead of 401. Let "
+            "`account_of_token()` look at the request, inside the view."
         )
+    described = (
+        app.get("/openapi/openapi.json").json()["paths"].get(SUMMARY_ROUTE, {}).get("get", {})
+    )
+    if not described.get("security"):
+        raise Wrong(
+            "the documentation does not say that the route wants a token. Write it in `housing_api.py`, with "
+            "`security=TOKEN` in the decorator, as for `/saved`."
+        )
+    return (
+        "your route counts each account's own predictions, refuses whoever has no token, copes with an empty "
+        "list, and is documented. The check made three accounts for that, and deleted them again."
+    )
 
 
-class _Caller:
-    """A test client that sends an account's token."""
+def _look_for_summary(app: ChangedApp) -> None:
+    """Say why nothing answers at SUMMARY_ROUTE: raises NotYet, or Wrong for a route elsewhere."""
+    text = app.source("housing_api.py")
+    if "/summary" not in text and "/summary" not in app.source("app.py"):
+        raise NotYet
+    if SUMMARY_ROUTE in text:
+        raise Wrong(
+            f"nothing answers {SUMMARY_ROUTE}. The routes of `housing_api.py` get `/api/v1` in front by "
+            'themselves: write `"/summary"`.'
+        )
+    raise Wrong(
+        f"nothing answers {SUMMARY_ROUTE}. The view must stand inside `create_api` in `housing_api.py`, "
+        "above `return api`, as far indented as the others."
+    )
 
-    def __init__(self, client: FlaskClient, token: str) -> None:
-        self._client = client
-        self._headers = {"Authorization": f"Bearer {token}"}
 
-    def get(self, path: str):
-        return self._client.get(path, headers=self._headers)
+class _Caller(ChangedApp):
+    """Somebody who asks the app with an account's token."""
 
-    def post(self, path: str, body: dict[str, object]):
-        return self._client.post(path, json=body, headers=self._headers)
+    def __init__(self, app: ChangedApp, token: str) -> None:
+        super().__init__(app.stage, app.server)
+        self.session.headers["Authorization"] = f"Bearer {token}"
 
 
 @contextmanager
-def _account(app: Flask) -> Iterator[_Caller]:
+def _account(app: ChangedApp) -> Iterator[_Caller]:
     """Register an account that has a token, through the app's pages; delete it in the end."""
-    browser = app.test_client()
+    browser = ChangedApp(app.stage, app.server)
     person = {"username": f"check-{secrets.token_hex(6)}", "password": secrets.token_hex(12)}
     _send_form(browser, "/register", "/register", person)
     page = _send_form(browser, "/account", "/account/tokens", {"name": "check"})
     try:
-        yield _Caller(app.test_client(), re.search('id="new-token">([^<]+)<', page)[1])
+        yield _Caller(app, re.search('id="new-token">([^<]+)<', page)[1])
     finally:
         _send_form(browser, "/account/delete", "/account/delete", person)
 
 
-def _send_form(browser: FlaskClient, page: str, action: str, fields: dict[str, str]) -> str:
+def _send_form(browser: ChangedApp, page: str, action: str, fields: dict[str, str]) -> str:
     token = re.search('name="csrf_token"[^>]* value="([^"]+)"', browser.get(page).text)[1]
     return browser.post(action, data=fields | {"csrf_token": token}).text
 
@@ -243,32 +247,33 @@ def _send_form(browser: FlaskClient, page: str, action: str, fields: dict[str, s
 def _save(caller: _Caller, income: float) -> int:
     """Save a district, and return its price."""
     district = DISTRICT | {"median_income": income}
-    reply = caller.post("/api/v1/saved", {"name": "check", "district": district})
+    reply = caller.post("/api/v1/saved", json={"name": "check", "district": district})
     if reply.status_code == 503:
         raise Wrong(
             "the app has no model. Run the cells above, in which `housing_model.save` keeps it."
         )
-    return reply.get_json()["price_usd"]
+    return reply.json()["price_usd"]
 
 
 def _summary(caller: _Caller) -> dict[str, object]:
-    # `check` turns what the view raises into a hint that names the error.
     try:
         reply = caller.get(SUMMARY_ROUTE)
-    except ZeroDivisionError:
+    except Wrong as crash:
+        if "ZeroDivisionError" not in str(crash):
+            raise
         raise Wrong(
             "an account with no predictions divides by zero: answer `None` for it."
         ) from None
-    if reply.status_code == 404:
-        raise Wrong(
-            f'the app has no route {SUMMARY_ROUTE} yet. Write `@app.get("{SUMMARY_ROUTE}")` on the line '
-            "above your function, and run the whole cell again."
-        )
+    if reply.url.endswith("/"):
+        raise Wrong('the address ends with a slash. Write `"/summary"`, without one.')
     if reply.status_code == 405:
-        raise Wrong(f"{SUMMARY_ROUTE} is there, but not for GET. Use `@app.get(...)`.")
+        raise Wrong(f"{SUMMARY_ROUTE} is there, but not for GET. Use `@api.get(...)`.")
     if reply.status_code != 200:
         raise Wrong(f"with a token, {SUMMARY_ROUTE} answers {reply.status_code} instead of 200.")
-    found = reply.get_json(silent=True)
+    try:
+        found = reply.json()
+    except requests.JSONDecodeError:
+        found = None
     if not isinstance(found, dict):
         raise Wrong("the view must return a dictionary with `count` and `mean_price_usd`.")
     if lacking := [name for name in ("count", "mean_price_usd") if name not in found]:

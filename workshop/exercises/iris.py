@@ -1,23 +1,26 @@
-"""The checks of stage 04: a rule by hand, a pipeline on two features, a new route of the app."""
+"""The checks of stage 04: a rule by hand, a pipeline on two features, a page that owns up to doubt."""
 
+import re
 from numbers import Real
 
 import numpy as np
-from flask import Flask
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
-from werkzeug.test import TestResponse
 
 from workshop.datasets import read_iris
-from workshop.exercises import Wrong, exercise
+from workshop.exercises import ChangedApp, NotYet, Wrong, exercise
 
 PETALS = ["petal_length", "petal_width"]
 SPECIES = ["setosa", "versicolor", "virginica"]
-SPECIES_ROUTE = "/api/species"
+FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+# Of these flowers the model is 54, 80, 80 and 99.7 % sure: two lie right below and above the line.
+FLOWERS = [(6.0, 2.2, 5.0, 1.5), (6.5, 3.0, 5.5, 1.8), (7.0, 3.2, 4.7, 1.4), (5.2, 4.1, 1.5, 0.1)]
+SURE = 0.8  # below it, the page of exercise 04.3 says WORDS
+WORDS = "not sure"
 
 
 @exercise(
@@ -134,62 +137,58 @@ def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
 
 @exercise(
     "04.3",
-    hint='between the two lines, write `@app.get("/api/species")` and directly under it a function '
-    "that returns a dictionary. Then write `answer = app`.",
+    hint="in `apps/04_iris/templates/result.html`, under the line with `<h1>`, write "
+    "`{% if probabilities[species] < 0.8 %}`, a paragraph with the words “not sure”, and `{% endif %}`.",
+    app="iris",
 )
-def species_route(answer: object) -> str:
-    """The app with one more route, which lists the species as JSON."""
-    if not isinstance(answer, Flask):
-        raise Wrong("put the app itself in `answer`: `answer = app`.")
-    answer.testing = True  # a mistake in the view comes out as itself, not as an error page
-    reply = _ask_species(answer)
-    if reply.status_code == 404:
-        addresses = {rule.rule for rule in answer.url_map.iter_rules()}
-        close = sorted(rule for rule in addresses if "species" in rule and rule != SPECIES_ROUTE)
-        seen = f" It has {', '.join(close)}." if close else ""
-        raise Wrong(
-            f'the app has no route {SPECIES_ROUTE} yet.{seen} Write `@app.get("{SPECIES_ROUTE}")` '
-            "on the line above your function, and run the whole cell again."
-        )
-    if reply.status_code == 405:
-        raise Wrong(f"{SPECIES_ROUTE} is there, but not for GET. Use `@app.get(...)`.")
-    if reply.status_code != 200:
-        raise Wrong(f"{SPECIES_ROUTE} answers with status {reply.status_code} instead of 200.")
-    if not reply.is_json:
-        raise Wrong(
-            'the view answers text, not JSON. Return a dictionary: `{"species": card["classes"]}`.'
-        )
-    found = reply.get_json()
-    if isinstance(found, list):
-        raise Wrong(
-            "the view answers a bare list. Give the list a name, so that more can stand beside it "
-            'one day: `{"species": card["classes"]}`.'
-        )
-    if "species" not in found:
-        raise Wrong(f"the answer has the key {', '.join(found) or '(none)'} instead of `species`.")
-    if found["species"] != SPECIES:
-        raise Wrong('under `species` must be the list of the three names: `card["classes"]`.')
+def unsure_answers(app: ChangedApp) -> str:
+    """The page with the answer says "not sure" where the model is less than 80 % sure."""
+    says = {}  # by how sure the model is, whether the page says so
+    for values in FLOWERS:
+        flower = dict(zip(FEATURES, values, strict=True))
+        page = app.post("/classify", data=flower)
+        if page.status_code == 503:
+            raise Wrong("the app has no model. Run the cells above, in which `save` keeps it.")
+        if "Predicted species" not in page.text:
+            raise Wrong("the page has lost its heading, “Predicted species: ...”. Bring it back.")
+        reply = app.post("/api/predict", json=flower).json()
+        says[reply["probabilities"][reply["species"]]] = WORDS in _visible(page.text)
+    _judge_words(says, app.source("templates/result.html"))
     return (
-        "your app has a route that nobody wrote but you. In the app's file it would stand inside "
-        "`create_app`, beside the others."
+        "whoever reads the page now hears when not to rely on it. You have changed what the app says, in "
+        "one template, and neither the model nor a line of Python."
     )
 
 
-def _ask_species(app: Flask) -> TestResponse:
-    """What the app answers to a GET of the new route. Raises Wrong for the usual mistakes."""
-    try:
-        return app.test_client().get(SPECIES_ROUTE)
-    except TypeError as problem:
-        if "ndarray is not JSON serializable" in str(problem):
+def _visible(page: str) -> str:
+    """A page's text in one line and in small letters, without comments and tags."""
+    text = re.sub("<!--.*?-->|<[^>]*>", " ", page, flags=re.DOTALL)
+    return " ".join(text.split()).lower()
+
+
+def _judge_words(says: dict[float, bool], template: str) -> None:
+    """Compare which pages warn with which should. Raises Wrong, and NotYet if nothing warns."""
+    least, most = min(says), max(says)
+    if not any(says.values()):
+        if WORDS not in template.lower():
+            raise NotYet
+        raise Wrong(
+            f"“{WORDS}” stands in `result.html`, but not on the page of a flower of which the model is "
+            f"{least:.0%} sure. It must stand inside `{{% block main %}}`, where `probabilities[species]` is "
+            "below 0.8."
+        )
+    if all(says.values()):
+        raise Wrong(
+            f"the page says “{WORDS}” of every flower, of one too of which the model is {most:.1%} sure. A "
+            "probability lies between 0 and 1, so compare with 0.8, and end the `if` with `{% endif %}` "
+            "under the paragraph."
+        )
+    if says[most]:
+        raise Wrong(f"it is the wrong way round: “{WORDS}” is for a probability *below* 0.8.")
+    for probability, warns in says.items():
+        if warns != (probability < SURE):
             raise Wrong(
-                "JSON knows lists and no arrays, and `pipeline.classes_` is an array of numpy. Use "
-                'the list `card["classes"]`.'
-            ) from None
-        if "argument" in str(problem):
-            raise Wrong(
-                "nothing in the address is a value, so the view takes no argument: "
-                "`def species():`. It finds `card` by itself."
-            ) from None
-        if "None" in str(problem):
-            raise Wrong("your view returns nothing. Give it a last line with `return`.") from None
-        raise
+                f"a flower of which the model is {probability:.1%} sure gets the page "
+                f"{'with' if warns else 'without'} “{WORDS}”. Compare `probabilities[species]`, the "
+                "probability of the species that is named, with 0.8."
+            )

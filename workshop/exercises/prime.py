@@ -1,13 +1,12 @@
-"""The checks of stage 03: a function out of a script, the square root, a route more for the app."""
+"""The checks of stage 03: a function out of a script, the square root, and a rule that the app gets."""
 
 import contextlib
 import io
 from numbers import Integral, Real
 
-from flask import Flask
-from flask.testing import FlaskClient
+import requests
 
-from workshop.exercises import Wrong, exercise, within_limit
+from workshop.exercises import ChangedApp, NotYet, Wrong, exercise, within_limit
 
 DIVISORS = {
     12: [1, 2, 3, 4, 6, 12],
@@ -15,8 +14,7 @@ DIVISORS = {
     36: [1, 2, 3, 4, 6, 9, 12, 18, 36],
     1: [1],
 }
-NEXT_PRIMES = {90: 97, 97: 101, 0: 2, 2: 3, 113: 127}
-NEXT_RULE = "/api/next/<int:number>"
+REASON = "begin with 2"  # what the refusal of 0 and 1 must say
 
 
 @exercise(
@@ -127,87 +125,59 @@ def candidates_up_to_the_root(answer: object) -> str:
 
 @exercise(
     "03.3",
-    hint=f'Between the two lines, write `@app.get("{NEXT_RULE}")` and under it a function with the '
-    "argument `number`. In it, begin with `number + 1` and add 1 while that is not prime. Return a "
-    "dictionary, and then write `answer = app`.",
+    hint="in `prime_forms.py`, at the end of `process_formdata`, refuse a `number` below 2 as the lines "
+    "above refuse one that is too large. Do the same in `app.py`, in `prime_api`.",
+    app="prime",
 )
-def next_prime_route(answer: object) -> str:
-    """The app with one more route, which answers the next prime number as JSON."""
-    if not isinstance(answer, Flask):
-        raise Wrong("put the app itself in `answer`: `answer = app`.")
-    rules = {rule.rule: rule for rule in answer.url_map.iter_rules()}
-    if NEXT_RULE not in rules:
-        close = sorted(rule for rule in rules if "next" in rule)
-        seen = f" It has {', '.join(close)}." if close else ""
+def nothing_below_two(app: ChangedApp) -> str:
+    """The app refuses 0 and 1, on its page and in its API, and says why."""
+    pages = {number: app.post("/prime", data={"number": str(number)}) for number in (1, 0, 2, 91)}
+    replies = {number: _ask_api(app, number) for number in (1, 0, 2, 91)}
+    page_refuses, api_refuses = (answers[1].status_code >= 400 for answers in (pages, replies))
+    if not page_refuses and not api_refuses:
+        raise NotYet
+    if not api_refuses:
         raise Wrong(
-            f'the app has no route {NEXT_RULE} yet.{seen} Write `@app.get("{NEXT_RULE}")` on the line '
-            "above your function, and run the whole cell again."
+            "the page refuses 1, but /api/prime/1 is answered as before: programs come in by another door. "
+            "In `app.py`, give `prime_api` the rule too."
         )
-    if "GET" not in rules[NEXT_RULE].methods:
-        raise Wrong(f"{NEXT_RULE} is there, but not for GET. Use `@app.get(...)`.")
-    answer.testing = True  # a mistake in the view comes out as itself, not as an error page
-    client = answer.test_client()
-    answers = {number: _ask_next(client, number) for number in NEXT_PRIMES}
-    first = answers[90]["next_prime"]
-    if all(found["next_prime"] == first for found in answers.values()):
+    if not page_refuses:
         raise Wrong(
-            f"your view answers {first!r} for every number. Look for the next prime: begin with "
-            "`number + 1`, and add 1 *while* it is not prime."
+            "the API refuses 1, but the page answers it as before. In `prime_forms.py`, give "
+            "`process_formdata` the rule too."
         )
-    for number, expected in NEXT_PRIMES.items():
-        _judge_next(number, expected, answers[number])
+    for place, answers in (("page", pages), ("API", replies)):
+        if answers[2].status_code != 200:
+            raise Wrong(f"the {place} refuses 2, which is a prime number. Write `if number < 2:`.")
+        if answers[91].status_code != 200:
+            raise Wrong(f"the {place} refuses 91 as well. The rule is for numbers below 2 alone.")
+        if answers[0].status_code == 200:
+            raise Wrong(f"the {place} refuses 1, but not 0. Write `if number < 2:`.")
+        if answers[1].status_code != 422:
+            raise Wrong(
+                f"the {place} refuses 1 with status {answers[1].status_code}. It must be 422, as for a "
+                "number that is too large."
+            )
+    if 'id="number-message"' not in pages[1].text:
+        raise Wrong(
+            "the page refuses 1, but no message stands beside the field. The form shows one when "
+            "`process_formdata`, in `prime_forms.py`, raises a `ValueError` with it."
+        )
+    for place, answers in (("page", pages), ("API", replies)):
+        if REASON not in answers[1].text:
+            raise Wrong(f"the {place} refuses 1, but does not say that prime numbers {REASON}.")
     return (
-        "a page for people, and two addresses for programs, all with one `is_prime`. In the app's file "
-        "your view would stand inside `create_app`, beside the others."
+        "one rule at two doors: whoever asks, a person or a program, hears why 0 and 1 are refused."
     )
 
 
-def _ask_next(client: FlaskClient, number: int) -> dict[str, object]:
-    """The dictionary that `/api/next/<number>` answers. Raises Wrong if it answers none."""
+def _ask_api(app: ChangedApp, number: int) -> requests.Response:
+    """What the API answers. Raises Wrong if it crashes, with one more hint for the wrong kind of error."""
     try:
-        reply = within_limit(client.get, f"/api/next/{number}")
-    except TypeError as problem:
-        if "argument" in str(problem):
-            raise Wrong(
-                "the view must take one argument, named as in the route: `def next_prime(number):`."
-            ) from None
-        if "None" in str(problem):
-            raise Wrong("your view returns nothing. Give it a last line with `return`.") from None
-        if "valid response" in str(problem):
-            raise Wrong(
-                "your view returns a bare number. Return a dictionary: "
-                '`{"number": number, "next_prime": ...}`.'
-            ) from None
-        raise
-    if reply.status_code != 200:
-        raise Wrong(f"/api/next/{number} answers with status {reply.status_code} instead of 200.")
-    found = reply.get_json() if reply.is_json else None
-    if not isinstance(found, dict):
-        raise Wrong('the view must return a dictionary: `{"number": number, "next_prime": ...}`.')
-    if set(found) != {"number", "next_prime"}:
+        return app.get(f"/api/prime/{number}")
+    except Wrong as crash:
+        if "ValueError" not in str(crash):
+            raise
         raise Wrong(
-            f"the answer has {', '.join(found) or 'no keys'}; it must have number and next_prime."
-        )
-    return found
-
-
-def _judge_next(number: int, expected: int, found: dict[str, object]) -> None:
-    """Compare the answer of `/api/next/<number>` with what is expected. Raises Wrong."""
-    if found["number"] != number:
-        raise Wrong(
-            f"asked for {number}, your view answers with the number {found['number']!r}. Under "
-            "`number` belongs the argument of the view."
-        )
-    if found["next_prime"] == number:
-        raise Wrong(f"for {number} your view answers {number} itself. Begin with `number + 1`.")
-    if found["next_prime"] == str(expected):
-        raise Wrong("next_prime is a text. Return the number as it is, without `str` or quotes.")
-    if found["next_prime"] == number + 1 != expected:
-        raise Wrong(
-            f"for {number} your view answers {number + 1}. Add 1 again *while* it is not prime."
-        )
-    if found != {"number": number, "next_prime": expected}:
-        raise Wrong(
-            f'for {number} the answer must be {{"number": {number}, "next_prime": {expected}}}; '
-            f"yours is {found}."
-        )
+            f"{crash} A form catches a ValueError, a view does not: raise `UnprocessableEntity` there."
+        ) from None

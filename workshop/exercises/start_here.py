@@ -1,8 +1,8 @@
-"""The checks of stage 00: the address of an app, as a number and as a function."""
+"""The checks of stage 00: the address of an app, as a number and as a function, and a page more for one."""
 
 from collections.abc import Callable
 
-from workshop.exercises import Wrong, exercise
+from workshop.exercises import ChangedApp, Wrong, exercise
 
 
 @exercise("00.1", hint="replace the three dots with a number and run that cell, then run this one.")
@@ -64,3 +64,23 @@ def _address(function: Callable[[int], object], stage: int) -> object:
                 '`f"…{8000 + stage}"`.'
             ) from None
         raise
+
+
+@exercise(
+    "00.3",
+    hint="in `apps/01_hello/app.py`, copy the three lines of `hello`. In the copy, change the address to "
+    "`/bye`, the function's name to `bye`, and the text.",
+    app="hello",
+)
+def goodbye_page(app: ChangedApp) -> str:
+    """The app of stage 01 with a page `/bye` more."""
+    if app.get("/hello").status_code == 404:
+        raise Wrong(
+            "`/hello` is gone. Leave its three lines as they were, and change a copy of them."
+        )
+    text = app.get_added("/bye", "/bye").text
+    if not text.strip():
+        raise Wrong("`/bye` answers with an empty page. Put a text between the quotes.")
+    if "hello world" in text:
+        raise Wrong("`/bye` still says hello world. Change the text after `return`.")
+    return "your app has a page more. You have changed a web app."

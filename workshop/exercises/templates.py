@@ -1,19 +1,12 @@
-"""The checks of stage 02: a template with a value, one with a loop, and a page added to the app."""
+"""The checks of stage 02: a template with a value, one with a loop, and a page that the app gets."""
 
 from html.parser import HTMLParser
 
-from flask import Flask
-from jinja2 import (
-    Environment,
-    StrictUndefined,
-    TemplateNotFound,
-    TemplateSyntaxError,
-    UndefinedError,
-)
-from werkzeug.test import TestResponse
+from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, UndefinedError
 
-from workshop.exercises import Wrong, exercise
+from workshop.exercises import ChangedApp, Wrong, exercise
 
+SEATS_RULE = "/seats/<int:count>"
 HOSTILE = '<script>alert("boo")</script>'
 
 
@@ -133,30 +126,27 @@ def guest_list(answer: object) -> str:
 
 @exercise(
     "02.3",
-    hint="fill the block `main` of the template, write the route and its view, then `answer = app`.",
+    hint="three steps: the template `templates/seats.html`, the route and its view in `app.py`, and a card "
+    "in `templates/index.html`. Begin with the first two, and run this cell again.",
+    app="templates",
 )
-def seats_page(answer: object) -> str:
-    """The app with one more page: how many seats are left, in the frame that all pages share."""
-    if not isinstance(answer, Flask):
-        raise Wrong("put the app itself in `answer`: `answer = app`.")
-    answer.testing = True  # a mistake in the view comes out as itself, not as an error page
+def seats_page(app: ChangedApp) -> str:
+    """The app with one more page, how many seats are left, and a card that leads to it."""
+    if "seats.html" in app.source("app.py") and not app.source("templates/seats.html"):
+        raise Wrong(
+            "your view renders `seats.html`, and there is no such file yet, or it is empty. It belongs into "
+            "the folder `templates`."
+        )
     for count, wanted in ((3, "3 seats left"), (0, "Sold out"), (1, "1 seat left")):
         address = f"/seats/{count}"
-        reply = _open_seats(answer, address)
-        if reply.status_code == 404:
-            raise Wrong(
-                f'nothing answers {address}. Write `@app.get("/seats/<int:count>")` on the line '
-                "above your view, and run the whole cell again."
-            )
-        if reply.status_code != 200:
-            raise Wrong(f"{address} answers with status {reply.status_code} instead of 200.")
-        if "<nav" not in reply.text:
+        page = app.get_added(address, SEATS_RULE).text
+        if "<nav" not in page:
             raise Wrong(
                 f"{address} has no frame: the bar with the links is missing. Begin the template "
                 'with `{% extends "base.html" %}`.'
             )
-        headings = texts_of("h1", reply.text)
-        if not headings and wanted in " ".join(reply.text.split()):
+        headings = texts_of("h1", page)
+        if not headings and wanted in " ".join(page.split()):
             raise Wrong(
                 f"{address} says {wanted!r}, but not in its main heading: write it between `<h1>` "
                 "and `</h1>`."
@@ -166,29 +156,16 @@ def seats_page(answer: object) -> str:
                 f"{address} shows no <h1>. What a page adds must stand in a block that base.html "
                 "has, and that is `{% block main %}`."
             )
+        if headings == ["seats left"]:
+            raise Wrong(
+                f"{address} shows no number. The view hands it over by name: "
+                '`render_template("seats.html", count=count)`.'
+            )
         if headings != [wanted]:
             raise Wrong(f"{address} must say {wanted!r}, but it says {', '.join(headings)!r}.")
-    return "your page stands in the frame of all the others, and counts seats as people do."
-
-
-def _open_seats(app: Flask, address: str) -> TestResponse:
-    """What the app answers to `GET address`. Raises `Wrong` with a hint for the usual mistakes."""
-    try:
-        return app.test_client().get(address)
-    except TemplateSyntaxError as error:
-        raise Wrong(syntax_hint(error)) from None
-    except TemplateNotFound as error:
-        if "{%" not in str(error):
-            raise  # the name of a file: `check` shows it
+    if 'href="/seats/3"' not in app.get("/").text:
         raise Wrong(
-            "`render_template` wants the name of a file. For a template that is a text, such as "
-            "SEATS, there is `render_template_string`."
-        ) from None
-    except TypeError as error:
-        if "argument" in str(error):
-            raise Wrong(
-                "the view must take one argument, named as in the route: `def seats(count):`."
-            ) from None
-        if "None" in str(error):
-            raise Wrong("your view returns nothing. Give it a last line with `return`.") from None
-        raise
+            "the page is right, and nobody finds it yet: give the start page a card for /seats/3. In "
+            '`templates/index.html`, copy a line with `card`, and begin it with `url_for("seats", count=3)`.'
+        )
+    return "your page stands in the frame of all the others, counts as people do, and can be found."
