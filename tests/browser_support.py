@@ -4,8 +4,6 @@ Import the fixtures by name: those of pytest-playwright with the same names give
 """
 
 import os
-import shutil
-import sys
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,30 +11,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Error, expect, sync_playwright
 
+from workshop.browsers import installed_browsers, launch_options
+
 NARROW = (320, 390)
 
 
 # The browser
-
-
-def installed_browsers():
-    """Every browser of the Chromium family found here, the likeliest first; nothing is downloaded."""
-    if named := os.environ.get("WORKSHOP_BROWSER"):
-        return [named]
-    names = ("chromium", "google-chrome", "chrome", "microsoft-edge", "msedge", "chromium-browser")
-    usual = [Path(found) for name in names if (found := shutil.which(name))]
-    for variable in ("ProgramFiles", "ProgramFiles(x86)", "LocalAppData"):
-        if folder := os.environ.get(variable):
-            usual += [
-                Path(folder, "Google/Chrome/Application/chrome.exe"),
-                Path(folder, "Chromium/Application/chrome.exe"),
-                Path(folder, "Microsoft/Edge/Application/msedge.exe"),
-            ]
-    if sys.platform == "darwin":
-        for folder in (Path("/Applications"), Path.home() / "Applications"):
-            for name in ("Google Chrome", "Chromium", "Microsoft Edge"):
-                usual.append(folder / f"{name}.app/Contents/MacOS/{name}")
-    return [str(path) for path in usual if path.exists()]
 
 
 # The four fixtures below take the place of pytest-playwright's own, which last for the whole session: its
@@ -60,9 +40,7 @@ def browser(playwright, browser_type_launch_args):
     found = [*installed_browsers(), *([own] if Path(own).exists() else [])]
     if "WORKSHOP_BROWSER" in os.environ:
         found = found[:1]
-    # Chromium's sandbox refuses to work for root, as in a container.
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    options = browser_type_launch_args | {"args": ["--no-sandbox"] if root else []}
+    options = browser_type_launch_args | launch_options()
     reason = "no Chromium, Chrome or Edge is found here (WORKSHOP_BROWSER=PATH can name one)"
     for executable in found:
         try:

@@ -217,11 +217,17 @@ def test_the_gallery_shows_a_card_for_each_stage(page, workshop):
         links = card.get_by_role("link", name="notebook")
         addresses = links.evaluate_all("all => all.map(e => e.href)")
         assert addresses == [
-            f"http://127.0.0.1:9/lab/tree/{file.name}?token=a-token"
+            f"http://127.0.0.1:9/lab/tree/notebooks/{file.name}?token=a-token"
             for file in stage.notebook_files
         ]
         assert links.evaluate_all("all => all.every(e => e.target === '_blank')")
-        for name in links.all_inner_texts():
+        source = card.get_by_role("link", name="Source: app.py")
+        expect(source).to_have_count(1 if stage.app else 0)
+        if stage.app:
+            href = f"http://127.0.0.1:9/lab/tree/apps/{stage.slug}/app.py?token=a-token"
+            expect(source).to_have_attribute("href", href)
+            expect(source).to_have_attribute("target", "_blank")
+        for name in links.or_(source).all_inner_texts():
             assert name.endswith("(opens in a new tab)")
     first = page.get_by_role("main").get_by_role("link").first
     expect(first).to_have_text("Begin: open the notebook of stage 00 (opens in a new tab)")
