@@ -94,17 +94,17 @@ def test_a_port_that_cannot_be(arguments, port, capsys, replaced, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "asked"),
     [
-        ([], (("127.0.0.1", 8000, 8888), {"open_browser": True})),
-        (["--no-browser", "--no-lab"], (("127.0.0.1", 8000, None), {"open_browser": False})),
+        ([], ("127.0.0.1", 8000, 8888, True, False)),
+        (["--no-browser", "--no-lab"], ("127.0.0.1", 8000, None, False, False)),
         (
-            ["--host", "0.0.0.0", "--port", "8100", "--lab-port", "8988"],  # noqa: S104
-            (("0.0.0.0", 8100, 8988), {"open_browser": True}),  # noqa: S104
+            ["--host", "0.0.0.0", "--port", "8100", "--lab-port", "8988", "--present"],  # noqa: S104
+            ("0.0.0.0", 8100, 8988, True, True),  # noqa: S104
         ),
     ],
 )
 def test_start_passes_its_options_on(arguments, asked, monkeypatch):
     calls = []
-    monkeypatch.setattr("workshop.start.run_workshop", lambda *a, **k: calls.append((a, k)))
+    monkeypatch.setattr("workshop.start.run_workshop", lambda *asked: calls.append(asked))
     assert cli.run(["start", *arguments]) == 0
     assert calls == [asked]
 
@@ -149,7 +149,10 @@ def test_an_error_a_person_can_mend_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(training, "train", fail)
     assert cli.run(["train", "4"]) == 1
     told = capsys.readouterr()
-    assert told.err == "the model of stage 04_iris can't be saved: make room\n"
+    assert told.err.splitlines() == [
+        "04_iris: training ...",
+        "the model of stage 04_iris can't be saved: make room",
+    ]
     assert told.out == ""
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -11,7 +12,24 @@ from workshop.bootstrap import replace_process
 from workshop.errors import WorkshopError
 from workshop.stages import ROOT, Stage, UnknownStage, find_stage
 
-COMMAND_ORDER = ("start", "app", "catch-up", "train", "doctor", "test", "refresh")
+COMMAND_ORDER = (
+    "start",
+    "app",
+    "serve",
+    "catch-up",
+    "train",
+    "score",
+    "doctor",
+    "kit",
+    "test",
+    "bench",
+    "refresh",
+    "pictures",
+)
+
+# What `kit` can bring wheels for; the systems are described in workshop/kit.py.
+KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
+KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 class StageType(click.ParamType):
@@ -74,7 +92,10 @@ def commands() -> None:
 
 @commands.command()
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address the gallery listens on."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address the gallery listens on; 0.0.0.0 lets phones and others in.",
 )
 @click.option(
     "--port", type=PORT, default=8000, show_default=True, help="Port of the gallery and its apps."
@@ -82,12 +103,17 @@ def commands() -> None:
 @click.option("--lab-port", type=PORT, default=8888, show_default=True, help="Port of JupyterLab.")
 @click.option("--no-browser", is_flag=True, help="Do not open the gallery in your browser.")
 @click.option("--no-lab", is_flag=True, help="Do not start JupyterLab.")
-def start(host: str, port: int, lab_port: int, no_browser: bool, no_lab: bool) -> None:
+@click.option(
+    "--present", is_flag=True, help="For a projector: large type, and the notebooks as slides."
+)
+def start(
+    host: str, port: int, lab_port: int, no_browser: bool, no_lab: bool, present: bool
+) -> None:
     """Run the whole workshop: the gallery with every app, and JupyterLab. Ctrl-C ends it."""
     from workshop.start import run_workshop
 
     use_my_copy()
-    run_workshop(host, port, None if no_lab else lab_port, open_browser=not no_browser)
+    run_workshop(host, port, None if no_lab else lab_port, not no_browser, present)
 
 
 @commands.command()
@@ -130,6 +156,30 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     )
 
 
+@commands.command()
+@click.argument("stage", type=StageType())
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that answer; one for each core is a good number.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address the app listens on.")
+@click.option("--port", type=PORT, help="Port to serve on.  [default: 8000 + stage]")
+def serve(stage: Stage, workers: int, host: str, port: int | None) -> None:
+    """Run one stage's app as in production, with granian.
+
+    A line in the log for each request; Ctrl-C ends it when the requests under way are answered.
+    """
+    from workshop import production
+    from workshop.running import require_app
+
+    require_app(stage)
+    use_my_copy()
+    sys.exit(production.serve(stage, host, port, workers))
+
+
 @commands.command("catch-up")
 @click.argument("stage", type=StageType())
 @click.option(
@@ -157,9 +207,34 @@ def train(stages: tuple[Stage, ...]) -> None:
     use_my_copy()
     for stage in stages or stages_with_model():
         if stage.model:
+            click.echo(f"{stage.slug}: training ...", err=True)
             click.echo(training.train(stage))
         else:
             click.echo(f"{stage.slug}: has no model to train")
+
+
+@commands.command()
+@click.argument("stage", type=StageType())
+@click.argument(
+    "people", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.csv"
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the result goes; rows that can't be judged go to a .bad.csv beside it.",
+)
+@click.option("--dask", metavar="ADDRESS", help="Let the workers of this Dask cluster judge.")
+def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
+    """Judge everyone in a CSV file with a stage's model.
+
+    The result is the file with the model's answers added. Exit code 3: done, and some rows were set aside.
+    """
+    from workshop import scoring
+
+    use_my_copy()
+    sys.exit(scoring.report(stage, people, output, dask))
 
 
 @commands.command()
@@ -178,6 +253,37 @@ def doctor() -> None:
     sys.exit(0 if all(finding.well for finding in findings) else 1)
 
 
+@commands.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--platform",
+    "systems",
+    multiple=True,
+    type=click.Choice([*KIT_SYSTEMS, "all"]),
+    help="System to bring wheels for; may be repeated.  [default: this computer's]",
+)
+@click.option(
+    "--python",
+    "pythons",
+    multiple=True,
+    type=click.Choice(KIT_PYTHONS),
+    help="Python version to bring wheels for; may be repeated.  [default: this one]",
+)
+def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...]) -> None:
+    """Make a folder for a USB stick, to set the workshop up where there is no network.
+
+    Served with "python3 -m http.server 9000", the folder is the room's mirror. Run the command again to
+    finish, to add systems, or to bring the folder up to date.
+    """
+    from workshop.kit import make_kit
+
+    try:
+        make_kit(folder, KIT_SYSTEMS if "all" in systems else systems, pythons)
+    except KeyboardInterrupt:
+        click.echo("\nThe kit was interrupted: the same command finishes it.", err=True)
+        sys.exit(130)
+
+
 @commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]...")
 def test(pytest_arguments: tuple[str, ...]) -> None:
@@ -187,17 +293,94 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
 
 
 @commands.command()
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1),
+    default=3.0,
+    show_default=True,
+    help="How long each server is asked, in each round.",
+)
+@click.option(
+    "--people",
+    type=click.IntRange(10_000),
+    default=200_000,
+    show_default=True,
+    help="In the CSV file that is scored.",
+)
+@click.option("--only", multiple=True, metavar="SECTION", help="One part alone; may be repeated.")
+@click.option("--no-peers", is_flag=True, help="Measure without FastAPI, which has to be fetched.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the figures and the plot.  [default: work/bench]",
+)
+@click.option(
+    "--docs", is_flag=True, help="Put the tables and the plot into docs/speed.md as well."
+)
+def bench(
+    rounds: int,
+    seconds: float,
+    people: int,
+    only: tuple[str, ...],
+    no_peers: bool,
+    output: Path | None,
+    docs: bool,
+) -> None:
+    """Measure how fast the workshop is on this machine, beside FastAPI and a bare server.
+
+    Takes some ten minutes; let the machine do nothing else meanwhile. Exit code 1: a goal was missed.
+    """
+    from workshop.bench import SECTIONS, Settings
+    from workshop.bench import bench as run_bench
+    from workshop.stages import COPY
+
+    for name in only:
+        if name not in SECTIONS:
+            raise click.BadParameter(
+                f"there is no section {name!r}; there are {', '.join(SECTIONS)}",
+                param_hint="--only",
+            )
+    use_my_copy()
+    settings = Settings(rounds, seconds, people, peers=not no_peers)
+    sys.exit(run_bench(settings, only, output or COPY / "bench", docs))
+
+
+@commands.command()
 @click.argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
-def refresh(stages: tuple[Stage, ...]) -> None:
+@click.option(
+    "--guide", is_flag=True, help="Write the run sheets into the instructor's guide instead."
+)
+def refresh(stages: tuple[Stage, ...], guide: bool) -> None:
     """Run the notebooks of the stages named, or of all, and store their outputs."""
     from workshop import notebooks
+    from workshop.guide import rewrite
     from workshop.stages import BASE, STAGES
 
+    if guide:
+        rewrite()
+        return
     os.environ[BASE] = str(ROOT)  # the originals, wherever this is typed
     for stage in stages or STAGES:
         for file in stage.notebook_files:
             click.echo(f"running {file.name} ...")
             notebooks.refresh(file)
+
+
+@commands.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
+def pictures(folder: Path | None) -> None:
+    """Make the README's pictures anew, from the running apps.
+
+    They go into docs/images, or into FOLDER.
+    """
+    from workshop.pictures import FOLDER, make_pictures
+    from workshop.stages import BASE
+
+    os.environ[BASE] = str(ROOT)
+    for file in make_pictures(folder or FOLDER):
+        click.echo(f"made {file}")
 
 
 def run(arguments: Sequence[str]) -> int:
