@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -38,6 +39,7 @@ def start(folder, instance, port):
     url = f"http://127.0.0.1:{port}"
     while status_of(f"{url}/healthz") != 200:
         assert server.poll() is None
+        time.sleep(0.05)
     return server, url
 
 

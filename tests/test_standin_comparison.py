@@ -53,7 +53,9 @@ def run(repository, *options, **environ):
     """The result of pytest in `repository`; without options in one process."""
     ours = ("WORKSHOP_", "PYTEST_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", *options]
+    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # of the plugins, those that are wanted
+    plugins = ["-p", "nbval.plugin", "-p", "xdist.plugin"]
+    command = [sys.executable, "-m", "pytest", *plugins, "--nbval", "--nbval-current-env", *options]
     return subprocess.run(
         command,
         cwd=repository,
@@ -104,7 +106,7 @@ def test_each_data_set_counts_for_itself(repository):
 def test_on_the_real_data_tagged_cells_are_compared(repository):
     add_real_data(repository, "CENSUS", "HOUSING")
     write(repository, "a.ipynb", cell("1 + 1", "3", "census-data"), cell("2 + 2", "4"))
-    result = run(repository, "-n", "2", WORKSHOP_REQUIRE_DATA="1")
+    result = run(repository, "-n", "1", WORKSHOP_REQUIRE_DATA="1")
     assert result.returncode == 1, result.stderr
     assert "1 failed, 1 passed" in result.stdout
     assert "without comparison" not in result.stdout
@@ -112,7 +114,7 @@ def test_on_the_real_data_tagged_cells_are_compared(repository):
 
 def test_required_data_that_is_missing_is_an_error(repository):
     write(repository, "a.ipynb", cell("1 + 1", "2", "census-data"))
-    result = run(repository, "-n", "2", WORKSHOP_REQUIRE_DATA="1", WORKSHOP_MIRROR="no/such/folder")
+    result = run(repository, "-n", "1", WORKSHOP_REQUIRE_DATA="1", WORKSHOP_MIRROR="no/such/folder")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert f"WORKSHOP_REQUIRE_DATA {BOTH_MISSING}" in result.stderr
     assert "passed" not in result.stdout

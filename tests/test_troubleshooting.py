@@ -233,18 +233,19 @@ def interrupted(bench):
         )
 
     code = "import workshop.bootstrap as b\nwith b.one_at_a_time(): print(flush=True); input()"
-    with begin("-c", code) as first, begin("-m", "workshop") as second:
-        try:
-            first.stdout.readline()
-            told = second.stderr.readline()  # it waits
-            first.communicate("\n")
-            while not second.stderr.readline().startswith("  1/4 "):
-                assert second.poll() is None
-            os.killpg(second.pid, signal.SIGINT)
-            told += second.communicate()[1]
-        finally:
-            first.kill()
-            second.kill()
+    with begin("-c", code) as first:
+        first.stdout.readline()  # it has begun, so the second finds it at work
+        with begin("-m", "workshop") as second:
+            try:
+                told = second.stderr.readline()  # it waits
+                first.communicate("\n")
+                while not second.stderr.readline().startswith("  1/4 "):
+                    assert second.poll() is None
+                os.killpg(second.pid, signal.SIGINT)
+                told += second.communicate()[1]
+            finally:
+                first.kill()
+                second.kill()
     assert second.returncode == 130
     return told
 
