@@ -25,6 +25,9 @@ os.environ["WORKSHOP_OFFLINE"] = "1"
 # The notebooks and apps that are tested are the repository's, never a learner's copy of them.
 os.environ["WORKSHOP_WORK"] = str(Path(__file__).parent)
 
+# Python keeps what it has compiled, as it does for a learner: hundreds of processes are started here.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Test files run side by side, so each process, and each kernel it starts, keeps to one core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
