@@ -55,8 +55,8 @@ def test_it_needs_no_colour_and_nothing_from_elsewhere():
 
 def test_the_addresses_are_those_of_the_apps(sheet):
     text = sheet.locator("body").inner_text()
-    ports = [stage.port for stage in stages_with_app()]
-    assert f"{ports[0]} to {ports[-1]} for 01 to 06" in text
+    first, *_, last = stages_with_app()
+    assert f"{first.port} to {last.port} for {first.code} to {last.code}" in text
     assert "http://127.0.0.1:8004/ the app of stage 04" in text.replace("\t", " ")
 
 

