@@ -3,7 +3,6 @@
 Prints JSON: the seconds of both, by turns, in one process; and what the call took of memory, in bodies.
 """
 
-import io
 import json
 import random
 import sys
@@ -12,11 +11,13 @@ import tracemalloc
 
 import joblib
 import pandas as pd
+from load import ask_in_process
 
 from workshop.stages import find_stage, load_app_module, load_module
 
 STAGE = find_stage("census")
 PEOPLE = 10_000
+BATCH = "/api/v1/predictions/batch"
 
 
 def make_people(card: dict, count: int) -> list[dict]:
@@ -30,26 +31,6 @@ def make_people(card: dict, count: int) -> list[dict]:
                 person[name] = draw.choice([*feature["categories"], *[None] * feature["optional"]])
         people.append(person)
     return people
-
-
-def call(app: object, body: bytes) -> bytes:
-    """The answer of the app to the batch, asked without a server."""
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": "/api/v1/predictions/batch",
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": sys.stderr,
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(body)),
-    }
-    statuses = []
-    answer = b"".join(app(environ, lambda status, headers: statuses.append(status)))
-    if statuses != ["200 OK"]:
-        sys.exit(f"the app answered {statuses}: {answer[:500]!r}")
-    return answer
 
 
 def seconds_of(function, *arguments) -> float:
@@ -70,14 +51,19 @@ def main(rounds: int) -> None:
         frame = pd.DataFrame(json.loads(body)["people"])
         return pipeline.predict_proba(frame)[:, 1].tolist()
 
-    answers = [each["probability"] for each in json.loads(call(app, body))["predictions"]]
+    answers = [
+        each["probability"] for each in json.loads(ask_in_process(app, BATCH, body))["predictions"]
+    ]
     furthest = max(abs(a - b) for a, b in zip(answers, by_pipeline(), strict=True))
     if furthest > 1e-12:
         sys.exit(f"the API and the pipeline differ by {furthest}")
-    pairs = [(seconds_of(call, app, body), seconds_of(by_pipeline)) for _ in range(rounds)]
+    pairs = [
+        (seconds_of(ask_in_process, app, BATCH, body), seconds_of(by_pipeline))
+        for _ in range(rounds)
+    ]
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    call(app, body)
+    ask_in_process(app, BATCH, body)
     peak = tracemalloc.get_traced_memory()[1] - before
     print(json.dumps({"pairs": pairs, "bodies": peak / len(body)}))
 

@@ -3,7 +3,6 @@
 Prints JSON: for each part the microseconds that one call takes, a figure for each round.
 """
 
-import io
 import json
 import sys
 import time
@@ -11,32 +10,13 @@ from collections.abc import Callable
 
 from flask import Flask, request
 from floor import STAGE, create_app
-from load import PERSON
+from load import PERSON, ask_in_process
 from pydantic_core import to_json
 
 from workshop.stages import load_module
 
 CALLS = 2000  # in each round
 BODY = json.dumps(PERSON).encode()
-
-
-def call(app: Flask, path: str) -> None:
-    """Ask an app without a server."""
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": path,
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(BODY),
-        "wsgi.errors": sys.stderr,
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(BODY)),
-    }
-    statuses = []
-    answer = b"".join(app(environ, lambda status, headers: statuses.append(status)))
-    if statuses != ["200 OK"]:
-        sys.exit(f"{path} is answered {statuses}: {answer[:500]!r}")
 
 
 def plain_flask(answer: dict) -> Flask:
@@ -65,9 +45,9 @@ def parts() -> dict[str, Callable[[], object]]:
     }
     plain, app = plain_flask(answer), create_app()
     return {
-        "plain Flask, JSON in and out": lambda: call(plain, "/floor"),
-        "the same in stage 05's app": lambda: call(app, "/floor"),
-        "a prediction in stage 05's app": lambda: call(app, "/api/v1/predictions"),
+        "plain Flask, JSON in and out": lambda: ask_in_process(plain, "/floor", BODY),
+        "the same in stage 05's app": lambda: ask_in_process(app, "/floor", BODY),
+        "a prediction in stage 05's app": lambda: ask_in_process(app, "/api/v1/predictions", BODY),
         "parse with json": lambda: json.loads(BODY),
         "parse and validate with pydantic": lambda: read_person(BODY, model),
         "explain, and add up": lambda: model.probability(model.explain(person)),

@@ -136,7 +136,7 @@ def test_without_its_record_nothing_of_the_learner_is_overwritten(copy, record):
 
 
 def test_an_interrupted_copy_is_finished_by_the_next_call(repository, monkeypatch):
-    write, written = copies._write, []
+    write, written = copies.write_whole, []
 
     def write_some(file, content):
         if len(written) == 3:
@@ -144,10 +144,10 @@ def test_an_interrupted_copy_is_finished_by_the_next_call(repository, monkeypatc
         written.append(file)
         write(file, content)
 
-    monkeypatch.setattr(copies, "_write", write_some)
+    monkeypatch.setattr(copies, "write_whole", write_some)
     with pytest.raises(KeyboardInterrupt):
         bring_up_to_date(repository / "work")
-    monkeypatch.setattr(copies, "_write", write)
+    monkeypatch.setattr(copies, "write_whole", write)
     append(repository / APP, "# newer\n")
     outcome = bring_up_to_date(repository / "work")
     assert (repository / "work" / APP).read_bytes() == (repository / APP).read_bytes()

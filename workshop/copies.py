@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workshop.errors import WorkshopError
+from workshop.files import write_whole
 from workshop.stages import BASE, COPY, ROOT, Stage, base
 
 # What a learner opens and runs, and what the notebooks' links lead to.
@@ -79,7 +80,7 @@ def bring_up_to_date(copy: Path) -> Outcome:
             # Should this be interrupted, the old version and the new one both count as unchanged.
             _write_record(copy, before | {name: before.get(name, []) + now[name] for name in now})
         for name in stale:
-            _write(copy / name, (ROOT / name).read_bytes())
+            write_whole(copy / name, (ROOT / name).read_bytes())
         for name in before.keys() - now.keys():  # gone from the workshop
             if fingerprint(copy / name) in before[name]:
                 (copy / name).unlink()
@@ -156,7 +157,7 @@ def set_aside(paths: list[Path], copy: Path) -> Path | None:
     if folder.exists():
         folder = folder.with_name(f"{folder.name}_{secrets.token_hex(2)}")
     for path in new:
-        _write(folder / path, (copy / path).read_bytes())
+        write_whole(folder / path, (copy / path).read_bytes())
     return folder
 
 
@@ -174,7 +175,7 @@ def reset(stage: Stage, copy: Path) -> tuple[list[Path], Path | None]:
     folder = set_aside(touched, copy)
     for path in touched:
         if (ROOT / path).exists() and not MADE.intersection(path.parts):
-            _write(copy / path, (ROOT / path).read_bytes())
+            write_whole(copy / path, (ROOT / path).read_bytes())
         else:
             (copy / path).unlink()
     return touched, folder
@@ -198,15 +199,4 @@ def _read_record(copy: Path) -> dict[str, list[str]]:
 
 
 def _write_record(copy: Path, record: dict[str, list[str]]) -> None:
-    _write(copy / RECORD, json.dumps(record, indent=1).encode())
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(copy / RECORD, json.dumps(record, indent=1).encode())

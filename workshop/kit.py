@@ -35,6 +35,7 @@ from packaging.version import Version
 from workshop import datasets
 from workshop.bootstrap import LOCK, NETWORK_TROUBLE
 from workshop.errors import WorkshopError
+from workshop.files import write_whole
 from workshop.mirror import MARKER
 from workshop.stages import ROOT
 
@@ -234,13 +235,7 @@ def put(file: Path, content: bytes) -> None:
     """Write a file, whole or not at all, unless it is there already."""
     if file.is_file() and file.read_bytes() == content:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(file, content)
 
 
 # --- the repository -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from workshop.errors import WorkshopError
+from workshop.files import write_whole
 
 CELL_LIMIT = 300  # seconds
 
@@ -75,10 +76,4 @@ def refresh(file: Path) -> None:
     mark_slides(notebook)
     # Every version of Python would write its own number here, in files that are otherwise the same.
     notebook.metadata["language_info"] = {"name": "python"}
-    part = file.with_suffix(".part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as target:
-            nbformat.write(notebook, target)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(file, f"{nbformat.writes(notebook)}\n".encode())
