@@ -5,7 +5,7 @@ import sys
 from urllib.parse import urljoin
 
 import pytest
-from flask import Flask, abort
+from flask import Flask, abort, render_template
 
 from workshop import gallery, room
 from workshop.running import FOLDER
@@ -62,6 +62,18 @@ def test_a_broken_app_does_not_take_the_others_along(monkeypatch, tmp_path, caps
     assert list(apps) == ["70_x"]
     assert problems["71_x"].startswith("SyntaxError")
     assert "SyntaxError" in capsys.readouterr().err, "the whole traceback is in the server's log"
+
+
+def test_a_changed_template_counts_from_the_next_start_on_as_code_does(tmp_path):
+    page, broken = tmp_path / "templates" / "page.html", tmp_path / "templates" / "broken.html"
+    page.parent.mkdir()
+    page.write_text("as it was", encoding="utf-8")
+    broken.write_text("{% if %}", encoding="utf-8")
+    app = Flask(__name__, root_path=str(tmp_path))
+    app.add_url_rule("/", view_func=lambda: render_template("page.html"))
+    gallery.read_templates(app)
+    page.write_text("{{ new() }}", encoding="utf-8")
+    assert app.test_client().get("/").text == "as it was"
 
 
 def test_behind_a_proxy_nobody_learns_the_token(gallery_page, monkeypatch):

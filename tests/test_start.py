@@ -3,6 +3,7 @@
 It runs from a copy of the workshop with two stages: iris, not trained yet, and one whose app is broken.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -27,6 +28,16 @@ TWO_STAGES = """
 BROKEN = Stage(number=77, name="broken", title="Broken", learn="To mend things.", minutes=5)
 STAGES = (*(stage for stage in STAGES if stage.name == "iris"), BROKEN)
 """
+# A learner's slip: a route that crashes.
+CRASH = """
+
+make_app = create_app
+
+def create_app(config=None):
+    app = make_app(config)
+    app.add_url_rule("/slip", view_func=lambda: 1 / 0)
+    return app
+"""
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
 
@@ -43,6 +54,8 @@ def house(tmp_path_factory):
         shutil.copy(ROOT / place, house / place)
     with (house / "workshop" / "stages.py").open("a", encoding="utf-8") as table:
         table.write(TWO_STAGES)
+    with (house / "apps" / "04_iris" / "app.py").open("a", encoding="utf-8") as app:
+        app.write(CRASH)
     (house / "apps" / "77_broken").mkdir()
     (house / "apps" / "77_broken" / "app.py").write_text(
         "import no_such_module\n", encoding="utf-8"
@@ -86,9 +99,10 @@ def listening(processes):
     """(address, port) of everything that `processes` listen on."""
     found = set()
     for process in processes:
-        for connection in process.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                found.add((connection.laddr.ip, connection.laddr.port))
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has ended listens on nothing
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add((connection.laddr.ip, connection.laddr.port))
     return found
 
 
@@ -113,6 +127,8 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         assert 'press "Slides" on a stage' in printed
         assert "No module named &#39;no_such_module&#39;" in page, "the broken stage says why"
         assert get(f"http://127.0.0.1:{port}/77_broken/")[0] == 404
+
+        assert get(f"http://127.0.0.1:{port}/04_iris/slip")[0] == 500
 
         again, told = launch(house, "--port", port, "--lab-port", lab_port)
         told += again.communicate(timeout=60)[0]
@@ -158,6 +174,7 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=60)[0]
         alive = psutil.wait_procs(started, timeout=20)[1]
+    assert "ZeroDivisionError" in rest, "whoever mends an app looks for the traceback here"
     assert rest.endswith("The workshop has ended.\n")
     assert process.returncode == 0
     assert alive == []

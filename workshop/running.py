@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Self
 
 from workshop.databases import make_database
@@ -142,18 +143,22 @@ class Server:
         self.environ = environ or {}
 
     def __enter__(self) -> Self:
-        self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | self.environ,
-            # A group of its own: Ctrl-C reaches us alone, and we end everything in order.
-            start_new_session=os.name == "posix",
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        log = Path(self.folder.name, "log")
+        with log.open("ab") as written:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | self.environ,
+                # A group of its own: Ctrl-C reaches us alone, and we end everything in order.
+                start_new_session=os.name == "posix",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        self.log = log.open("rb")
+        self.told = 0
         return self
 
     def wait_until_ready(self) -> Self:
@@ -179,6 +184,13 @@ class Server:
         self.log.seek(0)
         return "\n".join(self.log.read().decode("utf-8", "replace").splitlines()[-lines:])
 
+    def log_news(self) -> str:
+        """What the server has printed since this was last asked."""
+        self.log.seek(self.told)
+        news = self.log.read()
+        self.told += len(news)
+        return news.decode("utf-8", "replace")
+
     def is_running(self) -> bool:
         return self.process.poll() is None
 
@@ -192,6 +204,7 @@ class Server:
         end_tree(self.process.pid)
         self.process.wait()
         self.log.close()
+        self.folder.cleanup()
 
 
 @contextlib.contextmanager

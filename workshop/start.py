@@ -226,8 +226,11 @@ def run_workshop(
             click.echo("\nPress Ctrl-C here to end it.")
             if open_browser:
                 webbrowser.open(f"{servers[0].url}/")
+            servers[0].log_news()  # what it printed until now is of no interest
             while all(server.is_running() for server in servers):
                 time.sleep(0.5)
+                # A traceback, if an app has crashed: whoever mends the app looks for it here.
+                click.echo(servers[0].log_news(), nl=False, err=True)
             dead = next(server for server in servers if not server.is_running())
             raise ServerDied(f"{dead.name} stopped by itself. Its log ends with:\n{dead.log_end()}")
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 `create_gallery` gives the WSGI application that `python3 -m workshop start` serves.
 """
 
+import contextlib
 import os
 import posixpath
 import traceback
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flask import Flask, Response, make_response, render_template, request
+from jinja2 import TemplateError
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -48,11 +50,23 @@ def load_apps() -> tuple[dict[str, Flask], dict[str, str]]:
     apps, problems = {}, {}
     for stage in stages_with_app():
         try:
-            apps[stage.slug] = load_app_module(stage.slug).create_app()
+            app = load_app_module(stage.slug).create_app()
+            read_templates(app)
+            apps[stage.slug] = app
         except Exception as error:  # noqa: BLE001 (one broken app must not take the others along)
             traceback.print_exc()
             problems[stage.slug] = traceback.format_exception_only(error)[-1].strip()
     return apps, problems
+
+
+def read_templates(app: Flask) -> None:
+    """Read all of an app's templates now, as its code is: a change to either counts from the next start on.
+
+    One with a mistake in it is left for the page that wants it.
+    """
+    for name in app.jinja_env.list_templates():
+        with contextlib.suppress(TemplateError):
+            app.jinja_env.get_template(name)
 
 
 def is_trained(app: Flask) -> bool:
