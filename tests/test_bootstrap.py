@@ -8,6 +8,7 @@ import ast
 import errno
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from wheel_support import is_installed, pack
+from wheel_support import exchange, is_installed, lock_of, pack
 
 from workshop import bootstrap, mirror
 
@@ -155,6 +156,7 @@ class Settled:
 
     def __init__(self, folder, wheels):
         self.folder = make_house(folder)
+        (self.folder / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
         self.first = call(self.folder, "--wheels", wheels)
         self.stamp = self.folder / ".venv" / "workshop-setup"
 
@@ -230,7 +232,8 @@ def test_packages_that_are_gone_are_installed_anew_by_the_next_call(settled):
         settled.stamp.write_text(stamp)
 
 
-def test_without_uv_pip_installs_the_rest_of_the_lock(house, wheels_without_uv):
+def test_without_uv_pip_installs_the_rest_of_the_lock(house, wheels, wheels_without_uv):
+    (house / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
     run = call(house, f"--wheels={wheels_without_uv}", PIP_USER="1")
     assert run.returncode == 0, run.stderr
     assert "uv can't be had here" in run.stderr
@@ -302,6 +305,39 @@ def test_a_second_call_waits_for_the_set_up_of_the_first(settled):
     assert waiting.returncode == 0
     assert told[0].startswith("Usage:")
     assert "Setting up" not in told[1]
+
+
+# Packages that are not what the lock names.
+
+
+@pytest.mark.parametrize(
+    ("exchanged", "installer", "sentence"),
+    [
+        ("uv", "uv", "The package uv is not the file that the workshop names (its hash differs): "),
+        ("click", "uv", "The folder of wheels does not hold all that this Python and system need"),
+        ("click", "pip", "The folder of wheels does not hold all that this Python and system need"),
+    ],
+)
+def test_an_exchanged_package_is_not_installed(
+    house, wheels, wheels_without_uv, tmp_path, exchanged, installer, sentence
+):
+    (house / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
+    folder = tmp_path / "stick"
+    shutil.copytree(wheels if installer == "uv" else wheels_without_uv, folder)
+    (wheel,) = folder.glob(f"{exchanged}-*.whl")
+    exchange(wheel)
+    run = call(house, "--wheels", folder)
+    assert refuses(run).startswith(sentence)
+    assert re.search("hash", run.stderr, re.IGNORECASE)
+    assert not list((house / ".venv").rglob("exchanged.py"))
+    assert not (house / ".venv" / "workshop-setup").exists()
+
+
+def test_the_entries_of_a_lock(tmp_path):
+    file = tmp_path / "requirements.txt"
+    first, second = "a==1 ; os_name == 'nt' \\\n    --hash=sha256:1 \\\n    --hash=sha256:2", "b-c==2"
+    file.write_text(f"# made by uv\n{first}\n    # via b-c\n{second}\n    # via\n    #   d\n")
+    assert bootstrap.locked(file) == {"a==1 ; os_name == 'nt'": first, "b-c==2": second}
 
 
 # Where the packages come from. test_kit.py sets up from a whole kit, and from one that is served.

@@ -122,7 +122,8 @@ def write_lock(tmp_path, monkeypatch):
 
 def test_lock_that_fits(write_lock):
     version = importlib.metadata.version("click")
-    write_lock(f"click=={version}", "pywinpty==1 ; os_name == 'never'")
+    hashes = " \\\n    --hash=sha256:0a \\\n    --hash=sha256:0b"
+    write_lock(f"click=={version}{hashes}", f"pywinpty==1 ; os_name == 'never'{hashes}")
     assert only(doctor.lock) == Finding("lock", True, "1 packages as requirements.txt says")
 
 

@@ -22,7 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
-from wheel_support import is_installed, pack, pretend
+from wheel_support import exchange, is_installed, lock_of, pack, pretend
 
 from workshop import cli, datasets, kit
 from workshop.kit import KitFailed, Target
@@ -185,7 +185,7 @@ def test_the_locks_markers_hold_for_the_target_and_not_for_this_computer():
         for pin in wanted(Target(system, python), micro)
     }
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    locked = {line.partition(" ;")[0] for line in lines if line[:1].isalpha()}
+    locked = {line.split()[0] for line in lines if line[:1].isalpha()}
     assert everything == locked, "each line of the lock is for somebody"
 
 
@@ -266,6 +266,26 @@ def test_a_system_for_which_there_is_no_uv_is_served_by_pip(stick, index):
     (index / WHEELS[9]).unlink()
     assert cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"]) == 0
     assert names(stick / "wheels") == FOR_LINUX - {WHEELS[9]}
+
+
+def test_an_exchanged_wheel_is_refused_and_one_that_is_there_is_got_anew(
+    stick, house, index, capsys
+):
+    for name in (*WHEELS[1:4], WHEELS[7]):
+        (index / name).unlink()  # what the lock above tells apart by the version of Python
+    pretend("uv-0.13.8-py3-none-macosx_11_0_arm64.whl", index)
+    (house / "requirements.txt").write_text(lock_of(index), encoding="utf-8")
+    kit.make_kit(stick, ["macos"], ["3.12"])
+    here, there = stick / "wheels" / WHEELS[0], index / WHEELS[0]
+    exchange(here)
+    exchange(index / WHEELS[4])
+    kit.make_kit(stick, ["macos"], ["3.12"])
+    assert here.read_bytes() == there.read_bytes()
+
+    capsys.readouterr()
+    told = refuses(capsys, stick, "--platform", "windows", "--python", "3.12")
+    assert told.startswith("A package is not the file that the workshop names (its hash differs): ")
+    assert WHEELS[4] not in names(stick / "wheels")
 
 
 def test_all_systems(stick, monkeypatch):
@@ -517,6 +537,7 @@ def test_no_network(stick, monkeypatch, capsys):
 def whole_kit(tmp_path_factory):
     """A kit of this repository for this computer, in a folder with a space and a letter beyond ASCII."""
     folder = tmp_path_factory.mktemp("kits") / "USB-Stick von Jürgen"
+    house = folder.parent / "workshop"
     (folder / "wheels").mkdir(parents=True)
     target = Target(kit.this_system(), "{}.{}".format(*sys.version_info))
     for pin in target.pins(sys.version_info.micro):
@@ -527,15 +548,17 @@ def whole_kit(tmp_path_factory):
         # What is installed here may be for newer systems than a kit should be.
         patch.setattr(Target, "tags", frozenset(sys_tags()))
         # As in a copy without git, so that files not committed yet belong to it as well.
-        patch.setattr(kit, "repository_files", lambda: sorted(kit.files_not_ignored()))
-        # The other version of a package that the lock has for other releases of this Python.
-        patch.setattr(
-            Target, "pins", lambda self, _, pins=Target.pins: pins(self, sys.version_info.micro)
-        )
+        for file in kit.files_not_ignored():
+            (house / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, house / file)
+        patch.setattr(kit, "ROOT", house)
+        # What is packed again has other hashes than what it was installed from.
+        patch.setattr(kit, "LOCK", house / "requirements.txt")
+        kit.LOCK.write_text(lock_of(folder / "wheels"), encoding="utf-8")
         patch.setattr(kit, "download", None)  # all the wheels are there
         kit.make_kit(folder)
     yield folder
-    shutil.rmtree(folder)  # with what was set up in it, 2 GB
+    shutil.rmtree(folder.parent)  # with what was set up in it, 2 GB
 
 
 def environ(**more):

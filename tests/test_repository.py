@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from workshop.bootstrap import LOCK
+from workshop.bootstrap import LOCK, locked
 from workshop.stages import ROOT, STAGES
 
 
@@ -26,12 +26,17 @@ def test_every_direct_dependency_has_its_reason_and_is_locked():
         assert name in locked
 
 
-def test_the_lock_pins_exact_versions_and_names_no_index():
+def test_the_lock_pins_exact_versions_with_their_hashes_and_names_no_index():
     lines = LOCK.read_text(encoding="utf-8").splitlines()
     packages = [line for line in lines if line and not line.startswith((" ", "#"))]
     assert packages
-    assert all(re.match(r"[a-z0-9-]+==\S+( ; .+)?$", line) for line in packages)
+    assert all(re.match(r"[a-z0-9-]+==\S+( ; .+)? \\$", line) for line in packages)
     assert "://" not in LOCK.read_text(encoding="utf-8")
+    entries = locked(LOCK)
+    assert len(entries) == len(packages)
+    hashes = r"( \\\n    --hash=sha256:[0-9a-f]{64})+"
+    for pin, entry in entries.items():
+        assert re.fullmatch(re.escape(pin) + hashes, entry)
 
 
 def test_the_lock_serves_every_system():

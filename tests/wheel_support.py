@@ -10,6 +10,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from packaging.utils import parse_wheel_filename
+
 LEFT_OUT = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")
 
 
@@ -58,6 +60,25 @@ def write_wheel(file, stem, members):
             entry = zipfile.ZipInfo(member)
             entry.external_attr = (0o100755 if ".data/scripts/" in member else 0o100644) << 16
             wheel.writestr(entry, content)
+
+
+def lock_of(folder):
+    """A lock of the wheels in a folder, with their hashes."""
+    entries = {}
+    for wheel in sorted(folder.glob("*.whl")):
+        name, version, *_ = parse_wheel_filename(wheel.name)
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        entries.setdefault(f"{name}=={version}", []).append(f"    --hash=sha256:{digest}")
+    return "".join(" \\\n".join([pin, *hashes]) + "\n" for pin, hashes in entries.items())
+
+
+def exchange(wheel):
+    """Turn a wheel into another one of the same name, which works and brings one file more."""
+    stem = "-".join(wheel.name.split("-")[:2])
+    with zipfile.ZipFile(wheel) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()}
+    del members[f"{stem}.dist-info/RECORD"]
+    write_wheel(wheel, stem, members | {"exchanged.py": b""})
 
 
 def pretend(file_name, folder):

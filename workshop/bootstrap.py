@@ -35,6 +35,9 @@ NETWORK_TROUBLE = re.compile(
     re.IGNORECASE,
 )
 
+# What pip prints when a file is not the one whose hash the lock has.
+WRONG_HASH = "DO NOT MATCH THE HASHES"
+
 MIRROR_LIMIT = 5.0  # seconds a server in the room may be silent
 
 
@@ -98,6 +101,16 @@ def sentence_for(error: OSError) -> str:
         f"The workshop cannot write in {ROOT}: move it to a folder of your own, "
         "such as one in Documents, and run the same command there."
     )
+
+
+def locked(lock: Path) -> dict[str, str]:
+    """The requirements of a lock, such as `numpy==2.4.6 ; python_full_version < '3.12'`.
+
+    To each belongs its entry: the lines that name it and the hashes, one of which its file must have.
+    """
+    text = lock.read_text(encoding="utf-8")
+    entries = re.findall(r"^[a-z0-9].*==.*(?:(?<=\\)\n.*)*", text, re.MULTILINE)
+    return {entry.partition("\\")[0].strip(): entry for entry in entries}
 
 
 def make_environment(prefix: Path) -> None:
@@ -185,14 +198,11 @@ def find_links(place: str) -> list[str]:
     return options
 
 
-def get_uv(python: Path, source: Sequence[str]) -> bool:
-    """Install the locked uv with pip; False where there is none for this system.
+def get_uv(python: Path, source: Sequence[str], file: Path) -> bool:
+    """Install the uv that `file` names with pip; False where there is none for this system.
 
-    Raises `NotServed` where no package can be had at all.
+    Raises `NotServed` where no package can be had at all, or where this one is not what it should be.
     """
-    version = re.search(r"^uv==(\S+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
-    if not version:
-        return False
     command = [
         python,
         "-m",
@@ -204,14 +214,19 @@ def get_uv(python: Path, source: Sequence[str]) -> bool:
         "--timeout",
         "15",
         *source,
+        "-r",
+        file,
     ]
-    run = subprocess.run(
-        [*command, f"uv=={version[1]}"], capture_output=True, text=True, errors="replace"
-    )
+    run = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if run.returncode and "No module named pip" in run.stderr:
         inside = python.is_relative_to(ROOT)
         fix = "delete the folder .venv" if inside else "install it for this Python"
         raise SetupError(f"{python} has no pip: {fix}, then run the same command again.")
+    if run.returncode and WRONG_HASH in run.stderr:
+        raise NotServed(
+            "The package uv is not the file that the workshop names (its hash differs): it is damaged, or "
+            "was exchanged, so get the packages from another place, or go without --wheels."
+        )
     if run.returncode and NETWORK_TROUBLE.search(run.stderr):
         raise NotServed(
             "The packages cannot be downloaded: connect to a network (check the proxy, if there is one) "
@@ -220,26 +235,31 @@ def get_uv(python: Path, source: Sequence[str]) -> bool:
     return run.returncode == 0
 
 
-def install(python: Path, source: Sequence[str]) -> None:
+def install(python: Path, source: Sequence[str], folder: Path) -> None:
     """Install the lock, then the workshop itself, with uv or, where it can't be had, with pip.
 
-    Raises `NotServed` where a package can't be had.
+    Both refuse a file whose hash is not in the lock. Parts of the lock are written to `folder`, because
+    hashes can be given in files only. Raises `NotServed` where a package can't be had.
     """
-    packages: list[str | Path] = ["-r", LOCK]
-    lines = re.findall(r"^[a-z0-9].*==.*", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
-    if get_uv(python, source):
+    pins = locked(LOCK)
+    uv = [entry for pin, entry in pins.items() if pin.startswith("uv==")]
+    rest = [entry for pin, entry in pins.items() if not pin.startswith("uv==")]
+    for name, entries in {"uv.txt": uv, "rest.txt": rest}.items():
+        (folder / name).write_text("\n".join(entries), encoding="utf-8")
+    if uv and get_uv(python, source, folder / "uv.txt"):
         # To a terminal uv draws a bar. Elsewhere it would print a line for each package.
         quiet = [] if sys.stderr.isatty() else ["--quiet"]
         installer = [python, "-m", "uv", "pip", "install", *quiet, "--python", python, *source]
+        packages = LOCK
     else:
         say("      uv can't be had here, so pip does it, which takes longer")
         quiet = ["--quiet", "--disable-pip-version-check"]
         installer = [python, "-m", "pip", "install", *quiet, *source]
-        packages = [line for line in lines if not line.startswith("uv==")]
+        packages = folder / "rest.txt"
     # Some of them in two versions for two Pythons, and a few for other systems alone.
-    say(f"  3/4 installing about {len({line.partition('==')[0] for line in lines})} packages")
+    say(f"  3/4 installing about {len({pin.partition('==')[0] for pin in pins})} packages")
     steps = [
-        [*installer, *packages],
+        [*installer, "-r", packages],
         # No build isolation: what builds it (flit-core) came with the lock, so nothing is downloaded.
         [*installer, "--no-deps", "--no-build-isolation", "-e", ROOT],
     ]
@@ -265,7 +285,10 @@ def fill(python: Path, place: str | None) -> None:
         say(
             f"      (all packages come from {mirror.shown(place) if mirror.is_url(place) else place})"
         )
-    install(python, find_links(place) if place else [])
+    import tempfile  # here, because a call that finds everything set up goes without it
+
+    with tempfile.TemporaryDirectory() as folder:
+        install(python, find_links(place) if place else [], Path(folder))
 
 
 def set_up(environment: Environment, wheels: str | None) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from workshop.bootstrap import LOCK, find_environment
+from workshop.bootstrap import LOCK, find_environment, locked
 from workshop.mirror import folder_of, is_url, mirrors, shown
 from workshop.running import FOLDER, GALLERY_URL, gallery_at, is_free, status_of
 from workshop.stages import ROOT, STAGES, base, find_stage, stages_with_app, stages_with_model
@@ -72,11 +72,7 @@ def lock() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     wrong, count = [], 0
-    for line in LOCK.read_text(encoding="utf-8").splitlines():
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        wanted = Requirement(text)
+    for wanted in map(Requirement, locked(LOCK)):
         if wanted.marker and not wanted.marker.evaluate():
             continue
         count += 1

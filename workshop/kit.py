@@ -10,6 +10,7 @@ Every file is written under another name first: an interrupted run leaves whole 
 goes on from there.
 """
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -33,7 +34,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import Version
 
 from workshop import datasets
-from workshop.bootstrap import LOCK, NETWORK_TROUBLE
+from workshop.bootstrap import LOCK, NETWORK_TROUBLE, WRONG_HASH, locked
 from workshop.errors import WorkshopError
 from workshop.files import write_whole
 from workshop.mirror import MARKER
@@ -143,8 +144,7 @@ class Target:
             "python_version": self.python,
             "python_full_version": full,
         }
-        lines = [line.partition("#")[0] for line in LOCK.read_text(encoding="utf-8").splitlines()]
-        pins = [Requirement(line.strip()) for line in lines if line.strip()]
+        pins = map(Requirement, locked(LOCK))
         return [pin for pin in pins if not pin.marker or pin.marker.evaluate(environment)]
 
 
@@ -186,6 +186,7 @@ def make_kit(folder: Path, systems: Sequence[str] = (), pythons: Sequence[str] =
         held = copy_data(folder)
         click.echo(f"  2/4 data: {', '.join(held) or 'none is at hand'}")
         (folder / "wheels").mkdir(exist_ok=True)
+        delete_damaged_wheels(folder / "wheels")
         lacking = {target: get_wheels(target, folder) for target in targets}
         whole = [target for target in targets if not lacking[target]]
         click.echo(f"  4/4 {TEXT}, which says what to type")
@@ -347,18 +348,42 @@ class Wheel:
         )
 
 
-def wheels_held(folder: Path) -> list[Wheel]:
-    """The whole wheels in a folder; a damaged one, from a stick pulled out too early, is deleted."""
-    held = []
+def hashes_of(lock: Path) -> dict[str, list[str]]:
+    """The hashes of each package in a lock, such as `{"click==8.5.1": ["sha256:2f...", "sha256:91..."]}`.
+
+    They are those of all its files, for every system.
+    """
+    return {
+        re.split(r"[ ;]", pin)[0]: re.findall(r"--hash=(\S+)", entry)
+        for pin, entry in locked(lock).items()
+    }
+
+
+def delete_damaged_wheels(folder: Path) -> None:
+    """Delete each wheel that the lock names and that is not as its hash says.
+
+    A stick was pulled out too early, or somebody has exchanged the file.
+    """
+    hashes = hashes_of(LOCK)
     for file in folder.glob("*.whl"):
-        if not zipfile.is_zipfile(file):
-            file.unlink()
-            continue
         try:
-            name, version, _, tags = parse_wheel_filename(file.name)
+            name, version, *_ = parse_wheel_filename(file.name)
         except InvalidWheelFilename:
             continue
-        held.append(Wheel(name, version, tags))
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        known = hashes.get(f"{name}=={version}")
+        if (known and f"sha256:{digest}" not in known) or not zipfile.is_zipfile(file):
+            file.unlink()
+
+
+def wheels_held(folder: Path) -> list[Wheel]:
+    """The wheels in a folder."""
+    held = []
+    for file in folder.glob("*.whl"):
+        with contextlib.suppress(InvalidWheelFilename):
+            name, version, _, tags = parse_wheel_filename(file.name)
+            held.append(Wheel(name, version, tags))
     return held
 
 
@@ -405,12 +430,17 @@ def download(
     """
     part = folder / "wheels.part"
     shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    hashes = hashes_of(LOCK)
     wanted, unserved, seen = list(pins), [], set()
     try:
         while wanted:
             lines = []
+            # Without the lock's markers, which pip would ask about this computer.
+            asked = [" ".join([pin, *(f"--hash={h}" for h in hashes[pin])]) for pin in wanted]
+            (part / "wanted.txt").write_text("\n".join(asked), encoding="utf-8")
             with subprocess.Popen(
-                pip_download(wanted, target, part),
+                pip_download(part / "wanted.txt", target, part),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
@@ -434,8 +464,8 @@ def download(
     return unserved
 
 
-def pip_download(pins: Sequence[str], target: Target, into: Path) -> list[str | Path]:
-    """The command that gets wheels for another system; uv has none for it."""
+def pip_download(wanted: Path, target: Target, into: Path) -> list[str | Path]:
+    """The command that gets the wheels named in a file, for another system; uv has none for it."""
     platforms = [
         option for tag in SYSTEMS[target.system].platforms for option in ("--platform", tag)
     ]
@@ -457,7 +487,8 @@ def pip_download(pins: Sequence[str], target: Target, into: Path) -> list[str | 
         *platforms,
         "--dest",
         into,
-        *pins,
+        "-r",
+        wanted,
     ]
 
 
@@ -474,6 +505,11 @@ def unserved_by(lines: Sequence[str], wanted: Sequence[str], folder: Path) -> st
         raise KitFailed(
             "The wheels can't be downloaded: connect to a network (check the proxy, if there is one), then "
             "run the same command again; it goes on where it stopped."
+        )
+    if WRONG_HASH in said:
+        raise KitFailed(
+            "A package is not the file that the workshop names (its hash differs): it is damaged, or was "
+            "exchanged, so run the same command again in another network."
         )
     missing = NO_WHEEL.search(said)
     if not missing or missing[1] not in wanted:
