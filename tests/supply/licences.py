@@ -1,0 +1,76 @@
+"""Write docs/licences.md: the licence of each package in the lock, as the package itself states it.
+
+    .venv/bin/python tests/supply/licences.py
+
+Needs the lock installed. Packages for other systems keep the row that they have; where one is new, the
+script says so, and has to run on such a system (or the row is added by hand).
+"""
+
+import importlib.metadata
+import re
+import sys
+
+from packaging.requirements import Requirement
+
+from workshop.bootstrap import LOCK, locked
+from workshop.stages import ROOT
+
+PAGE = ROOT / "docs" / "licences.md"
+ROW = re.compile(r"^\| ([a-z0-9-]+) \| (.+) \|$", re.MULTILINE)
+TEXT = """\
+# Licences
+
+What the set-up installs, and under which licence: each package of the lock (`requirements.txt`), as the package
+itself states it. The workshop's own is in [LICENSE](../LICENSE).
+
+None of these packages is a part of this repository. A kit (`python3 -m workshop kit`) holds their files as their
+authors published them, with the licence texts inside: give them on unchanged. Nearly all licences are permissive. Those
+that ask for more, when you change the package itself and give it on, are MPL (the changed files stay under it) and LGPL
+(the changed library does); text-unidecode may be used under either of its two.
+
+Made by `.venv/bin/python tests/supply/licences.py`; a test compares it with what is installed.
+
+| package | licence |
+|---|---|
+"""
+
+
+def stated(name: str) -> str | None:
+    """The licence that an installed package states; None if it states none.
+
+    There are three places for it. The newest is an expression of SPDX names; the oldest, of free text, may
+    hold a whole licence or nothing of use, and then the classifiers tell.
+    """
+    metadata = importlib.metadata.metadata(name)
+    if expression := metadata.get("License-Expression"):
+        return expression
+    classifiers = [c.split(" :: ") for c in metadata.get_all("Classifier") or []]
+    titles = [c[-1] for c in classifiers if c[0] == "License"]
+    text = (metadata.get("License") or "").strip()
+    if text == "UNKNOWN" or text.startswith("Copyright"):
+        text = ""
+    if titles and (not text or "\n" in text or len(titles) > 1):
+        return ", ".join(titles)
+    return text.partition("\n")[0] or None  # of a whole licence its heading
+
+
+def is_installed(name: str) -> bool:
+    return any(True for _ in importlib.metadata.distributions(name=name))
+
+
+def main() -> int:
+    """Write the page; say which packages have no known licence and return 1 if there are any."""
+    rows = dict(ROW.findall(PAGE.read_text(encoding="utf-8"))) if PAGE.exists() else {}
+    names = sorted({Requirement(pin).name for pin in locked(LOCK)})
+    licences = {name: stated(name) if is_installed(name) else rows.get(name) for name in names}
+    if unknown := [name for name, licence in licences.items() if not licence]:
+        print(f"No licence is known of {', '.join(unknown)}: look, and add the row to {PAGE.name}.")
+        return 1
+    table = "".join(f"| {name} | {licence} |\n" for name, licence in licences.items())
+    PAGE.write_text(TEXT + table, encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)}: {len(names)} packages")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
