@@ -335,7 +335,10 @@ def test_an_exchanged_package_is_not_installed(
 
 def test_the_entries_of_a_lock(tmp_path):
     file = tmp_path / "requirements.txt"
-    first, second = "a==1 ; os_name == 'nt' \\\n    --hash=sha256:1 \\\n    --hash=sha256:2", "b-c==2"
+    first, second = (
+        "a==1 ; os_name == 'nt' \\\n    --hash=sha256:1 \\\n    --hash=sha256:2",
+        "b-c==2",
+    )
     file.write_text(f"# made by uv\n{first}\n    # via b-c\n{second}\n    # via\n    #   d\n")
     assert bootstrap.locked(file) == {"a==1 ; os_name == 'nt'": first, "b-c==2": second}
 

@@ -32,7 +32,10 @@ def test_every_package_of_the_lock_is_listed_with_the_licence_that_it_states():
     ("metadata", "licence"),
     [
         ("License-Expression: MIT\nLicense: GPL", "MIT"),
-        ("License: BSD-3-Clause\nClassifier: License :: OSI Approved :: BSD License", "BSD-3-Clause"),
+        (
+            "License: BSD-3-Clause\nClassifier: License :: OSI Approved :: BSD License",
+            "BSD-3-Clause",
+        ),
         ("License: UNKNOWN\nClassifier: License :: OSI Approved :: ISC License", "ISC License"),
         ("License: Copyright 2010 X\nClassifier: License :: OSI Approved :: A", "A"),
         ("License: All\n  of it\nClassifier: License :: OSI Approved :: A", "A"),

@@ -2,9 +2,9 @@
 
     python tests/supply/audit.py [--pip-audit "uvx pip-audit"] [--required]
 
-Ends with 1 if there is one, with its name and the version that mends it. Where no package could be looked up
-(no network, or a mirror of the index that keeps no advisories), that is said, and is well unless `--required`.
-pip-audit is not in the lock: give the command that runs it.
+Ends with 1 if there is one, with its name and the version that mends it. Where no package could be looked
+up (no network, or a mirror of the index that keeps no advisories), that is said, and is well unless
+`--required`. pip-audit is not in the lock: give the command that runs it.
 """
 
 import argparse
