@@ -2,15 +2,15 @@
 
     python tests/load/run_load.py [--seconds 60]
 
-Trains stage 05's model into a temporary folder and serves the app on a free port of this machine. Prints the
-figures, and ends with 1 and a sentence for each promise that is broken:
+Serves a copy of stage 05 on a free port of this machine, with a model trained there if there is none. Prints
+the figures, and ends with 1 and a sentence for each promise that is broken:
 
 - every answer is right, but for the requests that the killed worker had: on its connections, or waiting to be
   taken by it;
 - while it is replaced the other one serves, and a new one answers within 2 seconds, or within twice the time
   that this run's first start took, where a busy machine makes that longer;
-- after 100,000 requests the workers have at most 1.05 times the memory that they had after 10,000. Where so many
-  do not fit into the time, it is measured at the end, and that is said;
+- after 100,000 requests the workers have at most 1.05 times the memory that they had after 10,000. Where so
+  many do not fit into the time, it is measured at the end, and that is said;
 - a request that was sent before the server is asked to end is answered.
 """
 
@@ -130,14 +130,15 @@ class Client:
 def served(folder: Path) -> Iterator[tuple[psutil.Process, int, float]]:
     """Serve a fresh copy of stage 05: its main process, its port, and the seconds until all workers came."""
     app = folder / "apps" / "05_census"
-    ignored = shutil.ignore_patterns("__pycache__", "model")
+    ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "apps" / "05_census", app, ignore=ignored)
     port, log = free_port(), folder / "log"
     environ = os.environ | {"WORKSHOP_WORK": str(folder), "PYTHONUTF8": "1"}
     call = [sys.executable, "-c", RUN]
-    trained = subprocess.run([*call, "train", "05"], cwd=ROOT, env=environ, capture_output=True)
-    if trained.returncode:
-        raise LoadError(f"stage 05 can't be trained: {trained.stderr.decode()[-500:]}")
+    if not (app / "model").exists():
+        train = subprocess.run([*call, "train", "05"], cwd=ROOT, env=environ, capture_output=True)
+        if train.returncode:
+            raise LoadError(f"stage 05 can't be trained: {train.stderr.decode()[-500:]}")
     with log.open("wb") as opened:
         began = time.perf_counter()
         process = psutil.Popen(
