@@ -140,7 +140,7 @@ def test_a_client_that_never_ends_its_request_does_not_hold_up_the_end(work):
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         with socket.create_connection(address) as slow, socket.create_connection(address) as idle:
             slow.sendall(b"GET / HTTP/1.1\r\nHo")
-            idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            idle.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert idle.recv(100).startswith(b"HTTP/1.1 200 OK")
             process.terminate()
             assert process.wait(PATIENCE) == 0

@@ -128,12 +128,14 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     STAGE may be 4, 04, iris or 04_iris.
     """
     from workshop.databases import make_database
+    from workshop.room import trusted_names
     from workshop.running import require_app, require_port
 
     require_app(stage)
     use_my_copy()
     if stage.database:
         click.echo(make_database(stage))
+    os.environ |= trusted_names("127.0.0.1")
     port = port or stage.port
     require_port(port, "--port")
     # Before Flask's own lines, among which its red warning hides the address.

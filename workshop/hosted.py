@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from workshop.gallery import BEHIND_PROXY
+from workshop.room import BEHIND_PROXY
 
 START_LIMIT = 180  # seconds; a hosted machine is slow, and the first start imports everything
 

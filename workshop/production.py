@@ -16,6 +16,7 @@ from flask import Flask
 
 from workshop.bootstrap import replace_process
 from workshop.databases import make_database
+from workshop.room import trusted_names
 from workshop.running import require_app, require_port
 from workshop.stages import Stage, load_app_module
 
@@ -89,7 +90,7 @@ def serve(stage: Stage, host: str, port: int | None, workers: int) -> int:
     shown = f"[{host}]" if ":" in host else host
     asked = "1 worker" if workers == 1 else f"{workers} workers"
     click.echo(f"Serving {stage.slug} at http://{shown}:{port}/ with {asked}; Ctrl-C ends it.")
-    os.environ[SERVED] = stage.slug
+    os.environ |= {SERVED: stage.slug, "FLASK_DEBUG": "0"} | trusted_names(host)
     command = [
         *granian("workshop.production:create_app", host, port),
         *("--workers", workers, "--respawn-failed-workers"),

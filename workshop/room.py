@@ -2,6 +2,7 @@
 
 import io
 import ipaddress
+import os
 import socket
 
 import click
@@ -10,6 +11,18 @@ import segno
 # Nothing is sent there: the system is only asked from which of its addresses it would. The first one is
 # reserved for documentation, so it stands for the way out; the others for the usual networks without one.
 WAYS = ("192.0.2.1", "192.168.255.254", "10.255.255.254", "172.31.255.254")
+
+BEHIND_PROXY = "WORKSHOP_BEHIND_PROXY"  # 1: a proxy in front tells the prefix (hosted JupyterLab)
+TRUSTED_NAMES = "TRUSTED_NAMES"  # what apps answer to beside localhost and numbers; see their guard
+
+
+def trusted_names(host: str) -> dict[str, str]:
+    """The variable that tells apps which names are theirs where a server listens on `host`.
+
+    Behind a proxy every name counts: there the proxy knows whom it lets in, and under which name.
+    """
+    more = "*" if os.environ.get(BEHIND_PROXY) == "1" else host.lower()
+    return {TRUSTED_NAMES: f"{os.environ.get(TRUSTED_NAMES, '')} {more}".strip()}
 
 
 def is_open(host: str) -> bool:

@@ -227,7 +227,8 @@ def running_app(stage: str | int) -> Iterator[Server]:
         make_database(found)
     port = free_port()
     command = ["flask", "--app", found.app_file, "run", "--port", port]
-    with Server(f"the app of stage {found.slug}", command, f"http://127.0.0.1:{port}") as server:
+    name, url = f"the app of stage {found.slug}", f"http://127.0.0.1:{port}"
+    with Server(name, command, url, {"FLASK_DEBUG": "0"}) as server:  # whatever the terminal says
         server.wait_until_ready()
         trouble = None
         try:

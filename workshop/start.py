@@ -52,6 +52,7 @@ def gallery_server(
         gallery.PRESENT: "1" if present else "",
         gallery.ROOM: room.url_of(found[0], port) if found else "",
         "FLASK_DEBUG": "0",  # whatever the terminal says: others may reach this server
+        **room.trusted_names(host),
     }
     reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 (asked for by name)
     command = granian("workshop.gallery:create_gallery", host, port)

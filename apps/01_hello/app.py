@@ -6,12 +6,13 @@ cookie, friendly errors, the debugger. Run it in this folder with `flask --app a
 """
 
 import os
-import secrets
 from typing import Any
 
 from flask import Flask, abort, session, url_for
 from werkzeug.exceptions import HTTPException
 
+from hello_guard import guard
+from hello_key import secret_key
 from hello_notes import Notes, sent_fields
 from hello_pages import explain, page
 
@@ -19,11 +20,13 @@ from hello_pages import explain, page
 def create_app(config: dict[str, Any] | None = None) -> Flask:
     """Return the app. `config` overrides settings, such as SECRET_KEY."""
     app = Flask(__name__)
-    # The secret key signs the cookie of /visits. Whoever knows it can forge one, so it is never
-    # written into the code. A random key is safe; its price is that every start forgets the visits.
-    app.secret_key = os.environ.get("SECRET_KEY") or secrets.token_hex()
     app.config.from_mapping(SESSION_COOKIE_SAMESITE="Lax", MAX_CONTENT_LENGTH=4096)  # bytes
+    app.config.from_mapping(SECRET_KEY=os.environ.get("SECRET_KEY"))
     app.config.from_mapping(config)
+    # The secret key signs the cookie of /visits. Whoever knows it can forge one, so it is never
+    # written into the code: a random one is made at the first start, and kept in a file.
+    app.secret_key = app.secret_key or secret_key(app)
+    guard(app)
     notes = Notes()
 
     @app.get("/")

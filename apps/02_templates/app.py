@@ -13,6 +13,8 @@ from typing import Any
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from templates_guard import guard
+
 NAMES = "Ada, Grace, Katherine, Alan"
 DAYS = {str(day): day for day in range(1, 32)}  # what may be typed as a day, and what it means
 
@@ -22,6 +24,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
     app.config.from_mapping(TODAY=date.today)
     app.config.from_mapping(config)
+    guard(app)
     app.add_template_filter(ordinal)
 
     @app.get("/")

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, UnprocessableEntity
 from werkzeug.http import HTTP_STATUS_CODES
 
 from prime_forms import RANGE, CappedIntConverter, NumberForm
+from prime_guard import guard
 from primes import LARGEST, is_prime, smallest_factor
 
 
@@ -24,6 +25,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
     app.config.from_mapping(MAX_CONTENT_LENGTH=64 * 1024)
     app.config.from_mapping(config)
+    guard(app)
     app.json.sort_keys = False
     app.url_map.converters["int"] = CappedIntConverter
 

@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from werkzeug.http import HTTP_STATUS_CODES
 
 from iris_forms import Flower, FlowerForm
+from iris_guard import guard
 from iris_model import FEATURES, MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from iris_picture import picture
 
@@ -28,6 +29,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
     app.config.from_mapping(MODEL_FOLDER=MODEL_FOLDER, MAX_CONTENT_LENGTH=64 * 1024)
     app.config.from_mapping(config)
+    guard(app)
     app.json.sort_keys = False
     app.add_template_filter(percent)
     model_file = ModelFile(app.config["MODEL_FOLDER"])

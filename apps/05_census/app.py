@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 from census_api import INFO, create_api, document
 from census_forms import PersonForm, spell_out, typical_person
 from census_formula import sigmoid
+from census_guard import guard
 from census_model import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from census_picture import bars, gauge
 from census_problems import Problem, Refusal, asked_by_api, problem_details
@@ -34,6 +35,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False}
     )  # ask no other host
     app.config.from_mapping(config)
+    guard(app, documentation="/openapi/")
     app.json.sort_keys = False
     app.add_template_filter(percent)
     app.add_template_filter(spell_out)

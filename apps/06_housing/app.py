@@ -23,7 +23,8 @@ from housing_accounts import accounts
 from housing_api import INFO, SECURITY_SCHEMES, create_api, document
 from housing_database import INIT_COMMAND, DatabaseUnavailable, init_engine, open_session
 from housing_forms import DistrictForm, SaveForm, typical_district
-from housing_login import secret_key
+from housing_guard import guard
+from housing_key import secret_key
 from housing_model import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from housing_picture import california
 from housing_problems import Problem, Refusal, asked_by_api, problem_details
@@ -56,6 +57,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     )
     app.config.from_mapping(config)
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secret_key(app)
+    guard(app, documentation="/openapi/")
     app.json.sort_keys = False
     for each in (dollars, plain, compass):
         app.add_template_filter(each)

@@ -8,17 +8,15 @@ all sessions at once.
 import hashlib
 import ipaddress
 import math
-import os
 import re
 import secrets
 import time
 import unicodedata
 from dataclasses import dataclass
 from functools import cache, wraps
-from pathlib import Path
 from typing import Any
 
-from flask import Flask, g, redirect, request, session, url_for
+from flask import g, redirect, request, session, url_for
 from sqlalchemy import case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -28,49 +26,6 @@ from housing_forms import tidy_username
 from housing_problems import Refusal
 
 TOKEN_PREFIX = "housing_"  # noqa: S105 (so that a token found somewhere says what it opens)
-KEY_NAME = "secret_key"
-
-
-# The key that signs sessions
-
-
-def secret_key(app: Flask) -> str:
-    """Return the key in the app's instance folder; made at the first start, the same ever after.
-
-    Where the folder can't be written, the key lasts as long as this process, and the log says so.
-    """
-    path = Path(app.instance_path, KEY_NAME)
-    try:
-        if not path.exists():
-            _make_key(path)
-        return path.read_text(encoding="ascii")
-    except OSError as error:
-        app.logger.warning(
-            "The secret key can't be kept in %s (%s), so a restart ends all sessions; "
-            "set SECRET_KEY to a long random text",
-            path.parent,
-            error.strerror,
-        )
-        return secrets.token_hex(32)
-
-
-def _make_key(path: Path) -> None:
-    """Write a new key, whole from the start, unless another process was quicker."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{KEY_NAME}.{secrets.token_hex(4)}.tmp")
-    try:
-        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
-        with os.fdopen(file, "w", encoding="ascii") as opened:
-            opened.write(secrets.token_hex(32))
-            opened.flush()
-            os.fsync(opened.fileno())
-        # Of two processes one wins here: neither system replaces a file that is there.
-        publish = os.rename if os.name == "nt" else os.link
-        publish(partial, path)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # Passwords

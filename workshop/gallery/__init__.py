@@ -18,7 +18,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from workshop.room import qr_as_svg
+from workshop.gallery.guard import guard
+from workshop.room import BEHIND_PROXY, qr_as_svg
 from workshop.running import FOLDER
 from workshop.stages import STAGES, Stage, load_app_module, stages_with_app
 
@@ -27,7 +28,6 @@ LAB_TOKEN = "WORKSHOP_LAB_TOKEN"  # noqa: S105 (the name of the variable that ho
 
 PRESENT = "WORKSHOP_PRESENT"  # not empty: the cards lead to slides
 ROOM = "WORKSHOP_ROOM"  # the address for others, where they are let in
-BEHIND_PROXY = "WORKSHOP_BEHIND_PROXY"  # 1: a proxy in front tells the prefix (hosted JupyterLab)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def sources(stage: Stage) -> dict[Path, int]:
 def create_app(apps: dict[str, Flask], problems: dict[str, str]) -> Flask:
     """The landing page alone."""
     app = Flask(__name__)
+    guard(app)
     at_start = {stage: sources(stage) for stage in stages_with_app()}
 
     def card(stage: Stage) -> Card:
