@@ -158,7 +158,7 @@ def states(page, site):
 
 # axe-core
 
-# Stage 01 has no stylesheet yet: its pages ask for the browser's own dark colours. axe takes a background that
+# Stage 01 has no stylesheet: its pages ask for the browser's own dark colours. axe takes a background that
 # no style sets for white, also where the browser draws it nearly black.
 NOT_A_FAULT = [(name, "dark", "color-contrast") for name, *_ in STATES if name.startswith("01")]
 
