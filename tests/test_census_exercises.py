@@ -86,6 +86,12 @@ def test_the_share_by_workclass_is_confirmed(train):
     assert_solved("05.1", share.sort_values())
 
 
+def test_the_hint_about_shares_leaves_the_line_to_the_learner():
+    hint = check("05.1", ...).message
+    assert "dropna" in hint
+    assert "groupby(" not in hint
+
+
 def test_mistakes_with_shares_get_their_hint(train):
     by = train.groupby("workclass", dropna=False)["income"]
     assert_wrong("05.1", train.groupby("workclass")["income"].mean(), "dropna=False")
@@ -307,6 +313,24 @@ def test_the_rates_by_age_are_confirmed(train):
     assert "up to 25" in assert_solved("05.6", table(train, ages))
 
 
+def test_ages_cut_from_the_left_are_confirmed(train):
+    ages = pd.cut(train["age"], [17, 26, 36, 46, 56, 66, 91], right=False)
+    assert_solved("05.6", table(train, ages))
+
+
+@pytest.mark.parametrize(
+    ("edges", "group"),
+    [
+        ([17, 25, 35, 45, 55, 65, 90], "17 to 25"),
+        ([16, 26, 35, 45, 55, 65, 90], "26 to 35"),
+        ([16, 25, 35, 45, 55, 65, 89], "66 to 90"),
+    ],
+)
+def test_ages_that_lack_somebody_get_their_hint(train, edges, group):
+    ages = pd.cut(train["age"], edges)
+    assert_wrong("05.6", table(train, ages), f"ages {group}", "start at 16")
+
+
 def test_mistakes_with_groups_get_their_hint(train):
     assert_wrong("05.6", table(train, train["sex"]), "by sex or race")
     assert_wrong("05.6", table(train, train["age"]), "too many")
@@ -320,7 +344,7 @@ def test_mistakes_with_groups_get_their_hint(train):
 BEFORE = "    <table>\n      <caption>The person</caption>\n"
 MISSED = """    {% for group in card.metrics.groups %}
     {% if group.category == person.sex %}
-    <p id="missed">The model misses {{ group.false_negative_rate|percent }} of them.</p>
+    <p id="missed">The model misses {{ group.false_negative_rate|percent }} of those who earn more.</p>
     {% endif %}
     {% endfor %}
 """
@@ -366,6 +390,7 @@ def test_another_way_to_tell_is_as_good(copy, quickly, text):
         ("|percent", "", r"The filter `\|percent` makes"),
         ("|percent", "|round(2)", "must say"),
         ("false_negative_rate", "missed", "is `group.false_negative_rate`"),
+        ("who earn more", "like this one", "isn't true yet: .*who earn more"),
         ("metrics.", "", "but on no page"),
         ("    {% endfor %}\n", "", r"result.html, line \d+: .*endfor"),
     ],
@@ -397,8 +422,10 @@ def test_a_person_without_an_employer_is_confirmed(sent):
 
 
 def test_mistakes_with_the_api_get_their_hint():
-    refused = {"errors": [{"field": "workclass", "message": "Unknown category. Known: Private"}]}
-    assert_wrong("05.8", reply(422, refused, {"workclass": "?"}), "`None`", "workclass")
+    known = "Unknown category. Known: Federal-gov, Local-gov, Never-worked, Private"
+    refused = {"errors": [{"field": "workclass", "message": known}]}
+    answer = reply(422, refused, {"workclass": "?"})
+    assert_wrong("05.8", answer, "`None`", 'at workclass: "Unknown category."')
     assert_wrong("05.8", reply(200, GOOD, {"workclass": "Private"}), "Private")
     assert_wrong("05.8", reply(405, {}, {}), "status 405")
     assert_wrong("05.8", reply(200, {}, {}, "/api/v1/predictions/batch"), "another address")
@@ -469,7 +496,8 @@ def test_a_route_that_the_document_does_not_know_gets_its_hint(copy, quickly):
 
 def test_two_views_of_one_name_get_their_hint(copy):
     copy.edit("census_api.py", END, END + GROUPS.replace("def groups", "def card"))
-    judge("05.10", "wrong", "does not run. Two views have the same name, card")
+    two = "Two views in apps/05_census/census_api.py have the same name, card"
+    judge("05.10", "wrong", f"does not run. {two}")
 
 
 # What the notebooks store

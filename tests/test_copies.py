@@ -218,6 +218,7 @@ def test_catch_up_builds_what_the_stages_before_would_have_built(caught_up):
         assert f"Training the model of stage {stage} ...\n" in told
     assert (
         f"You are at the start of stage 06: open notebooks/06_housing.ipynb in {work}\n"
+        "To go on: run python3 -m workshop start, and press Notebook on the card of stage 06\n"
     ) in told
     for file in ("04_iris/model/iris.joblib", "05_census/model/census.joblib"):
         assert (work / "apps" / file).is_file()

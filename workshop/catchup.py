@@ -36,6 +36,10 @@ def catch_up(stage: Stage, fresh: bool) -> Iterator[str]:
         raise BehindStill(f"What stage {stages} builds is missing; the lines above say why.")
     notebook = stage.notebook_files[0].relative_to(copy)
     yield f"You are at the start of stage {stage.code}: open {notebook.as_posix()} in {copy}"
+    yield (
+        "To go on: run python3 -m workshop start, and press Notebook on the card of stage "
+        f"{stage.code}"
+    )
 
 
 def _own_files(stage: Stage, fresh: bool) -> Iterator[str]:

@@ -168,7 +168,8 @@ def slip(log: str) -> str | None:
         )
     blueprint, _, view = reason.rpartition(" ")[2].rpartition(".")
     if blueprint and "overwriting an existing endpoint" in reason:  # found when it is registered
-        return f"Two views have the same name, {view}: give the new one a name of its own."
+        where = _where_twice(view)
+        return f"Two views{where} have the same name, {view}: give the new one a name of its own."
     places = [(name, found[2]) for found in frames.values() if (name := _in_apps(found[1]))]
     if not places:
         return f"{kind}: {reason}".rstrip(".: ") + "."
@@ -189,6 +190,18 @@ def slip(log: str) -> str | None:
             "the lines that belong to it, like the views above."
         )
     return f"Look at {file}, line {line}: {kind}: {reason}".rstrip(".: ") + "."
+
+
+def _where_twice(view: str) -> str:
+    """The one file of the apps that defines a function twice, as " in apps/...", or nothing."""
+    defined = re.compile(rf"^\s*def {re.escape(view)}\(", re.MULTILINE)
+    files = base().glob("apps/*/*.py")
+    twice = [
+        file.relative_to(base()).as_posix()
+        for file in files
+        if len(defined.findall(file.read_text(encoding="utf-8", errors="replace"))) > 1
+    ]
+    return f" in {twice[0]}" if len(twice) == 1 else ""
 
 
 def _in_apps(filename: str) -> str | None:

@@ -50,6 +50,7 @@ OTHER_RATES = {
     "earning_more": "the share that earns more",
 }
 GROUPS_ROUTE = "/api/v1/groups"
+AGES = [(17, 25), (26, 35), (36, 45), (46, 55), (56, 65), (66, 90)]  # nobody is younger or older
 NO_MODEL = (
     "the app has no model. Run the cell that trains it, or type `python3 -m workshop train 05`."
 )
@@ -64,8 +65,7 @@ EMPTY_NOTE = (
 
 @exercise(
     "05.1",
-    hint="take `train.groupby(...)` with two arguments: the column's name, and `dropna=False`. Then "
-    'pick `["income"]` and take its mean, as for education.',
+    hint="do as for education, with another column, and read again what the exercise says about `dropna`.",
 )
 def share_by_workclass(answer: object) -> str:
     """The share above $50,000 by workclass, the missing ones as a group of their own."""
@@ -333,6 +333,12 @@ def rates_by_age(answer: object) -> str:
             "in the youngest group, too many earn more. The first step goes from 16 to 25 years: check "
             "the edges, and that you cut the age of `test`."
         )
+    for step, (first, last) in zip(answer.index, AGES, strict=True):
+        if isinstance(step, pd.Interval) and not (first in step and last in step):
+            raise Wrong(
+                f"the group {step} is not that of the ages {first} to {last}. A round bracket leaves out the "
+                "number beside it: 17 must be in, so start at 16, and end each step with its last age."
+            )
     youngest = answer["missed"].iloc[0]
     return (
         f"of those up to 25 who earn more, the model misses {youngest:.0%}: hardly anybody that young does, "
@@ -396,6 +402,11 @@ def _judge_missed(sex: str, text: str, own: dict[str, object], other: dict[str, 
     """Compare a paragraph with the group it is about. Raises Wrong."""
     rate = own["false_negative_rate"]
     if f"{rate:.1%}" in text:
+        if "earn" not in text:
+            raise Wrong(
+                f"the share is right, but the sentence isn't true yet: the model misses {rate:.1%} of those "
+                "with this sex *who earn more*, not of all of them. Say so."
+            )
         return
     if f"{rate:.6f}"[:6] in text or f"{100 * rate:.6f}"[:6] in text:
         raise Wrong(f"the page says {rate:.6f}... . The filter `|percent` makes {rate:.1%} of it.")
@@ -433,8 +444,9 @@ def unknown_employer(answer: object) -> str:
         )
     if answer.status_code == 422:
         error = answer.json()["errors"][0]
+        reason = error["message"].partition(" Known: ")[0]  # the list is long
         raise Wrong(
-            f'the API has refused it, at {error["field"]}: "{error["message"][:60]}". For "not known", '
+            f'the API has refused it, at {error["field"]}: "{reason}". For "not known", '
             "JSON has `None`, or you leave the field out; a word such as `?` is an unknown category."
         )
     if answer.status_code != 200:
