@@ -37,7 +37,7 @@ def test_it_prints_on_one_page_of_a4(sheet):
     assert (round(float(width)), round(float(height))) == (595, 842)  # points
     assert len(pages(pdf)) == 1
     sheet.add_style_tag(content="body { font-size: 12pt }")
-    assert len(pages(sheet.pdf(prefer_css_page_size=True))) == 2, "more would be counted"
+    assert len(pages(sheet.pdf(prefer_css_page_size=True))) > 1, "more would be counted"
 
 
 def test_it_can_be_read_on_paper_and_on_a_phone(sheet):

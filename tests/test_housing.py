@@ -206,6 +206,9 @@ def test_the_form_starts_with_a_typical_district_that_gets_an_answer(client, tra
     answer = client.post("/predict", data={name: typed[name] for name in FEATURES})
     assert answer.status_code == 200
     assert "Predicted price: $" in answer.text
+    text = " ".join(answer.text.split())
+    assert "true prices, cheap and expensive districts taken together" in text
+    assert "PowerShell reads quotes in another way" in text
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
