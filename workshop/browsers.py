@@ -10,7 +10,15 @@ def installed_browsers() -> list[str]:
     """Every such browser found here, the likeliest first; `WORKSHOP_BROWSER` names the only one to take."""
     if named := os.environ.get("WORKSHOP_BROWSER"):
         return [named]
-    names = ("chromium", "google-chrome", "chrome", "microsoft-edge", "msedge", "chromium-browser")
+    names = (
+        "chromium-headless-shell",  # has no windows to draw, and needs half the time
+        "chromium",
+        "google-chrome",
+        "chrome",
+        "microsoft-edge",
+        "msedge",
+        "chromium-browser",
+    )
     usual = [Path(found) for name in names if (found := shutil.which(name))]
     for variable in ("ProgramFiles", "ProgramFiles(x86)", "LocalAppData"):
         if folder := os.environ.get(variable):

@@ -6,7 +6,6 @@ import os
 import socket
 
 import click
-import segno
 
 # Nothing is sent there: the system is only asked from which of its addresses it would. The first one is
 # reserved for documentation, so it stands for the way out; the others for the usual networks without one.
@@ -74,6 +73,8 @@ def url_of(address: str, port: int) -> str:
 
 def qr_for_terminal(url: str) -> str:
     """The QR code of `url` as lines of text: white on black, whatever colours the terminal has."""
+    import segno  # here, because most commands go without
+
     drawn = io.StringIO()
     segno.make_qr(url).terminal(drawn, compact=True)
     lines = drawn.getvalue().splitlines()
@@ -82,4 +83,6 @@ def qr_for_terminal(url: str) -> str:
 
 def qr_as_svg(url: str) -> str:
     """The QR code of `url` as an SVG element for a page: black on white, in dark mode too."""
+    import segno
+
     return segno.make_qr(url).svg_inline(scale=6, light="#fff", title=f"QR code of {url}")

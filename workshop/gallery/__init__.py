@@ -64,7 +64,7 @@ def read_templates(app: Flask) -> None:
 
     One with a mistake in it is left for the page that wants it.
     """
-    for name in app.jinja_env.list_templates():
+    for name in app.jinja_env.list_templates(extensions=["html"]):
         with contextlib.suppress(TemplateError):
             app.jinja_env.get_template(name)
 
