@@ -18,6 +18,7 @@ import time
 import nbformat
 import psutil
 import pytest
+from notebook_support import what_they_need
 
 from workshop import cluster
 from workshop.cluster import ClusterFailed
@@ -200,13 +201,14 @@ def test_a_worker_that_dies_in_the_middle_loses_nobody(work, people, tmp_path):
 @needs_dask
 def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(address, tmp_path):
     notebook = nbformat.read(find_stage(5).notebook_files[1], as_version=4)
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    last = next(index for index, source in enumerate(cells) if "GridSearchCV(" in source)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    search = next(cell for cell in code if "GridSearchCV(" in cell.source)
+    needed = what_they_need(code[: code.index(search) + 1], [search])
     # First on this machine, then once more on the cluster: the same cell, and one line before it.
     program = "\n".join(
         [
             "import matplotlib; matplotlib.use('agg')",
-            *cells[: last + 1],
+            *(cell.source for cell in needed),
             "here = search.cv_results_['mean_test_score']",
             textwrap.dedent(f"""
                 import joblib, numpy
@@ -214,7 +216,7 @@ def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(address, tmp_pa
                 client = Client({address!r})
                 joblib.parallel_config("dask")
             """),
-            cells[last],
+            search.source,
             "numpy.testing.assert_allclose(search.cv_results_['mean_test_score'], here, atol=1e-12)",
             "print('SAME')",
         ]

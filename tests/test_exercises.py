@@ -1,15 +1,14 @@
 """`check` answers solved, not yet or wrong, and the solutions of every notebook are solved."""
 
-import dis
 import re
 import subprocess
 import sys
 from itertools import pairwise
-from types import CodeType
 
 import nbformat
 import pytest
 from exercise_support import SOLUTIONS, copy_of, judge  # noqa: F401
+from notebook_support import names, what_they_need
 
 from workshop import check, copies, exercises, notebooks
 from workshop.exercises import Wrong, exercise, exercises_of
@@ -174,31 +173,6 @@ def solutions(file):
     text = (SOLUTIONS / f"{file.stem}.py").read_text(encoding="utf-8")
     parts = re.split(r"^# %% Exercise (\d\d\.\d+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def names(source):
-    """The names that a cell gives to something, and those that it looks up and others have to give."""
-    given, looked_up = set(), set()
-    parts = [compile(source, "cell", "exec")]
-    for part in parts:
-        parts += [inner for inner in part.co_consts if isinstance(inner, CodeType)]  # functions
-        for step in dis.get_instructions(part):
-            if part is parts[0] and step.opname == "STORE_NAME":
-                given.add(step.argval)
-            elif step.opname in ("LOAD_NAME", "LOAD_GLOBAL") and step.argval not in given:
-                looked_up.add(step.argval)
-    return given, looked_up
-
-
-def what_they_need(code, wanted):
-    """The cells `wanted`, and those before them which give the names that they look up; in order."""
-    found, missing = [], set()
-    for cell in reversed(code):
-        given, looked_up = names(cell.source)
-        if cell in wanted or given & missing:
-            found.insert(0, cell)
-            missing = (missing - given) | looked_up
-    return found
 
 
 @pytest.mark.parametrize("file", NOTEBOOK_FILES, ids=lambda file: file.stem)
