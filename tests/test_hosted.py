@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 import tomllib
 from urllib.parse import urljoin
 
@@ -59,8 +60,14 @@ def hosted(browser, tmp_path_factory):
     url = f"http://127.0.0.1:{port}{PREFIX}"
     with Server("JupyterLab", ["jupyterlab", *options], url, environ) as server:
         server.wait_until_ready()
-        first = requests.get(f"{url}workshop/?token=secret", timeout=300)
+        visitor = requests.Session()
+        first = visitor.get(f"{url}workshop/?token=secret", timeout=300)
         assert first.status_code == 200, first.text
+        for stage in stages_with_model():  # `start` trains what is not trained
+            deadline = time.monotonic() + 300
+            while visitor.get(f"{url}workshop/{stage.slug}/model", timeout=60).status_code != 200:
+                assert time.monotonic() < deadline, f"{stage.slug} was never trained"
+                time.sleep(0.5)
         yield f"{url}workshop"
 
 

@@ -224,10 +224,10 @@ def run_workshop(
                 click.echo(f"\n{PRESENTING}")
             if room.is_open(host):
                 tell_the_room(host, port, lab=bool(lab_port))
+            servers[0].log_news()  # what it printed until now is of no interest
             click.echo("\nPress Ctrl-C here to end it.")
             if open_browser:
                 webbrowser.open(f"{servers[0].url}/")
-            servers[0].log_news()  # what it printed until now is of no interest
             while all(server.is_running() for server in servers):
                 time.sleep(0.5)
                 # A traceback, if an app has crashed: whoever mends the app looks for it here.
