@@ -168,6 +168,11 @@ def train_models(gallery_url: str) -> None:
                 click.echo(f"  {error}")
 
 
+def tell_news(server: Server) -> None:
+    """Print what a server has logged: a traceback, if an app has crashed. Whoever mends it looks here."""
+    click.echo(server.log_news(), nl=False, err=True)
+
+
 def tell_the_room(host: str, port: int, lab: bool) -> None:
     """Print what others type or scan to open the gallery, and what they can reach."""
     found = room.addresses(host)
@@ -228,10 +233,12 @@ def run_workshop(
             click.echo("\nPress Ctrl-C here to end it.")
             if open_browser:
                 webbrowser.open(f"{servers[0].url}/")
-            while all(server.is_running() for server in servers):
-                time.sleep(0.5)
-                # A traceback, if an app has crashed: whoever mends the app looks for it here.
-                click.echo(servers[0].log_news(), nl=False, err=True)
+            try:
+                while all(server.is_running() for server in servers):
+                    time.sleep(0.5)
+                    tell_news(servers[0])
+            finally:
+                tell_news(servers[0])
             dead = next(server for server in servers if not server.is_running())
             raise ServerDied(f"{dead.name} stopped by itself. Its log ends with:\n{dead.log_end()}")
     except KeyboardInterrupt:
