@@ -179,8 +179,8 @@ def known(value: str, info: ValidationInfo) -> str:
 
 
 Category = Annotated[str, AfterValidator(known)]
-Age = Annotated[int, BeforeValidator(whole), Field(ge=MIN_AGE, le=MAX_AGE)]
-Hours = Annotated[int, BeforeValidator(whole), Field(ge=MIN_HOURS, le=MAX_HOURS)]
+Age = Annotated[int, Field(ge=MIN_AGE, le=MAX_AGE), BeforeValidator(whole)]
+Hours = Annotated[int, Field(ge=MIN_HOURS, le=MAX_HOURS), BeforeValidator(whole)]
 
 
 class Person(BaseModel):
