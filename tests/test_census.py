@@ -1078,6 +1078,12 @@ def spec(client) -> dict:
     return client.get("/openapi/openapi.json").json
 
 
+def test_the_document_states_the_ranges_of_the_numbers(spec):
+    person = spec["components"]["schemas"]["Person"]["properties"]
+    assert (person["age"]["minimum"], person["age"]["maximum"]) == (17, 120)
+    assert (person["hours_per_week"]["minimum"], person["hours_per_week"]["maximum"]) == (1, 168)
+
+
 def test_the_document_is_openapi_3_1_and_lists_the_api_and_nothing_else(spec):
     assert spec["openapi"] == "3.1.0"
     assert set(spec["paths"]) == {ONE, BATCH, "/api/v1/model"}
