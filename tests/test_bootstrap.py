@@ -67,6 +67,9 @@ def environ(**more):
     """An environment in which no package index can be reached, and none is named."""
     dropped = ("WORKSHOP_", "PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "ALL_PROXY")
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)}
+    # No uv of this computer's, so that set-up gets its own, unless a test gives it one.
+    folders = os.environ["PATH"].split(os.pathsep)
+    kept["PATH"] = os.pathsep.join(f for f in folders if not shutil.which("uv", path=f))
     nowhere = "http://127.0.0.1:9"
     proxies = {"HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere, "NO_PROXY": ""}
     kept = {k: v for k, v in kept.items() if k.upper() not in proxies}
@@ -239,6 +242,30 @@ def test_without_uv_pip_installs_the_rest_of_the_lock(house, wheels, wheels_with
     assert "uv can't be had here" in run.stderr
     assert run.stdout.startswith("Usage:")
     assert imported_from(house) == house
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A Python without pip."""
+    venv.create(tmp_path / "bare", symlinks=os.name == "posix")
+    return tmp_path / "bare" / PYTHON
+
+
+def test_where_there_is_a_uv_already_no_pip_is_needed(house, wheels, bare):
+    (house / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
+    settings = environ()
+    settings["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), settings["PATH"]])
+    run = call(house, "--wheels", wheels, python=bare, PATH=settings["PATH"])
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("Usage:")
+    assert not list((house / ".venv").rglob("site-packages/pip"))
+
+
+def test_where_there_is_no_pip_the_environment_gets_one(house, wheels, bare):
+    (house / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
+    run = call(house, "--wheels", wheels, python=bare)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("Usage:")
 
 
 def kill_at(step, house, wheels):
@@ -431,9 +458,11 @@ def test_only_a_server_in_the_room_is_asked_past_the_proxy(url, direct, monkeypa
 # The current interpreter: Codespaces, Binder, conda.
 
 
-def test_the_current_interpreter_can_be_used_instead(house, wheels, tmp_path):
-    venv.create(tmp_path / "conda", symlinks=os.name == "posix", with_pip=True)
-    python = tmp_path / "conda" / PYTHON
+def test_the_current_interpreter_can_be_used_instead(house, wheels, bare, tmp_path):
+    pack("pip", tmp_path)
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-index"]
+    subprocess.run([*uv, "--python", bare, "--find-links", tmp_path, "pip"], check=True)
+    python = bare
     (tmp_path / "empty").mkdir()
     run = call(house, "--wheels", tmp_path / "empty", python=python, WORKSHOP_NO_VENV="1")
     told = refuses(run)
@@ -449,9 +478,8 @@ def test_the_current_interpreter_can_be_used_instead(house, wheels, tmp_path):
     assert (again.returncode, again.stderr) == (0, "")
 
 
-def test_an_interpreter_without_pip_is_told_so(house, tmp_path):
-    venv.create(tmp_path / "bare", symlinks=os.name == "posix")
-    run = call(house, python=tmp_path / "bare" / PYTHON, WORKSHOP_NO_VENV="1")
+def test_an_interpreter_without_pip_is_told_so(house, bare):
+    run = call(house, python=bare, WORKSHOP_NO_VENV="1")
     assert "has no pip: install it for this Python" in refuses(run)
 
 
@@ -565,14 +593,12 @@ def test_a_link_in_the_place_of_the_environment_is_cut_and_not_followed(
     assert (tmp_path / "precious" / "thesis.txt").exists()
 
 
-@pytest.mark.parametrize("error", [subprocess.CalledProcessError(1, "ensurepip"), ImportError()])
-def test_a_python_that_cannot_make_environments(tmp_path, monkeypatch, error):
-    def refuse(*_, **__):
-        raise error
-
-    monkeypatch.setattr(venv, "create", refuse)
-    with pytest.raises(bootstrap.SetupError, match="sudo apt install python3-venv"):
-        bootstrap.make_environment(tmp_path / ".venv")
+@pytest.mark.parametrize("missing", ["venv", "ensurepip"])
+def test_a_python_that_cannot_make_environments(house, bare, missing):
+    (site,) = (bare.parents[1]).rglob("site-packages")
+    (site / f"{missing}.py").write_text("raise ImportError", encoding="utf-8")
+    run = call(house, python=bare, PYTHONPATH=site)
+    assert "sudo apt install python3-venv" in refuses(run)
 
 
 def test_a_full_disk_is_named():

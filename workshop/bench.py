@@ -24,6 +24,7 @@ from pathlib import Path
 
 import click
 import psutil
+from uv import find_uv_bin
 
 from workshop import training
 from workshop.errors import WorkshopError
@@ -42,6 +43,10 @@ BEGIN, END = (
     "<!-- made by `python3 -m workshop bench --docs` -->",
     "<!-- end of what bench made -->",
 )
+BASE_PYTHON = getattr(
+    sys, "_base_executable", sys.executable
+)  # outside of the workshop's environment
+SET_UP = (BASE_PYTHON, "-m", "workshop", "--help")
 PACKAGES = ("flask", "granian", "pydantic", "flask-openapi", "scikit-learn", "numpy", "pandas")
 PEERS = ("fastapi", "uvicorn")
 FAST_PARTS = (
@@ -265,7 +270,7 @@ def peers(result: Result) -> Iterator[PeerServers]:
 
 
 def uv(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "uv", *map(str, arguments)]
+    return [find_uv_bin(), *map(str, arguments)]
 
 
 def peer_environment(folder: Path) -> Path | None:
@@ -423,33 +428,66 @@ def memory(result: Result) -> None:
 
 
 def setup(result: Result) -> None:
-    """The workshop's set-up beside `uv pip install` of the same lock, each from nothing."""
-    python = getattr(sys, "_base_executable", sys.executable)
-    ours, plain = [], []
+    """The workshop's set-up beside `uv pip install` of the same lock, each from nothing.
+
+    First with all packages in uv's cache, then with an empty one, as on a computer that is new to them.
+    """
+    rounds = max(3, result.settings.rounds // 2)
+    ways = {
+        "the workshop's set-up": set_up_with_uv,
+        "the workshop's set-up, no uv yet": set_up_without_uv,
+        "uv venv, uv pip install": uv_alone,
+    }
+    try:
+        seconds_from_nothing(uv_alone, cached=True)  # fills uv's cache, and is nobody's measure
+        for which, cached in {"": True, ", empty cache": False}.items():
+            measured = [
+                [seconds_from_nothing(way, cached) for way in ways.values()] for _ in range(rounds)
+            ]
+            for name, seconds in zip(ways, zip(*measured, strict=True), strict=True):
+                result.add("set-up", f"{name}{which}", "s", seconds)
+            ratios = [ours / plain for ours, _, plain in measured]
+            result.compare("set-up", f"set-up / uv pip install{which}", ratios, "at most 1.25")
+    except subprocess.CalledProcessError:
+        result.left_out.append("set-up: the packages can't be had here")
+
+
+def seconds_from_nothing(way: Callable[[Path, dict[str, str]], None], cached: bool) -> float:
+    """How long `way` takes in a folder of its own. Raises CalledProcessError."""
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(max(3, result.settings.rounds // 2) + 1):
-            place = Path(folder, str(number))
-            copy_workshop(place / "workshop")
-            environment = place / "plain"
-            install = ["pip", "install", "--quiet", "--python", environment]
-            try:
-                plain.append(
-                    seconds_of(uv("venv", "--quiet", "--python", python, environment))
-                    + seconds_of(uv(*install, "-r", ROOT / "requirements.txt"))
-                )
-                ours.append(
-                    seconds_of([python, "-m", "workshop", "--help"], cwd=place / "workshop")
-                )
-            except subprocess.CalledProcessError:
-                result.left_out.append("set-up: the packages can't be had here")
-                return
-            shutil.rmtree(place)
-    # The first round fills uv's cache, and is nobody's measure.
-    ours, plain = ours[1:], plain[1:]
-    result.add("set-up", "the workshop's set-up", "s", ours)
-    result.add("set-up", "uv venv, uv pip install -r requirements.txt", "s", plain)
-    ratios = [a / b for a, b in zip(ours, plain, strict=True)]
-    result.compare("set-up", "set-up / uv pip install", ratios, "at most 1.25")
+        copy_workshop(Path(folder, "workshop"))
+        settings = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+        if not cached:
+            settings |= {"UV_CACHE_DIR": f"{folder}/uv", "PIP_CACHE_DIR": f"{folder}/pip"}
+        start = time.perf_counter()
+        way(Path(folder, "workshop"), settings)
+        return time.perf_counter() - start
+
+
+def set_up_with_uv(folder: Path, settings: dict[str, str]) -> None:
+    """The workshop's set-up on a computer that has uv."""
+    paths = [Path(find_uv_bin()).parent, settings["PATH"]]
+    run(SET_UP, folder, settings | {"PATH": os.pathsep.join(map(str, paths))})
+
+
+def set_up_without_uv(folder: Path, settings: dict[str, str]) -> None:
+    """The same where pip gets uv first."""
+    paths = [
+        path for path in settings["PATH"].split(os.pathsep) if not shutil.which("uv", path=path)
+    ]
+    run(SET_UP, folder, settings | {"PATH": os.pathsep.join(paths)})
+
+
+def uv_alone(folder: Path, settings: dict[str, str]) -> None:
+    """What uv takes for the environment and the lock, without the workshop."""
+    environment = folder / "plain"
+    run(uv("venv", "--quiet", "--python", BASE_PYTHON, environment), folder, settings)
+    install = uv("pip", "install", "--quiet", "--python", environment, "-r", "requirements.txt")
+    run(install, folder, settings)
+
+
+def run(command: Sequence[object], folder: Path, settings: dict[str, str]) -> None:
+    subprocess.run(command, cwd=folder, env=settings, capture_output=True, check=True)
 
 
 def copy_workshop(place: Path) -> None:
@@ -458,14 +496,6 @@ def copy_workshop(place: Path) -> None:
     shutil.copytree(ROOT / "workshop", place / "workshop", ignore=ignored)
     for name in ("pyproject.toml", "requirements.txt", "README.md"):
         shutil.copy(ROOT / name, place)
-
-
-def seconds_of(command: Sequence[object], cwd: Path | None = None) -> float:
-    """How long a command takes. Raises CalledProcessError."""
-    own = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    start = time.perf_counter()
-    subprocess.run(list(map(str, command)), cwd=cwd, env=own, capture_output=True, check=True)
-    return time.perf_counter() - start
 
 
 SECTIONS: dict[str, Callable[[Result], None]] = {

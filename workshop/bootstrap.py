@@ -38,6 +38,13 @@ NETWORK_TROUBLE = re.compile(
 # What pip prints when a file is not the one whose hash the lock has.
 WRONG_HASH = "DO NOT MATCH THE HASHES"
 
+NO_VENV = (
+    "This Python cannot make virtual environments: install its venv package "
+    "(on Debian and Ubuntu: sudo apt install python3-venv), then run the same command again."
+)
+
+PIP_FOR_OTHERS = (22, 3)  # the first pip that installs for another Python than its own
+
 MIRROR_LIMIT = 5.0  # seconds a server in the room may be silent
 
 
@@ -126,12 +133,10 @@ def make_environment(prefix: Path) -> None:
         import venv  # here, because a call that finds everything set up goes without it
 
         # Links, as `python -m venv` makes them: a copied Python may not find its shared library.
-        venv.create(prefix, clear=True, symlinks=os.name == "posix", with_pip=True)
-    except (ImportError, subprocess.CalledProcessError) as error:
-        raise SetupError(
-            "This Python cannot make virtual environments: install its venv package "
-            "(on Debian and Ubuntu: sudo apt install python3-venv), then run the same command again."
-        ) from error
+        # Without pip, which takes longer to install than all else together once uv is there.
+        venv.create(prefix, clear=True, symlinks=os.name == "posix")
+    except ImportError as error:
+        raise SetupError(NO_VENV) from error
 
 
 def status_of(url: str) -> int:
@@ -198,30 +203,40 @@ def find_links(place: str) -> list[str]:
     return options
 
 
-def get_uv(python: Path, source: Sequence[str], file: Path) -> bool:
+def pip_for(environment: Environment) -> list[str | Path]:
+    """The command that runs pip for the environment: the pip of this Python, if it can do that.
+
+    Raises `SetupError` where there is no pip at all.
+    """
+    import importlib.metadata  # here, because a call that finds everything set up goes without it
+
+    try:
+        version = importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) >= PIP_FOR_OTHERS:
+        return [sys.executable, "-m", "pip", "--python", environment.python]
+    command = [environment.python, "-m", "pip"]
+    if subprocess.run([*command, "--version"], capture_output=True).returncode:
+        if not environment.own:
+            raise SetupError(
+                f"{environment.python} has no pip: install it for this Python, then run the same "
+                "command again."
+            )
+        make = [environment.python, "-m", "ensurepip"]
+        if subprocess.run(make, capture_output=True).returncode:
+            raise SetupError(NO_VENV)
+    return command
+
+
+def get_uv(pip: Sequence[str | Path], source: Sequence[str], file: Path) -> bool:
     """Install the uv that `file` names with pip; False where there is none for this system.
 
     Raises `NotServed` where no package can be had at all, or where this one is not what it should be.
     """
-    command = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--retries",
-        "1",
-        "--timeout",
-        "15",
-        *source,
-        "-r",
-        file,
-    ]
+    patience = ["--retries", "1", "--timeout", "15"]
+    command = [*pip, "install", "--quiet", *patience, *source, "-r", file]
     run = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if run.returncode and "No module named pip" in run.stderr:
-        inside = python.is_relative_to(ROOT)
-        fix = "delete the folder .venv" if inside else "install it for this Python"
-        raise SetupError(f"{python} has no pip: {fix}, then run the same command again.")
     if run.returncode and WRONG_HASH in run.stderr:
         raise NotServed(
             "The package uv is not the file that the workshop names (its hash differs): it is damaged, or "
@@ -235,29 +250,42 @@ def get_uv(python: Path, source: Sequence[str], file: Path) -> bool:
     return run.returncode == 0
 
 
-def install(python: Path, source: Sequence[str], folder: Path) -> None:
-    """Install the lock, then the workshop itself, with uv or, where it can't be had, with pip.
+def installer_for(
+    environment: Environment, source: Sequence[str], folder: Path
+) -> tuple[list[str | Path], Path]:
+    """The command that installs packages, and the list of those it is to install.
 
-    Both refuse a file whose hash is not in the lock. Parts of the lock are written to `folder`, because
-    hashes can be given in files only. Raises `NotServed` where a package can't be had.
+    It is the uv that this computer has, or else the locked one, or else pip. Parts of the lock are
+    written to `folder`, because hashes can be given in files only.
     """
+    import shutil  # here, because a call that finds everything set up goes without it
+
     pins = locked(LOCK)
     uv = [entry for pin, entry in pins.items() if pin.startswith("uv==")]
     rest = [entry for pin, entry in pins.items() if not pin.startswith("uv==")]
     for name, entries in {"uv.txt": uv, "rest.txt": rest}.items():
         (folder / name).write_text("\n".join(entries), encoding="utf-8")
-    if uv and get_uv(python, source, folder / "uv.txt"):
-        # To a terminal uv draws a bar. Elsewhere it would print a line for each package.
-        quiet = [] if sys.stderr.isatty() else ["--quiet"]
-        installer = [python, "-m", "uv", "pip", "install", *quiet, "--python", python, *source]
-        packages = LOCK
-    else:
-        say("      uv can't be had here, so pip does it, which takes longer")
-        quiet = ["--quiet", "--disable-pip-version-check"]
-        installer = [python, "-m", "pip", "install", *quiet, *source]
-        packages = folder / "rest.txt"
+    # To a terminal uv draws a bar. Elsewhere it would print a line for each package.
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    with_uv = ["pip", "install", *quiet, "--python", environment.python, *source]
+    found = shutil.which("uv")
+    if found:
+        return [found, *with_uv], LOCK
+    pip = pip_for(environment)
+    if get_uv(pip, source, folder / "uv.txt"):
+        return [environment.python, "-m", "uv", *with_uv], LOCK
+    say("      uv can't be had here, so pip does it, which takes longer")
+    return [*pip, "install", "--quiet", "--disable-pip-version-check", *source], folder / "rest.txt"
+
+
+def install(environment: Environment, source: Sequence[str], folder: Path) -> None:
+    """Install the lock, then the workshop itself. A file whose hash is not in the lock is refused.
+
+    Raises `NotServed` where a package can't be had.
+    """
+    installer, packages = installer_for(environment, source, folder)
     # Some of them in two versions for two Pythons, and a few for other systems alone.
-    say(f"  3/4 installing about {len({pin.partition('==')[0] for pin in pins})} packages")
+    say(f"  3/4 installing about {len({pin.partition('==')[0] for pin in locked(LOCK)})} packages")
     steps = [
         [*installer, "-r", packages],
         # No build isolation: what builds it (flit-core) came with the lock, so nothing is downloaded.
@@ -278,7 +306,7 @@ def install(python: Path, source: Sequence[str], folder: Path) -> None:
             )
 
 
-def fill(python: Path, place: str | None) -> None:
+def fill(environment: Environment, place: str | None) -> None:
     """Steps 2 to 4, with packages from one place. Raises `NotServed` where it lacks one."""
     say("  2/4 getting uv, which installs packages fast")
     if place:
@@ -288,7 +316,7 @@ def fill(python: Path, place: str | None) -> None:
     import tempfile  # here, because a call that finds everything set up goes without it
 
     with tempfile.TemporaryDirectory() as folder:
-        install(python, find_links(place) if place else [], Path(folder))
+        install(environment, find_links(place) if place else [], Path(folder))
 
 
 def set_up(environment: Environment, wheels: str | None) -> None:
@@ -315,7 +343,7 @@ def set_up(environment: Environment, wheels: str | None) -> None:
             say("  1/4 using the environment that is there")
         for place in candidates:
             try:
-                fill(environment.python, place)
+                fill(environment, place)
                 break
             except NotServed:
                 if place is candidates[-1]:
