@@ -533,17 +533,15 @@ def test_no_network(stick, monkeypatch, capsys):
 # The whole kit, and what it is for
 
 
-@pytest.fixture(scope="module")
-def whole_kit(tmp_path_factory):
-    """A kit of this repository for this computer, in a folder with a space and a letter beyond ASCII."""
-    folder = tmp_path_factory.mktemp("kits") / "USB-Stick von Jürgen"
-    house = folder.parent / "workshop"
-    (folder / "wheels").mkdir(parents=True)
-    target = Target(kit.this_system(), "{}.{}".format(*sys.version_info))
-    for pin in target.pins(sys.version_info.micro):
+def kit_of(pins, folder, stick):
+    """A kit for this computer, of this repository with a lock of `pins`, whose wheels are packed again."""
+    house = folder / "workshop"
+    stick = folder / stick
+    (stick / "wheels").mkdir(parents=True)
+    for pin in pins:
         if not is_installed(pin.name):
             pytest.skip(f"{pin.name} is not installed here, so its wheel can't be packed")
-        pack(pin.name, folder / "wheels")
+        pack(pin.name, stick / "wheels")
     with pytest.MonkeyPatch.context() as patch:
         # What is installed here may be for newer systems than a kit should be.
         patch.setattr(Target, "tags", frozenset(sys_tags()))
@@ -554,11 +552,32 @@ def whole_kit(tmp_path_factory):
         patch.setattr(kit, "ROOT", house)
         # What is packed again has other hashes than what it was installed from.
         patch.setattr(kit, "LOCK", house / "requirements.txt")
-        kit.LOCK.write_text(lock_of(folder / "wheels"), encoding="utf-8")
+        kit.LOCK.write_text(lock_of(stick / "wheels"), encoding="utf-8")
         patch.setattr(kit, "download", None)  # all the wheels are there
-        kit.make_kit(folder)
-    yield folder
-    shutil.rmtree(folder.parent)  # with what was set up in it, 2 GB
+        kit.make_kit(stick)
+    return stick
+
+
+@pytest.fixture(scope="module")
+def pins():
+    """What the lock has for this computer."""
+    target = Target(kit.this_system(), "{}.{}".format(*sys.version_info))
+    return target.pins(sys.version_info.micro)
+
+
+@pytest.fixture(scope="module")
+def whole_kit(pins, tmp_path_factory):
+    """A kit in a folder with a space and a letter beyond ASCII."""
+    folder = tmp_path_factory.mktemp("kits")
+    yield kit_of(pins, folder, "USB-Stick von Jürgen")
+    shutil.rmtree(folder)  # with what was set up in it, 1 GB
+
+
+@pytest.fixture(scope="module")
+def small_kit(pins, tmp_path_factory):
+    """A kit with the packages alone that the command line needs."""
+    few = [pin for pin in pins if pin.name in ("click", "colorama", "flit-core", "uv")]
+    return kit_of(few, tmp_path_factory.mktemp("kits"), "Server")
 
 
 def environ(**more):
@@ -640,12 +659,12 @@ def test_a_copied_kit_sets_up_trains_and_runs_with_no_network(whole_kit):
 
 
 @pytest.fixture
-def room(whole_kit):
+def room(small_kit):
     """The address of a kit that is served as its text says."""
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-u", "-m", "http.server", str(port)],
-        cwd=whole_kit,
+        cwd=small_kit,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -657,16 +676,9 @@ def room(whole_kit):
         server.communicate()
 
 
-@pytest.fixture
-def learner(tmp_path):
-    """A learner's folder, emptied afterwards of all that was set up in it, 1 GB."""
-    folder = tmp_path / "Büro Müller"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_a_served_kit_is_the_rooms_mirror_for_set_up_and_data(whole_kit, room, learner):
+def test_a_served_kit_is_the_rooms_mirror_for_set_up_and_data(small_kit, room, tmp_path):
+    learner = tmp_path / "Büro Müller"
+    learner.mkdir()
     archive = "from-notebook-to-web-app.zip"
     directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with directly.open(f"{room}/{archive}") as answer:
@@ -685,12 +697,16 @@ def test_a_served_kit_is_the_rooms_mirror_for_set_up_and_data(whole_kit, room, l
     assert run.stdout.startswith("Usage: python3 -m workshop")
     assert f"      (all packages come from {room}/wheels/)" in run.stderr.splitlines()
 
-    python = house / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    # Reading the data takes pandas, which is in the environment of the tests.
     code = "from workshop import fetch_census as f; c = f(); print(c.is_real, c.origin)"
     run = subprocess.run(
-        [python, "-c", code], cwd=learner, env=environ(**mirror), capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=house,
+        env=environ(**mirror),
+        capture_output=True,
+        text=True,
     )
-    if (whole_kit / "adult").exists():
+    if (small_kit / "adult").exists():
         assert run.stdout == f"True {room}/adult/adult.zip\n", run.stderr
     else:
         assert run.stdout.startswith("False "), run.stderr
