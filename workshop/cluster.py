@@ -8,6 +8,7 @@ workers, so a cluster belongs into a network that you trust.
 
 import collections
 import contextlib
+import copy
 import importlib.metadata
 import io
 import zipfile
@@ -55,7 +56,9 @@ def cluster(address: str, folder: Path) -> Iterator[Callable[..., Iterator[tuple
             function: Callable[..., Any], model: Any, header: list[str], chunks: Iterable[Any]
         ) -> Iterator[tuple[Any, Any]]:
             """Give each chunk and what `function` says of its rows, in the chunks' order."""
-            there = client.scatter(model, broadcast=True)
+            # As the result of a task: what a worker held that has gone is made again elsewhere. Data
+            # that is scattered would be gone with it.
+            there = client.submit(copy.copy, model, pure=False)
             # Enough to keep all workers busy, and so few that the memory here stays the same.
             most = 2 * sum(client.nthreads().values())
             waiting = collections.deque()
