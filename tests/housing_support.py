@@ -10,6 +10,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ import sqlalchemy
 from flask import Flask
 from flask.testing import FlaskClient
 from sklearn.utils import Bunch
+from werkzeug.security import generate_password_hash
 
 from workshop import fetch_housing
 from workshop.stages import load_app_module
 
 housing_app = load_app_module("06_housing")
 housing_model = sys.modules["housing_model"]
+housing_login = sys.modules["housing_login"]
 
 SERVER = os.environ.get("WORKSHOP_TEST_DATABASE_URL", "")
 NO_SERVER = "WORKSHOP_TEST_DATABASE_URL names no PostgreSQL server to test with"
@@ -46,8 +49,16 @@ def few(housing: Bunch) -> Bunch:
 
 @pytest.fixture(scope="session")
 def trained():
-    """Estimators and card of a small model, trained once."""
-    return housing_model.train(few(fetch_housing()))
+    """Estimators and card of a small model, trained once: of few districts, and of few trees, because every
+    app of every test reads them all."""
+    build = housing_model.build_estimators
+
+    def few_trees():
+        return {name: each.set_params(max_iter=20) for name, each in build().items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(housing_model, "build_estimators", few_trees)
+        return housing_model.train(few(fetch_housing()))
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +88,13 @@ def database_url(request) -> Iterator[str | None]:
 
 
 @pytest.fixture
-def config(database_url, built, tmp_path) -> dict:
-    """Settings for an app with a model and an empty database. CSRF has tests of its own."""
+def config(database_url, built, tmp_path, monkeypatch) -> dict:
+    """Settings for an app with a model and an empty database. CSRF has tests of its own.
+
+    Passwords are hashed quickly: a real hash takes a tenth of a second on purpose, and hundreds are made.
+    """
+    quick = partial(generate_password_hash, method="scrypt:1024:8:1")
+    monkeypatch.setattr(housing_login, "generate_password_hash", quick)
     return {
         "MODEL_FOLDER": built,
         "INSTANCE_FOLDER": tmp_path / "instance",

@@ -28,6 +28,7 @@ from housing_support import (  # noqa: F401
     trained,
 )
 from sqlalchemy import inspect, text
+from werkzeug.security import generate_password_hash
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -75,6 +76,11 @@ def test_a_whole_visit(app):
     number = re.search(r"/saved/(\d+)/delete", page)[1]
     elsewhere.post(f"/saved/{number}/delete")
     assert "nothing here yet" in elsewhere.get("/saved").text
+
+
+def test_a_hash_costs_what_werkzeug_sets():
+    ours, theirs = login.hash_password(PASSWORD), generate_password_hash(PASSWORD)
+    assert ours.partition("$")[0] == theirs.partition("$")[0]
 
 
 def test_a_password_is_stored_as_its_scrypt_hash_and_a_token_as_its_hash(app, anna):
