@@ -1,6 +1,7 @@
 """`check` answers solved, not yet or wrong, and the solutions of every notebook are solved."""
 
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -175,8 +176,25 @@ def solutions(file):
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+@pytest.fixture(scope="module")
+def models():
+    """`models(stage)` gives the stage's app its model, trained once for all notebooks of the stage."""
+    trained = {}
+
+    def give(stage):
+        folder = stage.card_file.parent
+        if stage not in trained:
+            command = [sys.executable, "-m", "workshop", "train", stage.code]
+            subprocess.run(command, cwd=ROOT, check=True)
+            trained[stage] = folder
+        else:
+            shutil.copytree(trained[stage], folder)
+
+    return give
+
+
 @pytest.mark.parametrize("file", NOTEBOOK_FILES, ids=lambda file: file.stem)
-def test_the_solutions_solve_the_exercises(file, copy_of, tmp_path):
+def test_the_solutions_solve_the_exercises(file, copy_of, models, tmp_path):
     """In a learner's copy, with the answers in the cells and the changes in the apps.
 
     Of the other cells, only those run that an answer needs: nbval runs them all.
@@ -186,9 +204,7 @@ def test_the_solutions_solve_the_exercises(file, copy_of, tmp_path):
     copy = copy_of(stage.slug)
     copies.bring_up_to_date(tmp_path)
     if stage.model and not stage.card_file.exists():
-        subprocess.run(
-            [sys.executable, "-m", "workshop", "train", stage.code], cwd=ROOT, check=True
-        )
+        models(stage)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     asked, wanted = {}, []
     for number, (blank, cell) in enumerate(pairwise(code)):
