@@ -1,4 +1,4 @@
-"""Stage 06's notebook: its model is the app's, and its checks know the typical mistakes."""
+"""Stage 06's notebooks: the model is the app's, and the checks know the typical mistakes."""
 
 import contextlib
 import json
@@ -14,6 +14,7 @@ from exercise_support import copy_of, judge  # noqa: F401
 from housing_support import built, trained  # noqa: F401
 
 from workshop import check
+from workshop.exercises import housing as checks
 from workshop.stages import ROOT, find_stage, load_module
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
@@ -21,7 +22,7 @@ from workshop.stages import ROOT, find_stage, load_module
 housing_model = load_module(find_stage("housing"), "housing_model")
 
 
-@pytest.mark.parametrize("number", ["06.1", "06.2", "06.3"])
+@pytest.mark.parametrize("number", ["06.1", "06.2", "06.3", "06.5", "06.6"])
 @pytest.mark.parametrize("answer", [..., None])
 def test_blank_is_not_solved_yet(number, answer):
     verdict = check(number, answer)
@@ -232,3 +233,141 @@ def test_a_copy_that_was_not_changed_needs_no_account_and_no_model(copy, quickly
     (copy.app / "model" / "housing.json").unlink()
     quickly(copy)
     judge("06.4", "not yet")
+
+
+# --- the attacks of 06b ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer", ["javascript:alert(1)", " JavaScript:alert('1')", "java\nscript:alert(1)"]
+)
+def test_an_address_that_runs_a_script_is_right(answer):
+    assert check("06.5", answer).status == "solved"
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (7, "a text, in quotes"),
+        ("javascript:", "nothing runs yet: write `javascript:` and then"),
+        ("javascript", "nothing runs yet: write `javascript:` and then"),
+        ("<script>alert(1)</script>", "stays within the quotes"),
+        ('" onclick="alert(1)', "stays within the quotes"),
+        ("https://mallory.example/script.js", "leads to another page"),
+        ("data:text/html,hello", "refuse to follow a link to `data:`"),
+        ("alert(1)", "Which word runs a script"),
+    ],
+)
+def test_an_address_that_runs_nothing_gets_its_hint(answer, hint):
+    verdict = check("06.5", answer)
+    assert verdict.status == "wrong"
+    assert hint in verdict.message
+
+
+def notebook_says(name):
+    """What a cell of 06b gives to `name`, a text or a list of texts."""
+    notebook = json.loads((ROOT / "notebooks" / "06b_attacks.ipynb").read_text(encoding="utf-8"))
+    (source,) = [
+        "".join(cell["source"])
+        for cell in notebook["cells"]
+        if "".join(cell["source"]).startswith("found = ")
+    ]
+    names: dict[str, object] = {}
+    exec(source, names)  # noqa: S102 (the notebook is ours)
+    return names[name]
+
+
+def test_the_cookie_of_the_notebook_is_signed_with_one_of_its_words():
+    assert checks.WEAK_KEY in notebook_says("words")
+    assert checks._serializer(checks.WEAK_KEY).loads(notebook_says("found")) == {"account": 2}
+
+
+def signed(content, key=checks.WEAK_KEY):
+    return checks._serializer(key).dumps(content)
+
+
+def test_a_forged_cookie_is_right():
+    assert check("06.6", signed({"account": 1})).status == "solved"
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        ({"account": 1}, "makes a signed cookie of it"),
+        (1, "a cookie is a text"),
+        (checks.WEAK_KEY, "that is the key"),
+        ("dev", "no signed cookie"),
+        (notebook_says("found"), "it says {'account': 2}"),
+        (signed({"account": "1"}), "it says {'account': '1'}"),
+        (signed({"account": 1}, "dev"), "signed with another key"),
+    ],
+)
+def test_a_cookie_that_opens_nothing_gets_its_hint(answer, hint):
+    verdict = check("06.6", answer)
+    assert verdict.status == "wrong"
+    assert hint in verdict.message
+
+
+ABOVE = '    @pages.get("/download.csv")\n'
+COUNTING = """
+    @pages.get("/count")
+    @login_required
+    def count():
+        from markupsafe import escape
+
+        text = request.args.get("name", "")
+        found = [each for each in all_of(current_account().id) if text in each.name]
+        return f"{len(found)} of your predictions have “{escape(text)}” in their name."
+
+"""
+FOUND = "[each for each in all_of(current_account().id) if text in each.name]"
+EVERYBODYS_NAMES = "[n for i in range(99) for n in all_of(i) if text in n.name]"
+PATTERN = """open_session().scalars(
+            mine(current_account().id).where(SavedPrediction.name.like(f"%{text}%"))
+        ).all()"""
+PASTED = """open_session().scalars(
+            mine(current_account().id).where(__import__("sqlalchemy").text(f"name LIKE '%{text}%'"))
+        ).all()"""
+
+
+def test_the_stored_solution_holds_and_the_check_leaves_no_account(copy, quickly):
+    copy.solve("06.7")
+    quickly(copy)
+    judge("06.7", "solved", "nobody else's rows")
+    database = copy.app / "instance" / "housing.db"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM account").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("{escape(text)}", "{text}", "the script has got into the page"),
+        ("    @login_required\n", "", "makes it crash. Add `@login_required`"),
+        (FOUND, EVERYBODYS_NAMES, "the page says 3.*nobody else's"),
+        (FOUND, PATTERN, "asked for %, the page says 3.*any text"),
+        (FOUND, PASTED, "the page says 4.*never paste"),
+        ("“{escape(text)}”", "this", "does not repeat that text"),
+        ("{len(found)}", "Some", "the page says no number"),
+        ('"/count"', '"/saved/count"', 'with `@pages.get\\("/count"\\)`'),
+        (".get(", ".post(", "answered with 40[45]"),
+    ],
+)
+def test_a_view_that_does_not_hold_gets_its_hint(copy, quickly, old, new, hint):
+    assert COUNTING.count(old) >= 1
+    copy.edit("housing_saved.py", ABOVE, COUNTING.replace(old, new, 1) + ABOVE)
+    quickly(copy)
+    judge("06.7", "wrong", hint)
+
+
+def test_a_view_that_lets_strangers_in_gets_its_hint(copy, quickly):
+    open_to_all = COUNTING.replace("    @login_required\n", "").replace(FOUND, "text")
+    copy.edit("housing_saved.py", ABOVE, open_to_all + ABOVE)
+    quickly(copy)
+    judge("06.7", "wrong", "gets an answer. Add `@login_required`")
+
+
+def test_the_pages_as_they_came_have_no_count_yet(copy, quickly):
+    (copy.app / "model" / "housing.json").unlink()
+    quickly(copy)
+    judge("06.7", "not yet", "`/download.csv`.* Saved[?]")

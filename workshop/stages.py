@@ -142,11 +142,12 @@ STAGES = (
         number=6,
         name="housing",
         title="Housing prices, with accounts",
-        learn="A product: prices with an interval, accounts, saved predictions, tokens, a database.",
-        minutes=120,
+        learn="A product: prices with an interval, accounts, a database, tokens; and five attacks on it.",
+        minutes=160,
         model="housing",
         dataset="fetch_housing",
         database=True,
+        notebooks=("06_housing", "06b_attacks"),
     ),
 )
 
