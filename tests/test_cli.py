@@ -46,7 +46,8 @@ def test_every_command_has_its_help(name, capsys):
 def test_a_stage_is_named_in_four_ways(text, replaced):
     assert cli.run(["app", text]) == 0
     app_file = str(ROOT / "apps" / "04_iris" / "app.py")
-    asked = [sys.executable, "-m", "flask", "--app", app_file, "run", "--port", "8004"]
+    asked = [sys.executable, "-m", "workshop.development", "--app", app_file]
+    asked += ["run", "--port", "8004"]
     assert replaced == [asked]
 
 

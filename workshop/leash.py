@@ -15,6 +15,7 @@ import time
 
 STDIN = 0
 PATIENCE = 5.0  # seconds a server has to stop by itself
+GLANCE = 0.5  # seconds between two looks at whether the parent is still there
 
 
 def end_tree(pid: int) -> None:
@@ -29,10 +30,31 @@ def end_tree(pid: int) -> None:
 
 
 def watch() -> None:
-    """Wait for the starter's end, then end this process, gently first."""
+    """Wait for the starter's end, then end this process."""
     # Not through sys.stdin: a thread that waits in it holds its lock, and a forked worker would hang.
     while os.read(STDIN, 4096):
         pass
+    end_this()
+
+
+def follow(parent: int) -> None:
+    """End this process when `parent`, the process that started it, has ended.
+
+    For processes that somebody else's code starts, so that they are on no leash. On Windows, where a
+    process keeps the number of its parent, nothing follows.
+    """
+    if os.name == "posix":
+        threading.Thread(target=_follow, args=[parent], name="follow", daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:  # an orphan gets another parent
+        time.sleep(GLANCE)
+    end_this()
+
+
+def end_this() -> None:
+    """End this process and the group that it leads, gently first."""
     if os.name == "posix":
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(PATIENCE)

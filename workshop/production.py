@@ -6,6 +6,7 @@ for each request, and an end that lets requests finish. The gallery runs on the 
 """
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from flask import Flask
 
 from workshop.bootstrap import replace_process
 from workshop.databases import make_database
+from workshop.leash import follow
 from workshop.room import trusted_names
 from workshop.running import require_app, require_port
 from workshop.stages import Stage, load_app_module
@@ -69,6 +71,8 @@ def create_app() -> Flask:
         # A terminal sends Ctrl-C to the workers as well. The main process ends them all the same, and two
         # signals at once can leave one of granian's workers waiting for ever.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if main := multiprocessing.parent_process():
+        follow(main.pid)  # a main process that is killed can't end its workers
     return load_app_module(os.environ[SERVED]).create_app()
 
 
