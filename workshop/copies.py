@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workshop.errors import WorkshopError
-from workshop.files import write_whole
+from workshop.files import sweep, write_whole
 from workshop.stages import BASE, COPY, ROOT, Stage, base
 
 # What a learner opens and runs, and what the notebooks' links lead to.
@@ -66,6 +66,8 @@ def bring_up_to_date(copy: Path) -> Outcome:
         copy.mkdir(parents=True, exist_ok=True)
         before = _read_record(copy)
         now = {path.as_posix(): [fingerprint(ROOT / path)] for path in originals()}
+        for folder in {copy, *((copy / name).parent for name in now)}:
+            sweep(folder)
         stale = []
         for name, [original] in now.items():
             mine = fingerprint(copy / name)

@@ -36,12 +36,13 @@ from packaging.version import Version
 from workshop import datasets
 from workshop.bootstrap import LOCK, NETWORK_TROUBLE, WRONG_HASH, locked
 from workshop.errors import WorkshopError
-from workshop.files import write_whole
+from workshop.files import sweep, write_whole
 from workshop.mirror import MARKER
 from workshop.stages import ROOT
 
 NAME = "from-notebook-to-web-app"
 TEXT = "READ_ME_FIRST.txt"
+PARTS = "wheels.part"  # the folder that pip fills, until the wheels in it are whole
 BATCH = 40  # packages that pip gets in one go; an interruption loses no more than that
 NO_WHEEL = re.compile(r"No matching distribution found for (\S+)")
 DISK_FULL = re.compile(r"No space left|Errno 28|not enough space", re.IGNORECASE)
@@ -180,6 +181,7 @@ def make_kit(folder: Path, systems: Sequence[str] = (), pythons: Sequence[str] =
     named = {Target(name, python) for name in systems or [this_system()] for python in pythons}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / PARTS, ignore_errors=True)  # of a kit that was interrupted
         targets = sorted(named | read_marker(folder))
         click.echo(f"Making a kit in {folder} for {', '.join(map(str, targets))}")
         click.echo(f"  1/4 the workshop: {copy_repository(folder)} files")
@@ -235,6 +237,7 @@ def sentence_for(error: OSError, folder: Path) -> str:
 def put(file: Path, content: bytes) -> None:
     """Write a file, whole or not at all, unless it is there already."""
     if file.is_file() and file.read_bytes() == content:
+        sweep(file.parent)
         return
     write_whole(file, content)
 
@@ -428,7 +431,7 @@ def download(
 
     Calls `advance(1)` for each package. Raises `KitFailed` if there is no network, or no pip.
     """
-    part = folder / "wheels.part"
+    part = folder / PARTS
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     hashes = hashes_of(LOCK)
@@ -441,6 +444,7 @@ def download(
             (part / "wanted.txt").write_text("\n".join(asked), encoding="utf-8")
             with subprocess.Popen(
                 pip_download(part / "wanted.txt", target, part),
+                stdin=subprocess.PIPE,  # the leash: should this process be killed, pip ends too
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
@@ -472,6 +476,7 @@ def pip_download(wanted: Path, target: Target, into: Path) -> list[str | Path]:
     return [
         sys.executable,
         "-m",
+        "workshop.leash",
         "pip",
         "download",
         "--disable-pip-version-check",
