@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -213,6 +214,64 @@ def test_everything_ends_when_it_is_killed(house):
         process.communicate()
         alive = psutil.wait_procs(started, timeout=30)[1]
     assert alive == []
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+from workshop import cli, start
+
+make_databases, here = start.make_databases, Path(sys.argv.pop())
+
+def wait_for_the_other():
+    (here / str(time.time_ns())).touch()
+    deadline = time.monotonic() + 2
+    while len(list(here.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    make_databases()
+
+start.make_databases = wait_for_the_other
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+@posix
+def test_of_two_that_start_at_once_one_runs_and_the_other_says_so(house, tmp_path):
+    """Each of them, once it has found its port free, gives the other one time to do the same."""
+    port = free_port()
+    line = ["start", "--no-browser", "--no-lab", "--port", str(port), tmp_path]
+    two = [
+        subprocess.Popen(
+            [sys.executable, "-c", TOGETHER, *line],
+            cwd=house,
+            env=os.environ | {"PYTHONUTF8": "1", "WORKSHOP_WORK": "", "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        for _ in range(2)
+    ]
+    try:
+        deadline = time.monotonic() + 120
+        while all(process.poll() is None for process in two):
+            assert time.monotonic() < deadline, "both of them run"
+            time.sleep(0.05)
+        second, first = sorted(two, key=lambda process: process.poll() is None)
+        told = second.communicate()[0]
+        first.send_signal(signal.SIGTERM)
+        printed = first.communicate()[0]
+    finally:
+        for process in two:
+            process.kill()
+            process.wait()
+    assert told == (
+        "Another start is under way: waiting for it ...\n"
+        f"The workshop already runs: open http://127.0.0.1:{port}/\n"
+    )
+    assert second.returncode == 1
+    assert printed.endswith("\nThe workshop has ended.\n")
+    assert first.returncode == 0
 
 
 @pytest.mark.parametrize("option", ["--port", "--lab-port"])

@@ -45,6 +45,8 @@ NO_VENV = (
 
 PIP_FOR_OTHERS = (22, 3)  # the first pip that installs for another Python than its own
 
+ROOM = 50e6  # bytes; where less is left after a failure, that is why
+
 MIRROR_LIMIT = 5.0  # seconds a server in the room may be silent
 
 
@@ -354,6 +356,14 @@ def set_up(environment: Environment, wheels: str | None) -> None:
         environment.stamp.write_text(environment.digest, encoding="ascii")
     except OSError as error:
         raise SetupError(sentence_for(error)) from error
+    except SetupError as error:
+        import shutil  # here, because a call that finds everything set up goes without it
+
+        if (
+            shutil.disk_usage(environment.prefix.parent).free < ROOM
+        ):  # whatever an installer made of it
+            raise SetupError(sentence_for(OSError(errno.ENOSPC, ""))) from error
+        raise
     say(f"Set up in {time.monotonic() - began:.0f} s.")
 
 
@@ -376,13 +386,15 @@ def is_taken(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
+def one_at_a_time(
+    waiting: str = "Another command is setting the workshop up: waiting for it ...",
+) -> Iterator[None]:
     """Wait while another call sets up this folder. The lock of a process goes when it ends."""
     with Path(__file__).open("rb") as file:
         # Windows keeps even readers from locked bytes; those beyond the end are nobody's.
         file.seek(2**30)
         if is_taken(file.fileno()):
-            say("Another command is setting the workshop up: waiting for it ...")
+            say(waiting)
             while is_taken(file.fileno()):
                 time.sleep(0.2)
         yield

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from workshop import gallery, room, training
+from workshop.bootstrap import one_at_a_time
 from workshop.databases import DatabaseFailed, make_database
 from workshop.errors import WorkshopError
 from workshop.production import granian
@@ -201,24 +202,26 @@ def run_workshop(
     """
     if present and not lab_port:
         raise WorkshopError("Slides need JupyterLab: leave out --no-lab, or --present.")
-    require_ports(host, port, lab_port)
     if port == lab_port:
         raise WorkshopError(
             "The gallery and JupyterLab need a port each: change --port or --lab-port."
         )
-    end_on_terminate()
     token = secrets.token_hex(16)
-    click.echo("Starting the workshop ...")
-    make_databases()
     try:
         with contextlib.ExitStack() as stack:
-            servers = [gallery_server(host, port, lab_port, token, present)]
-            if lab_port:
-                settings = stack.enter_context(large_type()) if present else None
-                servers.append(lab_server(lab_port, token, servers[0].url, settings))
-            for server in servers:
-                stack.enter_context(server)
-            servers[0].wait_until_ready()
+            # Of two that begin together, the second finds the first one's gallery at the port.
+            with one_at_a_time("Another start is under way: waiting for it ..."):
+                require_ports(host, port, lab_port)
+                end_on_terminate()
+                click.echo("Starting the workshop ...")
+                make_databases()
+                servers = [gallery_server(host, port, lab_port, token, present)]
+                if lab_port:
+                    settings = stack.enter_context(large_type()) if present else None
+                    servers.append(lab_server(lab_port, token, servers[0].url, settings))
+                for server in servers:
+                    stack.enter_context(server)
+                servers[0].wait_until_ready()
             train_models(servers[0].url)
             if lab_port:
                 servers[1].wait_until_ready()
