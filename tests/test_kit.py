@@ -334,7 +334,7 @@ def test_ctrl_c(stick, monkeypatch, capsys, place):
     else:
         monkeypatch.setattr(Path, "replace", interrupt)
     assert cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"]) == 130
-    assert "The kit was interrupted: the same command finishes it." in capsys.readouterr().err
+    assert "kit was interrupted: the same command finishes it." in capsys.readouterr().err
     assert not list(stick.rglob("*.part")), "a file is whole or not there"
     assert not (stick / "kit.json").exists()
 

@@ -13,6 +13,11 @@ if sys.version_info < (3, 11):
         % sys.version_info[:2]
     )
 
-from workshop.bootstrap import main
+try:
+    from workshop.bootstrap import main
 
-sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+except KeyboardInterrupt:  # while the command was still being loaded, or had ended
+    sys.stderr.write("\nInterrupted: the same command finishes it.\n")
+    code = 130
+sys.exit(code)

@@ -1,6 +1,7 @@
 """The commands of `python3 -m workshop`. Each one imports what it needs when it is called."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,14 @@ COMMAND_ORDER = (
 # What `kit` can bring wheels for; the systems are described in workshop/kit.py.
 KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
 KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+
+
+# What a file system says that refuses: it is full, or nobody may write there.
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class Interrupted(WorkshopError):
+    """Somebody pressed Ctrl-C."""
 
 
 class StageType(click.ParamType):
@@ -66,6 +75,14 @@ class InOrder(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in COMMAND_ORDER if name in self.commands]
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:  # click itself would say that it "aborted"
+            raise Interrupted(
+                f"\n{ctx.invoked_subcommand} was interrupted: the same command finishes it."
+            ) from interrupt
 
 
 def use_my_copy() -> None:
@@ -146,7 +163,7 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
             [
                 sys.executable,
                 "-m",
-                "flask",
+                "workshop.development",
                 "--app",
                 stage.app_file,
                 "run",
@@ -279,11 +296,7 @@ def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...]) -> Non
     """
     from workshop.kit import make_kit
 
-    try:
-        make_kit(folder, KIT_SYSTEMS if "all" in systems else systems, pythons)
-    except KeyboardInterrupt:
-        click.echo("\nThe kit was interrupted: the same command finishes it.", err=True)
-        sys.exit(130)
+    make_kit(folder, KIT_SYSTEMS if "all" in systems else systems, pythons)
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -394,6 +407,15 @@ def run(arguments: Sequence[str]) -> int:
         commands.main(list(arguments) or ["--help"], prog_name="python3 -m workshop")
     except WorkshopError as error:
         click.echo(f"{error}", err=True)
+        return 130 if isinstance(error, Interrupted) else 1
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        click.echo(
+            f"{error.filename or 'A file'} can't be written ({error.strerror}): make room, or move the "
+            "workshop to a folder of your own; then run the same command again.",
+            err=True,
+        )
         return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1

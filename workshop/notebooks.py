@@ -35,13 +35,15 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
         timeout=CELL_LIMIT,
         kernel_name="python3",
         record_timing=False,
-        extra_arguments=[
-            "--IPKernelApp.log_level=40"
-        ],  # errors only: not that it listens on 127.0.0.1
-        resources={"metadata": {"path": str(folder)}},
+        # Not that it listens on 127.0.0.1, nor a traceback of what Ctrl-C has stopped in it. The errors of
+        # cells come another way.
+        extra_arguments=["--IPKernelApp.log_level=50"],
     )
     try:
-        client.execute()
+        # Not `execute`, which takes Ctrl-C for itself and then fails with an error of its own.
+        with client.setup_kernel(cwd=str(folder)):
+            for index, cell in enumerate(notebook.cells):
+                client.execute_cell(cell, index, client.code_cells_executed + 1)
     except CellExecutionError as error:
         number = sum(cell.get("execution_count") is not None for cell in notebook.cells)
         raise NotebookFailed(

@@ -1,0 +1,83 @@
+"""Commands on a disk that is full: one sentence, nothing half written, and with room they finish."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from full_disk_support import NOTE, PLACES
+from test_bootstrap import environ
+
+from workshop.copies import originals
+from workshop.stages import ROOT
+
+SENTENCES = {
+    "catch-up": "Your copy of the notebooks and apps can't be made in ",
+    "catch-up --fresh": "can't be written (No space left on device): make room, or move",
+    "train": "the model of stage 04_iris can't be saved in ",
+    "refresh": "can't be written (No space left on device): make room, or move",
+    "kit": "The disk of ",
+    "set-up": "The disk is full: free about 1 GB, then run the same command again.",
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What each command did, as tests/full_disk_support.py tells it."""
+    alone = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
+    try:
+        mount = ["mount", "-t", "tmpfs", "tmpfs", tmp_path_factory.mktemp("try")]
+        subprocess.run([*alone, *mount], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small disk can be mounted on Linux alone, and where namespaces are allowed")
+    run = subprocess.run(
+        [*alone, sys.executable, Path(__file__).with_name("full_disk_support.py")]
+        + [tmp_path_factory.mktemp("disks")],
+        env=environ() | {"OMP_NUM_THREADS": "1", "WORKSHOP_OFFLINE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
+    code, printed = told[name]["refused"]
+    assert code == 1
+    assert "Traceback" not in printed
+    assert printed.count(SENTENCES[name]) == 1
+    assert SENTENCES[name] in printed.splitlines()[-1]
+    before, after = told[name]["before"], told[name]["after"]
+    assert {file for file in after if file.endswith((".part", ".tmp"))} == set()
+    assert {file: after.get(file) for file in before} == before
+    code, printed = told[name]["with room"]
+    assert code == 0, printed
+
+
+def test_with_room_the_copy_is_whole(told):
+    expected = {path.as_posix() for path in originals()}
+    assert expected <= told["catch-up"]["end"].keys()
+
+
+def test_going_back_loses_nothing(told):
+    app = "apps/01_hello/app.py"
+    end = told["catch-up --fresh"]["end"]
+    assert end[app] == (ROOT / app).read_text(encoding="utf-8")
+    assert NOTE in [content for file, content in end.items() if file.startswith("aside/")]
+
+
+def test_with_room_the_model_is_there(told):
+    end = told["train"]["end"]
+    assert {"model/iris.joblib", "model/iris.json"} <= end.keys()
+
+
+def test_with_room_the_notebook_has_its_output(told):
+    assert '"text": [' in told["refresh"]["end"]["01_hello.ipynb"]
+
+
+def test_with_room_the_kit_is_whole(told):
+    assert {"kit.json", "wheels/click-8.5.1-py3-none-any.whl"} <= told["kit"]["end"].keys()
