@@ -100,11 +100,8 @@ def a_set_up(disk):
     for package in ("click", "flit-core"):
         pack(package, wheels)
     (house / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
-    return (
-        partial(set_up, house, wheels),
-        house / "workshop",
-        5_000_000,
-    )  # it begins, and gets stuck
+    gets_stuck_later = 400_000
+    return partial(set_up, house, wheels), house / "workshop", gets_stuck_later
 
 
 PLACES = {

@@ -8,9 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import nbformat
-
-from workshop import bootstrap, cli, datasets, kit, notebooks
+from workshop import bootstrap, cli
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.symlink"}
@@ -18,7 +16,12 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 # Each call is forked from a process that has imported the large packages already.
 FORKS = multiprocessing.get_context("forkserver") if os.name == "posix" else None
 if FORKS:
-    HEAVY = ("sklearn.linear_model", "sklearn.model_selection", "pandas", "pydantic", "nbclient")
+    HEAVY = (
+        "sklearn.linear_model",
+        "sklearn.model_selection",
+        "workshop.kit",
+        "workshop.notebooks",
+    )
     FORKS.set_forkserver_preload(["interruption_support", *HEAVY])
 
 
@@ -99,7 +102,8 @@ def interruptions(function, folder, name="SIGKILL", most=12, **environ):
     assert code == 0, printed
 
 
-# What is called. The forked process is its own, so nothing here has to be put back.
+# What is called. The forked process is its own, so nothing here has to be put back. It also has imported
+# already what is imported here.
 
 
 def command(*arguments):
@@ -109,6 +113,9 @@ def command(*arguments):
 
 def refresh(root):
     """`refresh 01` on the notebook in `root`, without a kernel: each cell's output is its source."""
+    import nbformat
+
+    from workshop import notebooks
 
     def run(notebook, folder, name):
         for cell in notebook.cells:
@@ -120,6 +127,8 @@ def refresh(root):
 
 def make_kit(house, index, stick):
     """`kit STICK` in the small workshop `house`; pip gets wheels from `index`."""
+    from workshop import datasets, kit
+
     kit.ROOT, kit.LOCK, datasets.DATA = house, house / "requirements.txt", house / "data"
     os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
     return cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"])
@@ -136,6 +145,8 @@ def set_up(house, wheels):
 
 def fetch(home, members):
     """Fetch a small data set of these `members` from the mirror into `home`."""
+    from workshop import datasets
+
     members = tuple(datasets.Member(*member) for member in members)
     datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)
     try:

@@ -156,9 +156,7 @@ def test_an_interrupted_copy_is_finished_by_the_next_call(repository, monkeypatc
 
 def test_where_no_copy_can_be_made_the_error_says_what_to_do(repository):
     (repository / "work").write_text("a file is in the way", encoding="utf-8")
-    with pytest.raises(
-        CopyFailed, match=r"can't be made in .* \(File exists\): make room, or move"
-    ):
+    with pytest.raises(CopyFailed, match=r"can't be made in .* \(File exists\): make room, or set"):
         bring_up_to_date(repository / "work")
 
 

@@ -1,4 +1,7 @@
-"""Commands on a disk that is full: one sentence, nothing half written, and with room they finish."""
+"""Commands on a disk that is full: one sentence, nothing half written, and with room they finish.
+
+And a workshop in a folder where nobody may write: it says so, and works with the copy somewhere else.
+"""
 
 import json
 import os
@@ -24,14 +27,20 @@ SENTENCES = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """What each command did, as tests/full_disk_support.py tells it."""
-    alone = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
+def alone(tmp_path_factory):
+    """What to put before a command that mounts something, so that nobody else sees it."""
+    command = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
     try:
         mount = ["mount", "-t", "tmpfs", "tmpfs", tmp_path_factory.mktemp("try")]
-        subprocess.run([*alone, *mount], check=True, capture_output=True)
+        subprocess.run([*command, *mount], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a small disk can be mounted on Linux alone, and where namespaces are allowed")
+        pytest.skip("disks can be mounted on Linux alone, and where namespaces are allowed")
+    return command
+
+
+@pytest.fixture(scope="module")
+def told(alone, tmp_path_factory):
+    """What each command did, as tests/full_disk_support.py tells it."""
     run = subprocess.run(
         [*alone, sys.executable, Path(__file__).with_name("full_disk_support.py")]
         + [tmp_path_factory.mktemp("disks")],
@@ -81,3 +90,33 @@ def test_with_room_the_notebook_has_its_output(told):
 
 def test_with_room_the_kit_is_whole(told):
     assert {"kit.json", "wheels/click-8.5.1-py3-none-any.whl"} <= told["kit"]["end"].keys()
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift && exec "$@"
+"""
+TRAIN = """
+import os, sys
+from workshop import cli
+
+del os.environ["WORKSHOP_WORK"]
+code = cli.run(["train", "04"])
+os.environ["WORKSHOP_WORK"] = sys.argv[1]
+sys.exit(10 * code + cli.run(["train", "04"]))
+"""
+
+
+def test_where_nobody_may_write_the_copy_may_be_elsewhere(alone, tmp_path):
+    work = tmp_path / "meine Übungen"
+    run = subprocess.run(
+        [*alone, "sh", "-c", READ_ONLY, "sh", ROOT, sys.executable, "-c", TRAIN, work],
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert run.returncode == 10, run.stderr
+    assert run.stderr.startswith(
+        f"Your copy of the notebooks and apps can't be made in {ROOT / 'work'} (Read-only file "
+        "system): make room, or set WORKSHOP_WORK to a folder of your own.\n"
+    )
+    assert run.stdout.startswith("04_iris: trained on 112 rows")
+    assert (work / "apps" / "04_iris" / "model" / "iris.json").exists()

@@ -73,7 +73,8 @@ def test_catch_up_loses_nothing_of_the_learner(folder, name):
     app = work / "apps" / "01_hello" / "app.py"
     app.write_text(NOTE, encoding="utf-8")
     (work / "notebooks" / "01_hello.ipynb").unlink()
-    for printed in interruptions(catch_up, work, name, **here):
+    most = 10 if name == "SIGKILL" else 4
+    for printed in interruptions(catch_up, work, name, most, **here):
         told_of(name, printed, "catch-up")
         shelf = work.glob("aside/*/apps/01_hello/app.py")
         assert NOTE in [file.read_text(encoding="utf-8") for file in (app, *shelf) if file.exists()]
@@ -91,7 +92,7 @@ def same(file, original):
 def test_the_first_copy_is_whole_files(folder, name):
     work = folder / "work"
     catch_up, here = command("catch-up", "01"), {"WORKSHOP_WORK": str(work)}
-    for printed in interruptions(catch_up, work, name, most=8, **here):
+    for printed in interruptions(catch_up, work, name, most=5, **here):
         told_of(name, printed, "catch-up")
         made = [path for path in originals() if (work / path).exists()]
         assert [path for path in made if not same(work / path, ROOT / path)] == []

@@ -257,6 +257,9 @@ def no_permission(bench):
     house.chmod(0o555)
     told = type_in(house, before=bound)
     house.chmod(0o755)
+    (bench.folder / "file").touch()
+    bench.patch.setenv(BASE, str(bench.folder / "file" / "work"))
+    told += bench.command("train", "04")
     (bench.folder / "notebooks").mkdir(mode=0o555)
     code = "from workshop import doctor; print(*doctor.write_access())"
     run = subprocess.run(

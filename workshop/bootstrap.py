@@ -274,7 +274,7 @@ def installer_for(
     if found:
         return [found, *with_uv], LOCK
     pip = pip_for(environment)
-    if get_uv(pip, source, folder / "uv.txt"):
+    if uv and get_uv(pip, source, folder / "uv.txt"):
         return [environment.python, "-m", "uv", *with_uv], LOCK
     say("      uv can't be had here, so pip does it, which takes longer")
     return [*pip, "install", "--quiet", "--disable-pip-version-check", *source], folder / "rest.txt"

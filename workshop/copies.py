@@ -91,7 +91,7 @@ def bring_up_to_date(copy: Path) -> Outcome:
     except OSError as error:
         raise CopyFailed(
             f"Your copy of the notebooks and apps can't be made in {copy} ({error.strerror}): make room, "
-            "or move the workshop to a folder of your own."
+            "or set WORKSHOP_WORK to a folder of your own."
         ) from error
     return outcome
 
