@@ -92,7 +92,8 @@ def same(file, original):
 def test_the_first_copy_is_whole_files(folder, name):
     work = folder / "work"
     catch_up, here = command("catch-up", "01"), {"WORKSHOP_WORK": str(work)}
-    for printed in interruptions(catch_up, work, name, most=5, **here):
+    most = 9 if name == "SIGKILL" else 4
+    for printed in interruptions(catch_up, work, name, most, **here):
         told_of(name, printed, "catch-up")
         made = [path for path in originals() if (work / path).exists()]
         assert [path for path in made if not same(work / path, ROOT / path)] == []
