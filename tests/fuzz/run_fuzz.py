@@ -3,9 +3,11 @@
     python tests/fuzz/run_fuzz.py [--schemathesis "uvx schemathesis"] [--cases 2000] [STAGE ...]
 
 Trains each stage's model into a temporary folder, serves the app on a free port of this machine,
-and lets the fuzzer ask what its schema allows and forbids, with all checks. Ends with 1 if anything
-is found, or if fewer than the asked cases were run. Stage 05 describes itself; stage 04 has a schema written
-for this test, `tests/iris_openapi.json`. schemathesis is not in the lock: give the command that runs it.
+and lets the fuzzer ask what its schema allows and forbids, with all checks. Stage 06 is fuzzed twice, with
+a database of its own: by somebody with a token, and by somebody without. Ends with 1 if anything
+is found, or if fewer than the asked cases were run. Stages 05 and 06 describe themselves; stage 04 has a
+schema written for this test, `tests/iris_openapi.json`. schemathesis is not in the lock: give the command
+that runs it. The runs go side by side, because each waits half of its time for the app's answers.
 """
 
 import argparse
@@ -16,21 +18,44 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from workshop import datasets
 from workshop.stages import Stage, find_stage, load_app_module, load_module
 
 TESTS = Path(__file__).resolve().parents[1]
-# Where the fuzzer finds each stage's schema: a file, or a path of the app. The figure is the share of the
-# asked cases each operation gets; the fuzzer stops early at operations with nothing to vary.
-SCHEMAS = {
-    "04_iris": (str(TESTS / "iris_openapi.json"), 1.2),
-    "05_census": ("/openapi/openapi.json", 0.6),
-}
+DESCRIBED_BY_ITSELF = "/openapi/openapi.json"
+
+
+class Run(NamedTuple):
+    """One run of the fuzzer.
+
+    `schema` is where it reads what the app takes: a file, or a path of the app. `share` is the part of
+    the asked cases that each operation gets; the fuzzer stops early at operations with nothing to vary.
+    """
+
+    slug: str
+    schema: str
+    share: float
+    token: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.slug} with a token" if self.token else self.slug
+
+
+RUNS = [
+    Run("04_iris", str(TESTS / "iris_openapi.json"), 1.2),
+    Run("05_census", DESCRIBED_BY_ITSELF, 0.6),
+    Run("06_housing", DESCRIBED_BY_ITSELF, 0.3),
+    Run("06_housing", DESCRIBED_BY_ITSELF, 0.3, token=True),
+]
 
 
 class Quiet(WSGIRequestHandler):
@@ -41,39 +66,58 @@ class Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def served(stage: Stage, folder: Path) -> Iterator[str]:
-    """Serve the app of `stage` with a model made in `folder`; give its address."""
+def served(stage: Stage, folder: Path) -> Iterator[tuple[Flask, str]]:
+    """Serve the app of `stage`, with a model and a database made in `folder`; give it and its address."""
     model = load_module(stage, f"{stage.model}_model")
     model.save(*model.train(getattr(datasets, stage.dataset)()), folder)
-    app = load_app_module(stage.slug).create_app({"MODEL_FOLDER": folder})
+    config = {"MODEL_FOLDER": folder, "INSTANCE_FOLDER": folder / "instance"}
+    app = load_app_module(stage.slug).create_app(config)
+    if stage.database:
+        made = app.test_cli_runner().invoke(args=["init-db"])
+        assert made.exit_code == 0, made.output
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield app, f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def fuzz(stage: Stage, command: list[str], cases: int, seed: int | None) -> bool:
-    """Run the fuzzer on one stage and say whether it ran all its cases and found nothing."""
-    schema, share = SCHEMAS[stage.slug]
-    with tempfile.TemporaryDirectory() as folder, served(stage, Path(folder)) as url:
-        location = [url + schema] if schema.startswith("/openapi") else [schema, "--url", url]
-        run = [*command, "run", *location, "--checks", "all", "--no-color"]
-        run += ["--max-examples", str(int(cases * share)), "--request-timeout", "10"]
-        run += ["--seed", str(seed)] if seed is not None else []
+def token_of_a_new_account(app: Flask) -> str:
+    """Register somebody through the pages, as a browser does; return a token of theirs."""
+    browser = app.test_client()
+
+    def send(page: str, path: str, **fields: str) -> str:
+        csrf = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(page).text)[1]
+        return browser.post(path, data=fields | {"csrf_token": csrf}).text
+
+    send("/register", "/register", username="fuzzer", password="correct horse battery")
+    page = send("/account", "/account/tokens", name="fuzzing")
+    return re.search(r'id="new-token">([^<]+)<', page)[1]
+
+
+def fuzz(run: Run, app: Flask, url: str, command: list[str], cases: int, seed: int | None) -> bool:
+    """Run the fuzzer on an app and say whether it ran all its cases and found nothing."""
+    at = [url + run.schema] if run.schema.startswith("/openapi") else [run.schema, "--url", url]
+    options = [*command, "run", *at, "--checks", "all", "--no-color"]
+    options += ["--max-examples", str(int(cases * run.share)), "--request-timeout", "10"]
+    options += ["--seed", str(seed)] if seed is not None else []
+    if run.token:
+        options += ["--header", f"Authorization: Bearer {token_of_a_new_account(app)}"]
+    with tempfile.TemporaryDirectory() as folder:
         finished = subprocess.run(
-            run, cwd=folder, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            options, cwd=folder, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
-    print(finished.stdout, flush=True)
     counted = re.search(r"([\d,]+) generated", finished.stdout)
     done = int(counted[1].replace(",", "")) if counted else 0
     good = finished.returncode == 0 and done >= cases
+    verdict = "nothing found" if good else "FAILED"
     print(
-        f"{stage.slug}: {done:,} cases (asked for {cases:,}), {'nothing found' if good else 'FAILED'}"
+        f"{finished.stdout}\n{run.name}: {done:,} cases (asked for {cases:,}), {verdict}",
+        flush=True,
     )
     return good
 
@@ -81,11 +125,11 @@ def fuzz(stage: Stage, command: list[str], cases: int, seed: int | None) -> bool
 def main() -> int:
     """Fuzz the asked stages, or all; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("stages", nargs="*", default=list(SCHEMAS), metavar="STAGE")
+    parser.add_argument("stages", nargs="*", metavar="STAGE")
     parser.add_argument(
         "--schemathesis", default="uvx schemathesis", help="the command that runs it"
     )
-    parser.add_argument("--cases", type=int, default=2000, help="the least number for each stage")
+    parser.add_argument("--cases", type=int, default=2000, help="the least number for each run")
     parser.add_argument("--seed", type=int, help="to repeat a run; it prints its own")
     options = parser.parse_args()
     # shlex takes backslashes for escapes, so a path of Windows goes through as it is.
@@ -94,8 +138,18 @@ def main() -> int:
         if Path(options.schemathesis).exists()
         else shlex.split(options.schemathesis)
     )
-    stages = [find_stage(each) for each in options.stages]
-    return 0 if all([fuzz(stage, command, options.cases, options.seed) for stage in stages]) else 1
+    stages = {find_stage(each).slug for each in options.stages}
+    runs = [run for run in RUNS if not stages or run.slug in stages]
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        done = []
+        for slug in dict.fromkeys(run.slug for run in runs):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            app, url = stack.enter_context(served(find_stage(slug), folder))
+            for run in runs:
+                if run.slug == slug:
+                    details = (run, app, url, command, options.cases, options.seed)
+                    done.append(pool.submit(fuzz, *details))
+        return 0 if all([each.result() for each in done]) else 1
 
 
 if __name__ == "__main__":
