@@ -33,6 +33,7 @@ ONE_WORKER = os.name == "nt"  # where granian can't share a port between process
 HEADER_LIMIT = (
     5  # seconds a client has for a request's first lines; a slow one must not hold up the end
 )
+HEADER_SIZE = 64 * 1024  # bytes those lines may have, many times what browsers send
 STOP_LIMIT = 10  # seconds that requests have to finish once the server is asked to stop
 
 
@@ -58,6 +59,7 @@ def granian(app: str, host: str, port: int) -> list[object]:
         *("--factory", app, "--host", host, "--port", port),
         *("--blocking-threads", threads, "--log-config", LOGS),
         *("--http1-header-read-timeout", HEADER_LIMIT * 1000),  # milliseconds
+        *("--http1-buffer-size", HEADER_SIZE),
         *("--workers-kill-timeout", STOP_LIMIT),
     ]
 

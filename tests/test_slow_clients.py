@@ -1,0 +1,75 @@
+"""Clients that are slow or have no measure, at real servers: they are cut off, and others are answered."""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+
+import pytest
+from test_serve import get, serving
+
+from workshop.running import free_port
+from workshop.start import gallery_server
+
+SLOW = 2 * os.cpu_count() + 6  # clients: more than a server has threads
+POST = (
+    "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+)
+
+
+@pytest.fixture(scope="module", params=["serve", "gallery"])
+def server(request, tmp_path_factory):
+    """A server, and the address of its notes."""
+    if request.param == "serve":
+        with serving(tmp_path_factory.mktemp("serve") / "work", "01") as (_, url, _):
+            yield url, "/notes"
+    else:
+        with gallery_server("127.0.0.1", free_port(), None, "secret") as gallery:
+            gallery.wait_until_ready()
+            yield gallery.url, "/01_hello/notes"
+
+
+@contextlib.contextmanager
+def connected(url: str):
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=120) as client:
+        yield client
+
+
+def answer(client: socket.socket) -> tuple[int, bytes]:
+    """The status and the body of an answer; 0 where the connection is closed without one."""
+    found = http.client.HTTPResponse(client)
+    try:
+        found.begin()
+        return found.status, found.read()
+    except (ConnectionError, http.client.BadStatusLine):
+        return 0, b""
+
+
+def test_headers_that_trickle_are_cut_off_and_others_are_answered(server):
+    url, _ = server
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(url)) for _ in range(SLOW)]
+        for client in slow:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: local")
+        assert "<h1" in get(url)
+        assert {answer(client)[0] for client in slow} <= {0, 408}
+
+
+@pytest.mark.parametrize(
+    ("lines", "statuses"),
+    [
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost", {414, 431}),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 300_000, {431}),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: a\r\n" * 300, {431}),
+        (b"what is this", {400}),
+    ],
+    ids=["address", "header", "headers", "no HTTP"],
+)
+def test_first_lines_that_are_too_long_or_none_are_refused(server, lines, statuses):
+    url, _ = server
+    with connected(url) as client:
+        client.sendall(lines + b"\r\n\r\n")
+        assert answer(client)[0] in statuses
+    assert "<h1" in get(url)
