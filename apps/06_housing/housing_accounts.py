@@ -7,6 +7,7 @@ from flask import (
     make_response,
     redirect,
     render_template,
+    request,
     session,
     url_for,
 )
@@ -49,7 +50,7 @@ def register() -> Page:
 @accounts.post("/register")
 def create_account() -> Page:
     """Make the account, and log in at once."""
-    opened, form = open_session(), RegisterForm()
+    opened, form = open_session(), RegisterForm(request.form)
     if not form.validate():
         return render_template("register.html", form=form), 422
     account = Account(
@@ -80,7 +81,7 @@ def login() -> Page:
 @accounts.post("/login")
 def start_session() -> Page:
     """Log in; or the form again. It says the same whether the username exists or not."""
-    form = LoginForm()
+    form = LoginForm(request.form)
     form.validate()
     found = authenticate(form.username.data or "", form.password.data or "")
     if isinstance(found, TooFast):
@@ -135,7 +136,7 @@ def show_account(
 @login_required
 def create_token() -> Page:
     """Make a token and show it, this once."""
-    opened, account, form = open_session(), current_account(), NameForm()
+    opened, account, form = open_session(), current_account(), NameForm(request.form)
     if not form.validate():
         return show_account(form, status=422)
     query = select(func.count()).where(ApiToken.account_id == account.id)
@@ -190,7 +191,7 @@ def delete_page() -> Page:
 @login_required
 def delete_account() -> Page:
     """Delete the account; the database deletes its predictions and tokens along with it."""
-    opened, account, form = open_session(), current_account(), PasswordForm()
+    opened, account, form = open_session(), current_account(), PasswordForm(request.form)
     form.validate()
     name = account.username
     found = authenticate(name, form.password.data or "")

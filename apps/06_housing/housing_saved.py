@@ -213,7 +213,7 @@ def create_saved_pages(model_file: ModelFile) -> Blueprint:
     @login_required
     def rename_from_page(number: str) -> Page:
         """Rename it."""
-        account, form = current_account(), NameForm()
+        account, form = current_account(), NameForm(request.form)
         if not form.validate():
             return show(number, form), 422
         saved = rename(account.id, number, form.name.data)
