@@ -656,10 +656,10 @@ def test_a_slip_in_the_code_of_a_model(copy_of):
 
 def test_a_round_trip_that_breaks(copy_of):
     copy = copy_of("04_iris")
-    line = copy.change("04_iris/iris_model.py", "buffer = io.BytesIO()", "buffer = io.bytes()")
+    line = copy.change("04_iris/iris_artifact.py", "buffer = io.BytesIO()", "buffer = io.bytes()")
     finding = copy.wrong()
     assert finding.subject == "round trip"
-    place = f"apps/04_iris/iris_model.py, line {line}: AttributeError: "
+    place = f"apps/04_iris/iris_artifact.py, line {line}: AttributeError: "
     assert finding.text.startswith(place)
     assert finding.text.endswith(mend("04"))
 

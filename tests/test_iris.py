@@ -1,20 +1,14 @@
 """Stage 04: the iris data, the model and its card, and every route of the app, good and bad."""
 
 import hashlib
-import io
 import json
-import os
-import pickle
 import re
 import shutil
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,23 +64,6 @@ def client(built) -> FlaskClient:
 @pytest.fixture
 def client_without_model(tmp_path) -> FlaskClient:
     return iris_app.create_app({"MODEL_FOLDER": tmp_path / "none"}).test_client()
-
-
-def edit_card(folder: Path, **changes) -> None:
-    card = json.loads((folder / CARD).read_text("utf-8"))
-    (folder / CARD).write_text(json.dumps(card | changes), "utf-8")
-
-
-def forge(folder: Path, content: bytes) -> None:
-    """Replace the model file and make the card agree with it."""
-    (folder / MODEL).write_bytes(content)
-    edit_card(folder, sha256=hashlib.sha256(content).hexdigest())
-
-
-def dumped(thing: object) -> bytes:
-    buffer = io.BytesIO()
-    joblib.dump(thing, buffer)
-    return buffer.getvalue()
 
 
 # The data
@@ -151,191 +128,6 @@ def test_a_saved_model_answers_as_the_trained_one(flowers, trained, built):
         assert list(probabilities) == ["setosa", "versicolor", "virginica"]
         assert list(probabilities.values()) == pytest.approx(list(shares), abs=1e-12)
         assert probabilities[species] == max(probabilities.values())
-
-
-def test_saving_leaves_the_two_files_and_nothing_else(built):
-    assert sorted(path.name for path in built.iterdir()) == [MODEL, CARD]
-    content = (built / MODEL).read_bytes()
-    card = json.loads((built / CARD).read_text("utf-8"))
-    assert card["sha256"] == hashlib.sha256(content).hexdigest()
-
-
-def test_saving_that_fails_leaves_the_old_model_and_no_rubbish(trained, folder, monkeypatch):
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    write_bytes = Path.write_bytes
-
-    def full_disk(path: Path, content: bytes) -> int:
-        if path.name.startswith(CARD):
-            write_bytes(path, content[:10])
-            raise OSError(28, "No space left on device")
-        return write_bytes(path, content)
-
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        iris_model.save(*trained, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_a_saved_model_holds_scikit_learn_parts_only(built):
-    # A class of this repository inside the pickle would tie it to a module that may move.
-    content = (built / MODEL).read_bytes()
-    assert b"iris_model" not in content
-    assert b"__main__" not in content
-
-
-class Bait:
-    """Opening a pickle of this creates a folder: proof that a pickle can run anything."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def test_a_tampered_model_file_is_never_opened(folder, tmp_path):
-    bait = dumped(Bait(tmp_path / "ran"))
-    (folder / MODEL).write_bytes(bait)
-    with pytest.raises(ModelUnavailable, match="not the one its card describes"):
-        iris_model.load(folder)
-    client = iris_app.create_app({"MODEL_FOLDER": folder}).test_client()
-    assert client.get("/").status_code == 503
-    assert client.post("/api/predict", json=SETOSA).status_code == 503
-    assert not (tmp_path / "ran").exists()
-    joblib.load(io.BytesIO(bait))  # the bait is live: whoever opens it runs it
-    assert (tmp_path / "ran").exists()
-
-
-def remove(name):
-    return lambda folder: (folder / name).unlink()
-
-
-def write(name, content):
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def edit(**changes):
-    return lambda folder: edit_card(folder, **changes)
-
-
-def folder_instead(name):
-    return lambda folder: ((folder / name).unlink(), (folder / name).mkdir())
-
-
-DAMAGE = {
-    "nothing there": (shutil.rmtree, "no trained model"),
-    "card missing": (remove(CARD), "no trained model"),
-    "model missing": (remove(MODEL), "is missing"),
-    "card is a folder": (folder_instead(CARD), "can't be read"),
-    "model is a folder": (folder_instead(MODEL), "can't be read"),
-    "card empty": (write(CARD, b""), "damaged"),
-    "card not UTF-8": (write(CARD, b'{"stage": "\xff"}'), "damaged"),
-    "card nested too deep": (write(CARD, b"[" * 100_000), "damaged"),
-    "card a list": (write(CARD, b"[]"), "damaged"),
-    "card incomplete": (edit(metrics={}), "damaged"),
-    "card of wrong types": (edit(classes="setosa"), "damaged"),
-    "card with nan": (edit(metrics={"accuracy": float("nan"), "confusion_matrix": []}), "damaged"),
-    "card without features": (edit(features={}), "other features"),
-    "card of another stage": (edit(stage="05_census"), "does not belong to stage 04_iris"),
-    "other scikit-learn": (
-        edit(versions={"python": "3.11.0", "scikit_learn": "0.24.2"}),
-        "scikit-learn 0.24.2",
-    ),
-    "other Python": (
-        edit(versions={"python": "3.6.1", "scikit_learn": sklearn.__version__}),
-        "Python 3.6.1",
-    ),
-    "model truncated": (write(MODEL, b"\x80\x04"), "not the one its card describes"),
-    "model of another thing": (
-        lambda folder: forge(folder, dumped({"a": "dictionary"})),
-        "holds not what its card says",
-    ),
-    "model that can't be opened": (lambda folder: forge(folder, b"\x80\x04"), "can't be opened"),
-    "model of a class that is gone": (
-        lambda folder: forge(folder, pickle.dumps(Bait).replace(b"Bait", b"Gone")),
-        "can't be opened",
-    ),
-}
-
-
-@pytest.mark.parametrize(("damage", "reason"), DAMAGE.values(), ids=DAMAGE)
-def test_a_model_that_is_not_whole_is_refused_with_one_sentence(folder, damage, reason):
-    damage(folder)
-    with pytest.raises(ModelUnavailable, match=re.escape(reason)) as refused:
-        iris_model.load(folder)
-    assert str(refused.value).endswith(REMEDY)
-    assert "\n" not in str(refused.value)
-
-
-def test_another_patch_release_of_python_is_no_reason_to_refuse(folder):
-    major, minor = sys.version_info[:2]
-    python = f"{major}.{minor}.99"
-    edit_card(folder, versions={"python": python, "scikit_learn": sklearn.__version__})
-    assert iris_model.load(folder).predict(SETOSA)[0] == "setosa"
-
-
-# The model of a running app
-
-
-@pytest.fixture
-def loads(monkeypatch) -> list[Path]:
-    """Count how often a model is loaded."""
-    calls, load = [], iris_model.load
-
-    def counted(folder):
-        calls.append(folder)
-        return load(folder)
-
-    monkeypatch.setattr(iris_model, "load", counted)
-    return calls
-
-
-def test_the_model_is_loaded_once(folder, loads):
-    client = iris_app.create_app({"MODEL_FOLDER": folder}).test_client()
-    for _ in range(3):
-        assert client.post("/api/predict", json=SETOSA).status_code == 200
-    assert len(loads) == 1
-
-
-def test_threads_that_ask_at_once_load_the_model_once(folder, loads):
-    model_file, together = iris_model.ModelFile(folder), threading.Barrier(16)
-
-    def ask(_):
-        together.wait(timeout=30)
-        return model_file.get()
-
-    with ThreadPoolExecutor(16) as pool:
-        models = set(map(id, pool.map(ask, range(16))))
-    assert len(loads) == len(models) == 1
-
-
-def test_training_heals_a_running_app(trained, tmp_path):
-    client = iris_app.create_app({"MODEL_FOLDER": tmp_path / "model"}).test_client()
-    assert client.get("/healthz").status_code == 503
-    iris_model.save(*trained, tmp_path / "model")
-    assert client.get("/healthz").status_code == 200
-    assert client.post("/api/predict", json=SETOSA).json["species"] == "setosa"
-
-
-def test_a_model_file_that_arrives_after_its_card_heals_too(folder):
-    content = (folder / MODEL).read_bytes()
-    (folder / MODEL).unlink()
-    model_file = iris_model.ModelFile(folder)
-    with pytest.raises(ModelUnavailable, match="is missing"):
-        model_file.get()
-    (folder / MODEL).write_bytes(content)
-    assert model_file.get().predict(SETOSA)[0] == "setosa"
-
-
-@pytest.mark.parametrize("damage", [damage for damage, _ in DAMAGE.values()], ids=DAMAGE)
-def test_the_old_model_serves_until_a_new_one_is_whole(trained, folder, damage):
-    model_file = iris_model.ModelFile(folder)
-    old = model_file.get()
-    damage(folder)
-    assert model_file.get() is old
-    shutil.rmtree(folder, ignore_errors=True)
-    iris_model.save(trained[0], trained[1] | {"name": "The new one"}, folder)
-    assert model_file.get().card["name"] == "The new one"
 
 
 # Pages

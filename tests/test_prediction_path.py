@@ -463,7 +463,7 @@ OTHER_CENSUS = {
 def test_any_other_pipeline_is_asked_itself_in_stage_05(train_census, caplog, pipeline):
     pipeline, folder = train_census(pipeline)
     assert len(caplog.records) == 1  # training says so as well, once
-    card = json.loads((folder / census_model.CARD_NAME).read_text("utf-8"))
+    card = json.loads((folder / "census.json").read_text("utf-8"))
     assert "formula" not in card
     people = [WITHOUT_EMPLOYER, *make_people(card["features"], 200)]
     expected = by_pipeline(pipeline, people)
@@ -649,15 +649,15 @@ def test_serving_imports_nothing_that_trained_the_model(stage):
 @pytest.fixture
 def slow(stage, monkeypatch):
     """Make loading wait until the test lets it go on; requests are patient for a moment only."""
-    load, held = stage.module.load, SimpleNamespace(go=threading.Event(), loads=0)
+    load, held = stage.app.load, SimpleNamespace(go=threading.Event(), loads=0)
 
     def wait_and_load(folder):
         held.loads += 1
         assert held.go.wait(timeout=60)
         return load(folder)
 
-    monkeypatch.setattr(stage.module, "load", wait_and_load)
-    monkeypatch.setattr(stage.module.ModelFile.get, "__defaults__", (0.05,))
+    monkeypatch.setattr(stage.app, "load", wait_and_load)
+    monkeypatch.setattr(stage.app.ModelFile.get, "__defaults__", (0.05,))
     yield held
     held.go.set()
 
@@ -702,7 +702,7 @@ def test_while_the_model_is_loading_health_and_every_request_say_so(stage, slow)
 
 def test_while_a_new_model_is_loading_the_old_one_answers(stage, slow, tmp_path):
     folder = copy_with(stage.folder, tmp_path / "model", lambda card: card)
-    model_file = stage.module.ModelFile(folder)
+    model_file = stage.app.ModelFile(folder, stage.app.load)
     slow.go.set()
     old = model_file.get(patience=30)
 

@@ -18,9 +18,10 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from werkzeug.http import HTTP_STATUS_CODES
 
+from iris_artifact import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from iris_forms import Flower, FlowerForm
 from iris_guard import guard
-from iris_model import FEATURES, MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
+from iris_model import FEATURES, load
 from iris_picture import picture
 
 
@@ -32,7 +33,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     guard(app)
     app.json.sort_keys = False
     app.add_template_filter(percent)
-    model_file = ModelFile(app.config["MODEL_FOLDER"])
+    model_file = ModelFile(app.config["MODEL_FOLDER"], load)
     # Without a model the app starts all the same; the log says why, and so does every page. One that
     # takes long to load goes on loading behind.
     with suppress(ModelUnavailable):

@@ -1,35 +1,37 @@
-"""The iris model: train it, save it with its card, load it safely, ask it about one flower.
+"""The iris model: train it, save it with its card, load it, ask it about one flower.
 
-The card is a JSON file beside the model file. It says what the model was trained on, how well it
-did on flowers it had not seen, and which file it belongs to. Loading reads the card first: a model
-file is a pickle, and a pickle can run any code when it is opened, so a file that is not the one its
-card describes is never opened. That guards against mix-ups and damage, not against someone who can
-write to the folder: who can replace the model can replace its card.
-
-`save` also writes into the card what the pipeline computes (see `iris_formula`). With that the app
-needs neither scikit-learn nor pandas, which take longer to import than everything else together. So
-they are imported in the functions that need them: those that train, and those that open the pipeline.
+How the two files are kept, and checked before one is opened, is in `iris_artifact`; this module says
+what stands in them. `save` also writes into the card what the pipeline computes (see `iris_formula`).
+With that the app needs neither scikit-learn nor pandas, which take longer to import than everything
+else together. So they are imported in the functions that need them: those that train, and those that
+open the pipeline.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import io
-import json
 import logging
-import pickle
-import platform
-import secrets
-import threading
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter
 from typing_extensions import TypedDict
 
+from iris_artifact import (
+    HOLDS_ANOTHER,
+    MODEL_FOLDER,
+    STAGE,
+    ModelUnavailable,
+    Versions,
+    fingerprint,
+    pack,
+    read,
+    unpack,
+    versions,
+    write,
+)
 from iris_formula import Formula, NotUnderstood, probabilities, take_apart
 
 if TYPE_CHECKING:
@@ -38,12 +40,6 @@ if TYPE_CHECKING:
 
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 TARGET = "species"
-STAGE = "04_iris"
-MODEL_FOLDER = Path(__file__).parent / "model"
-MODEL_NAME, CARD_NAME = "iris.joblib", "iris.json"
-TRAIN_COMMAND = "python3 -m workshop train 04"
-PATIENCE = 10.0  # seconds that a request waits for a model that is being loaded
-HOLDS_ANOTHER = f"The model file {MODEL_NAME} holds not what its card says"
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +69,6 @@ class Metrics(TypedDict):
 
     accuracy: FiniteFloat
     confusion_matrix: list[list[int]]
-
-
-class Versions(TypedDict):
-    """The versions that trained the model."""
-
-    python: str
-    scikit_learn: str
 
 
 class PicturedFlower(TypedDict):
@@ -116,25 +105,6 @@ class Card(TypedDict):
 
 
 CARD = TypeAdapter(Card)
-
-
-class ModelUnavailable(Exception):
-    """There is no model that may be used. The message says why and ends with the remedy."""
-
-    status = "unavailable"
-
-    def __init__(self, problem: str, remedy: str = f"build it with {TRAIN_COMMAND}") -> None:
-        super().__init__(f"{problem}; {remedy}")
-        self.problem = problem
-
-
-class ModelLoading(ModelUnavailable):
-    """The model is on its way."""
-
-    status = "loading"
-
-    def __init__(self) -> None:
-        super().__init__("The model is still being loaded", "ask again in a moment")
 
 
 def build_pipeline() -> Pipeline:
@@ -186,10 +156,7 @@ def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipelin
             "accuracy": float(accuracy_score(test[TARGET], answers)),
             "confusion_matrix": confusion_matrix(test[TARGET], answers, labels=classes).tolist(),
         },
-        "versions": {
-            "python": platform.python_version(),
-            "scikit_learn": _installed(),
-        },
+        "versions": versions(),
         "flowers": [
             {
                 "petal_length": float(flower.petal_length),
@@ -204,35 +171,15 @@ def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipelin
 
 
 def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
-    """Write the model file and its card into `folder`, and return the model file's path.
+    """Write the pipeline and its card into `folder`, and return the model file's path.
 
-    Both are written whole under temporary names first, then renamed, the card last: whoever reads
-    the folder meanwhile sees the old model, or a mismatch that loading refuses, never half a file.
     Into the card go the model file's SHA-256 and, if there is one, the pipeline's formula.
     """
-    import joblib
-
-    buffer = io.BytesIO()
-    joblib.dump(pipeline, buffer)
-    sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
-    card = {name: value for name, value in card.items() if name != "formula"} | {"sha256": sha256}
+    content = pack(pipeline)
+    card = {name: value for name, value in card.items() if name != "formula"}
     if formula := _formula(pipeline, card["features"]):
-        card |= {"formula": formula | {"sha256": sha256}}
-    contents = {
-        MODEL_NAME: buffer.getvalue(),
-        CARD_NAME: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    suffix = f".{secrets.token_hex(4)}.tmp"
-    try:
-        for name, content in contents.items():
-            (folder / (name + suffix)).write_bytes(content)
-        for name in contents:
-            (folder / (name + suffix)).replace(folder / name)
-    finally:
-        for name in contents:
-            (folder / (name + suffix)).unlink(missing_ok=True)
-    return folder / MODEL_NAME
+        card |= {"formula": formula | {"sha256": fingerprint(content)}}
+    return write(content, card, folder)
 
 
 def _formula(pipeline: Pipeline, features: Mapping[str, Any]) -> Formula | None:
@@ -266,7 +213,13 @@ class IrisModel:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The trained pipeline. The model file is opened when it is first asked for."""
-        return _open_pipeline(self._content, self.card)
+        from sklearn.pipeline import Pipeline
+
+        pipeline = unpack(self._content)
+        classes = list(getattr(pipeline, "classes_", ()))
+        if not isinstance(pipeline, Pipeline) or classes != self.card["classes"]:
+            raise ModelUnavailable(HOLDS_ANOTHER)
+        return pipeline
 
     def predict(self, flower: Mapping[str, float]) -> tuple[str, dict[str, float]]:
         """Return the most probable species, and the probability of each, for one flower in cm."""
@@ -283,153 +236,8 @@ class IrisModel:
 
 
 def load(folder: Path = MODEL_FOLDER) -> IrisModel:
-    """Read the card, and check that model file and versions agree with it before the file is opened.
+    """Return the model in `folder`, if it is the one that its card describes.
 
     Raises ModelUnavailable, whose message says what is wrong and how to build the model.
     """
-    card = _read_card(folder / CARD_NAME)
-    trained, installed = card["versions"], _installed()
-    if trained["scikit_learn"] != installed:
-        raise ModelUnavailable(
-            f"The model was trained with scikit-learn {trained['scikit_learn']}, "
-            f"but {installed} is installed"
-        )
-    if trained["python"].split(".")[:2] != platform.python_version().split(".")[:2]:
-        raise ModelUnavailable(
-            f"The model was trained with Python {trained['python']}, "
-            f"but this is Python {platform.python_version()}"
-        )
-    try:
-        content = (folder / MODEL_NAME).read_bytes()
-    except FileNotFoundError:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} is missing") from None
-    except OSError as error:
-        raise ModelUnavailable(
-            f"The model file {MODEL_NAME} can't be read ({error.strerror})"
-        ) from error
-    # The bytes that are checked are the bytes that may be opened: the file is read once.
-    if hashlib.sha256(content).hexdigest() != card["sha256"]:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} is not the one its card describes")
-    return IrisModel(content, card)
-
-
-def _installed() -> str:
-    """Return the version of scikit-learn, without importing it."""
-    return importlib.metadata.version("scikit-learn")
-
-
-def _read_card(path: Path) -> Card:
-    """Return the card at `path`, checked in form. Raises ModelUnavailable."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelUnavailable("There is no trained model yet") from None
-    except OSError as error:
-        raise ModelUnavailable(
-            f"The model's card {path.name} can't be read ({error.strerror})"
-        ) from error
-    try:
-        card = CARD.validate_json(content, strict=True)
-    except ValidationError as error:
-        if any(problem["loc"] == ("stage",) for problem in error.errors()):
-            raise ModelUnavailable(
-                f"The card {path.name} does not belong to stage {STAGE}"
-            ) from error
-        raise ModelUnavailable(f"The model's card {path.name} is damaged") from error
-    if list(card["features"]) != FEATURES:
-        raise ModelUnavailable(f"The card {path.name} describes a model with other features")
-    return card
-
-
-# What opening a damaged or foreign pickle raises; the documentation of `pickle` names most.
-UNREADABLE = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-
-
-def _open_pipeline(content: bytes, card: Card) -> Pipeline:
-    """Unpickle a model file whose SHA-256 has been checked. Raises ModelUnavailable."""
-    import joblib
-    from sklearn.pipeline import Pipeline
-
-    try:
-        pipeline = joblib.load(io.BytesIO(content))
-    except UNREADABLE as error:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} can't be opened") from error
-    classes = list(getattr(pipeline, "classes_", ()))
-    if not isinstance(pipeline, Pipeline) or classes != card["classes"]:
-        raise ModelUnavailable(HOLDS_ANOTHER)
-    return pipeline
-
-
-class ModelFile:
-    """The model in a folder: loaded once, and again only when its files have changed.
-
-    So training in another terminal heals a running app. A new model that is not whole does not
-    replace the old one. Loading has a thread of its own, so that an app can say meanwhile that it
-    is on its way. Safe to share between the threads of a server.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-        self._paths = [self.folder / name for name in (CARD_NAME, MODEL_NAME)]
-        self._lock = threading.Lock()  # held for starting to load
-        self._order = threading.Lock()  # held for loading: two loads never overlap
-        self._seen: list[tuple[int, int] | None] | None = None
-        self._loading: threading.Thread | None = None
-        self._model: IrisModel | None = None
-        self._problem = ""
-
-    def get(self, patience: float = PATIENCE) -> IrisModel:
-        """Return the model to use now.
-
-        Whoever comes first after the files have changed waits for the new model, though not longer
-        than `patience` in seconds; until it is there, all others get the old one. While there is no
-        old one, everybody waits. Raises ModelUnavailable when there has never been a model, and its
-        subclass ModelLoading when it takes longer than that.
-        """
-        # Taken before loading: a change during loading shows as a new state on the next call.
-        state = [_state(path) for path in self._paths]
-        if (state != self._seen and self._start_loading(state)) or self._model is None:
-            self._loading.join(patience)
-        if self._model is not None:
-            return self._model
-        if self._loading.is_alive():
-            raise ModelLoading
-        raise ModelUnavailable(self._problem)
-
-    def _start_loading(self, state: list[tuple[int, int] | None]) -> bool:
-        """Load what is in the folder now, unless another thread has seen the same change first."""
-        with self._lock:
-            if state == self._seen:
-                return False
-            loading = threading.Thread(target=self._load, name="load the model", daemon=True)
-            loading.start()
-            self._loading, self._seen = loading, state
-            return True
-
-    def _load(self) -> None:
-        with self._order:
-            try:
-                self._model = load(self.folder)
-            except ModelUnavailable as error:
-                self._problem = error.problem
-                log.warning("%s", error)
-            except BaseException:
-                self._problem = f"The model file {MODEL_NAME} can't be loaded"
-                raise  # a crash: the thread's traceback is for the log
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is replaced, or None where there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino
+    return IrisModel(*read(folder, CARD, FEATURES))

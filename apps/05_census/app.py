@@ -16,10 +16,11 @@ from flask_openapi import OpenAPI
 from werkzeug.exceptions import HTTPException
 
 from census_api import INFO, create_api, document
+from census_artifact import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from census_forms import PersonForm, spell_out, typical_person
 from census_formula import sigmoid
 from census_guard import guard
-from census_model import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
+from census_model import load
 from census_picture import bars, gauge
 from census_problems import Problem, Refusal, asked_by_api, problem_details
 
@@ -39,7 +40,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     app.json.sort_keys = False
     app.add_template_filter(percent)
     app.add_template_filter(spell_out)
-    model_file = ModelFile(app.config["MODEL_FOLDER"])
+    model_file = ModelFile(app.config["MODEL_FOLDER"], load)
     # Without a model the app starts all the same; the log says why, and so does every page. One that
     # takes long to load goes on loading behind.
     with suppress(ModelUnavailable):

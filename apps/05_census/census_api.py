@@ -17,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import to_json
 from werkzeug.exceptions import UnsupportedMediaType
 
+from census_artifact import ModelFile, ModelUnavailable
 from census_csv import echo_table, judge_table, table_of
 from census_forms import (
     AGE_PATTERN,
@@ -27,7 +28,7 @@ from census_forms import (
     read_people,
     read_person,
 )
-from census_model import FEATURES, OPTIONAL, Card, ModelFile, ModelUnavailable, label
+from census_model import FEATURES, OPTIONAL, Card, label
 from census_problems import PROBLEM_JSON, Problem, Refusal, refuse_people, refuse_person
 
 INFO = Info(

@@ -1,4 +1,4 @@
-"""The census model: train it, save it with its card, load it safely, ask it about one person.
+"""The census model: train it, save it with its card, load it, ask it about one person.
 
 The estimator is a logistic regression, because it can say why: it adds one number per feature, and
 the sum decides. `save` writes those numbers into the card (see `census_formula`), so that answer and
@@ -6,35 +6,38 @@ explanation are the same sum, and the app needs neither scikit-learn nor pandas,
 import than everything else together. That is why they are imported where they are needed: in the
 functions that train a model, and in those that serve one that is no such sum.
 
-The card is a JSON file beside the model file. It says what the model was trained on, how well it
-did on people it had not seen, and which file it belongs to. Loading reads the card first: a model
-file is a pickle, and a pickle can run any code when it is opened, so a file that is not the one its
-card describes is never opened. That guards against mix-ups and damage, not against someone who can
-write to the folder: who can replace the model can replace its card.
+How the two files are kept, and checked before one is opened, is in `census_artifact`; this module
+says what stands in them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import io
-import json
 import logging
 import math
-import pickle
-import platform
-import secrets
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter
 from typing_extensions import TypedDict
 
+from census_artifact import (
+    HOLDS_ANOTHER,
+    MODEL_FOLDER,
+    STAGE,
+    ModelFile,
+    ModelUnavailable,
+    Versions,
+    fingerprint,
+    pack,
+    read,
+    unpack,
+    versions,
+    write,
+)
 from census_formula import Formula, NotUnderstood, frame, sigmoid, take_apart, term, typical
 
 if TYPE_CHECKING:
@@ -59,13 +62,6 @@ TARGET = "income"
 CLASSES = ["<=50K", ">50K"]  # what 0 and 1 stand for: dollars a year, in 1994
 UNITS = {"age": "years", "hours_per_week": "hours"}
 MISSING = "missing"  # the category that stands for "not known" inside the pipeline
-STAGE = "05_census"
-MODEL_FOLDER = Path(__file__).parent / "model"
-MODEL_NAME, CARD_NAME = "census.joblib", "census.json"
-TRAIN_COMMAND = "python3 -m workshop train 05"
-PATIENCE = 10.0  # seconds that a request waits for a model that is being loaded
-LOOK_EVERY = 0.02  # seconds; looking whether the files have changed takes as long as an answer
-HOLDS_ANOTHER = f"The model file {MODEL_NAME} holds not what its card says"
 
 Person = Mapping[str, "str | int | None"]
 
@@ -125,13 +121,6 @@ class Metrics(TypedDict):
     groups: list[Group]
 
 
-class Versions(TypedDict):
-    """The versions that trained the model."""
-
-    python: str
-    scikit_learn: str
-
-
 class SavedFormula(Formula):
     """The formula of the pipeline in the model file whose SHA-256 is `sha256`."""
 
@@ -157,25 +146,6 @@ class Card(TypedDict):
 
 
 CARD = TypeAdapter(Card)
-
-
-class ModelUnavailable(Exception):
-    """There is no model that may be used. The message says why and ends with the remedy."""
-
-    status = "unavailable"
-
-    def __init__(self, problem: str, remedy: str = f"build it with {TRAIN_COMMAND}") -> None:
-        super().__init__(f"{problem}; {remedy}")
-        self.problem = problem
-
-
-class ModelLoading(ModelUnavailable):
-    """The model is on its way."""
-
-    status = "loading"
-
-    def __init__(self) -> None:
-        super().__init__("The model is still being loaded", "ask again in a moment")
 
 
 def build_pipeline() -> Pipeline:
@@ -246,10 +216,7 @@ def train(census: Bunch) -> tuple[Pipeline, Card]:
             "brier": float(brier_score_loss(test[TARGET], probabilities)),
             "groups": _measure_groups(test, answers),
         },
-        "versions": {
-            "python": platform.python_version(),
-            "scikit_learn": _installed(),
-        },
+        "versions": versions(),
     }
     return pipeline, card
 
@@ -304,35 +271,16 @@ def _measure_groups(test: pd.DataFrame, answers: np.ndarray) -> list[Group]:
 
 
 def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
-    """Write the model file and its card into `folder`, and return the model file's path.
+    """Write the pipeline and its card into `folder`, and return the model file's path.
 
-    Both are written whole under temporary names first, then renamed, the card last: whoever reads
-    the folder meanwhile sees the old model, or a mismatch that loading refuses, never half a file.
     Into the card go the model file's SHA-256 and, if there is one, the pipeline's formula.
     """
-    import joblib
-
-    buffer = io.BytesIO()
-    joblib.dump(pipeline, buffer)
-    sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
-    card = {name: value for name, value in card.items() if name != "formula"} | {"sha256": sha256}
+    content = pack(pipeline)
+    card = {name: value for name, value in card.items() if name != "formula"}
     if formula := _formula(pipeline, card["features"]):
-        card |= {"intercept": formula["intercept"], "formula": formula | {"sha256": sha256}}
-    contents = {
-        MODEL_NAME: buffer.getvalue(),
-        CARD_NAME: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    suffix = f".{secrets.token_hex(4)}.tmp"
-    try:
-        for name, content in contents.items():
-            (folder / (name + suffix)).write_bytes(content)
-        for name in contents:
-            (folder / (name + suffix)).replace(folder / name)
-    finally:
-        for name in contents:
-            (folder / (name + suffix)).unlink(missing_ok=True)
-    return folder / MODEL_NAME
+        own = formula | {"sha256": fingerprint(content)}
+        card |= {"intercept": formula["intercept"], "formula": own}
+    return write(content, card, folder)
 
 
 def _formula(pipeline: Pipeline, features: Mapping[str, Any]) -> Formula | None:
@@ -387,7 +335,12 @@ class CensusModel:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The trained pipeline. The model file is opened when it is first asked for."""
-        return _open_pipeline(self._content)
+        from sklearn.pipeline import Pipeline
+
+        pipeline = unpack(self._content)
+        if not isinstance(pipeline, Pipeline) or list(getattr(pipeline, "classes_", ())) != [0, 1]:
+            raise ModelUnavailable(HOLDS_ANOTHER)
+        return pipeline
 
     @property
     def version(self) -> str:
@@ -453,34 +406,11 @@ def explain(person: Person) -> dict[str, float]:
 
 
 def load(folder: Path = MODEL_FOLDER) -> CensusModel:
-    """Read the card, and check that model file and versions agree with it before the file is opened.
+    """Return the model in `folder`, if it is the one that its card describes.
 
     Raises ModelUnavailable, whose message says what is wrong and how to build the model.
     """
-    card = _read_card(folder / CARD_NAME)
-    trained, installed = card["versions"], _installed()
-    if trained["scikit_learn"] != installed:
-        raise ModelUnavailable(
-            f"The model was trained with scikit-learn {trained['scikit_learn']}, "
-            f"but {installed} is installed"
-        )
-    if trained["python"].split(".")[:2] != platform.python_version().split(".")[:2]:
-        raise ModelUnavailable(
-            f"The model was trained with Python {trained['python']}, "
-            f"but this is Python {platform.python_version()}"
-        )
-    try:
-        content = (folder / MODEL_NAME).read_bytes()
-    except FileNotFoundError:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} is missing") from None
-    except OSError as error:
-        raise ModelUnavailable(
-            f"The model file {MODEL_NAME} can't be read ({error.strerror})"
-        ) from error
-    # The bytes that are checked are the bytes that may be opened: the file is read once.
-    if hashlib.sha256(content).hexdigest() != card["sha256"]:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} is not the one its card describes")
-    return CensusModel(content, card)
+    return CensusModel(*read(folder, CARD, FEATURES))
 
 
 def label(probability: float) -> str:
@@ -488,130 +418,4 @@ def label(probability: float) -> str:
     return CLASSES[probability > 0.5]
 
 
-def _installed() -> str:
-    """Return the version of scikit-learn, without importing it."""
-    return importlib.metadata.version("scikit-learn")
-
-
-def _read_card(path: Path) -> Card:
-    """Return the card at `path`, checked in form. Raises ModelUnavailable."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelUnavailable("There is no trained model yet") from None
-    except OSError as error:
-        raise ModelUnavailable(
-            f"The model's card {path.name} can't be read ({error.strerror})"
-        ) from error
-    try:
-        card = CARD.validate_json(content, strict=True)
-    except ValidationError as error:
-        if any(problem["loc"] == ("stage",) for problem in error.errors()):
-            raise ModelUnavailable(
-                f"The card {path.name} does not belong to stage {STAGE}"
-            ) from error
-        raise ModelUnavailable(f"The model's card {path.name} is damaged") from error
-    if list(card["features"]) != FEATURES:
-        raise ModelUnavailable(f"The card {path.name} describes a model with other features")
-    return card
-
-
-# What opening a damaged or foreign pickle raises; the documentation of `pickle` names most.
-UNREADABLE = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-
-
-def _open_pipeline(content: bytes) -> Pipeline:
-    """Unpickle a model file whose SHA-256 has been checked. Raises ModelUnavailable."""
-    import joblib
-    from sklearn.pipeline import Pipeline
-
-    try:
-        pipeline = joblib.load(io.BytesIO(content))
-    except UNREADABLE as error:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} can't be opened") from error
-    if not isinstance(pipeline, Pipeline) or list(getattr(pipeline, "classes_", ())) != [0, 1]:
-        raise ModelUnavailable(HOLDS_ANOTHER)
-    return pipeline
-
-
-class ModelFile:
-    """The model in a folder: loaded once, and again only when its files have changed.
-
-    So training in another terminal heals a running app. A new model that is not whole does not
-    replace the old one. Loading has a thread of its own, so that an app can say meanwhile that it
-    is on its way. Safe to share between the threads of a server.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-        self._paths = [self.folder / name for name in (CARD_NAME, MODEL_NAME)]
-        self._lock = threading.Lock()  # held for starting to load
-        self._order = threading.Lock()  # held for loading: two loads never overlap
-        self._look_again = 0.0  # when, in seconds of the monotonic clock
-        self._seen: list[tuple[int, int] | None] | None = None
-        self._loading: threading.Thread | None = None
-        self._model: CensusModel | None = None
-        self._problem = ""
-
-    def get(self, patience: float = PATIENCE) -> CensusModel:
-        """Return the model to use now.
-
-        Whoever comes first after the files have changed waits for the new model, though not longer
-        than `patience` in seconds; until it is there, all others get the old one. While there is no
-        old one, everybody waits. Raises ModelUnavailable when there has never been a model, and its
-        subclass ModelLoading when it takes longer than that.
-        """
-        now = time.monotonic()
-        if self._model is not None and now < self._look_again:
-            return self._model
-        self._look_again = now + LOOK_EVERY
-        # Taken before loading: a change during loading shows as a new state on the next look.
-        state = [_state(path) for path in self._paths]
-        if (state != self._seen and self._start_loading(state)) or self._model is None:
-            self._loading.join(patience)
-        if self._model is not None:
-            return self._model
-        if self._loading.is_alive():
-            raise ModelLoading
-        raise ModelUnavailable(self._problem)
-
-    def _start_loading(self, state: list[tuple[int, int] | None]) -> bool:
-        """Load what is in the folder now, unless another thread has seen the same change first."""
-        with self._lock:
-            if state == self._seen:
-                return False
-            loading = threading.Thread(target=self._load, name="load the model", daemon=True)
-            loading.start()
-            self._loading, self._seen = loading, state
-            return True
-
-    def _load(self) -> None:
-        with self._order:
-            try:
-                self._model = load(self.folder)
-            except ModelUnavailable as error:
-                self._problem = error.problem
-                log.warning("%s", error)
-            except BaseException:
-                self._problem = f"The model file {MODEL_NAME} can't be loaded"
-                raise  # a crash: the thread's traceback is for the log
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is replaced, or None where there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino
-
-
-_served = ModelFile(MODEL_FOLDER)
+_served = ModelFile(MODEL_FOLDER, load)

@@ -8,6 +8,7 @@ Run it in this folder: `flask --app app.py init-db` once, then `flask --app app.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from werkzeug.wrappers import Response as Redirect
 
 from housing_accounts import accounts
 from housing_api import INFO, SECURITY_SCHEMES, create_api, document
+from housing_artifact import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from housing_database import INIT_COMMAND, DatabaseUnavailable, init_engine, open_session
 from housing_forms import DistrictForm, SaveForm, typical_district
 from housing_guard import guard
 from housing_key import secret_key
-from housing_model import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
+from housing_model import load
 from housing_picture import california
 from housing_problems import Problem, Refusal, asked_by_api, problem_details
 from housing_saved import create_saved_pages, render_result
@@ -63,11 +65,11 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         app.add_template_filter(each)
     init_engine(app)
     csrf = CSRFProtect(app)
-    model_file = ModelFile(app.config["MODEL_FOLDER"])
-    try:
+    model_file = ModelFile(app.config["MODEL_FOLDER"], load)
+    # Without a model the app starts all the same; the log says why, and so does every page. One that
+    # takes long to load goes on loading behind.
+    with suppress(ModelUnavailable):
         model_file.get()
-    except ModelUnavailable as problem:
-        app.logger.warning("%s", problem)  # the app starts all the same, and every page says so
 
     @app.route("/home")
     @app.route("/")  # the lower decorator runs first, and url_for uses the first route
@@ -97,10 +99,10 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
         """For whatever watches over the app: can it answer, and can it keep the answers?"""
         try:
-            model_file.get()
+            model_file.get(patience=0.5)
             open_session()
         except (ModelUnavailable, DatabaseUnavailable) as problem:
-            return {"status": "unavailable", "reason": str(problem)}, 503
+            return {"status": problem.status, "reason": str(problem)}, 503
         return {"status": "ok"}
 
     api = csrf.exempt(create_api(model_file))  # a token in a header comes from no foreign page

@@ -13,9 +13,10 @@ from pydantic import AwareDatetime, BaseModel, Field, RootModel, ValidationError
 from pydantic.json_schema import models_json_schema
 from werkzeug.exceptions import UnsupportedMediaType
 
+from housing_artifact import ModelFile
 from housing_forms import NAME_SCHEMA, District, NewSaved, Renamed
 from housing_login import account_of_token
-from housing_model import Card, ModelFile
+from housing_model import Card
 from housing_problems import PROBLEM_JSON, Problem, refuse_body
 from housing_saved import LARGEST_ID, all_of, as_json, find, remove, rename, save
 

@@ -155,6 +155,8 @@ class LoginSlot(Base):
 class DatabaseUnavailable(Exception):
     """The database can't be used. The message says why and ends with the remedy."""
 
+    status = "unavailable"
+
     def __init__(self, problem: str, remedy: str = f"make it with {INIT_COMMAND}") -> None:
         super().__init__(f"{problem}; {remedy}")
         self.problem = problem

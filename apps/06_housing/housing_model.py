@@ -1,4 +1,4 @@
-"""The housing model: train it, save it with its card, load it safely, ask it about one district.
+"""The housing model: train it, save it with its card, load it, ask it about one district.
 
 Three estimators answer together, all of them boosted trees: one for the price, and two for the
 ends of an interval, trained with the quantile loss. Quantiles that trees have learnt are too
@@ -7,41 +7,43 @@ the interval is widened by as much as makes it hold nine in ten of those (confor
 regression: Romano, Patterson and Candès, 2019). Where the interval still does not reach the
 price, it is stretched to it: an interval never lies beside its own price.
 
-The card is a JSON file beside the model file. It says what the model was trained on, how well it
-did on districts it had not seen, and which file it belongs to. Loading reads the card first: a
-model file is a pickle, and a pickle can run any code when it is opened, so a file that is not the
-one its card describes is never opened. That guards against mix-ups and damage, not against someone
-who can write to the folder: who can replace the model can replace its card.
+How the two files are kept, and checked before one is opened, is in `housing_artifact`; this module
+says what stands in them. scikit-learn and pandas take longer to import than everything else together.
+They are imported in the functions that need them, so an app without a model is not kept waiting.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import math
-import pickle
-import platform
-import secrets
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import joblib
-import numpy as np
-import pandas as pd
-import sklearn
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.metrics import mean_absolute_error, r2_score
-from sklearn.model_selection import train_test_split
-from threadpoolctl import ThreadpoolController
+from pydantic import FiniteFloat, TypeAdapter
 from typing_extensions import TypedDict
 
+from housing_artifact import (
+    HOLDS_ANOTHER,
+    MODEL_FOLDER,
+    STAGE,
+    ModelUnavailable,
+    Versions,
+    pack,
+    read,
+    unpack,
+    versions,
+    write,
+)
+
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.utils import Bunch
+    from threadpoolctl import ThreadpoolController
 
 UNITS = {
     "median_income": "10,000 $",
@@ -56,17 +58,9 @@ UNITS = {
 FEATURES = list(UNITS)
 TARGET = "price"
 LEVEL = 0.9  # the share of districts whose price the interval is to hold
-STAGE = "06_housing"
-MODEL_FOLDER = Path(__file__).parent / "model"
-MODEL_NAME, CARD_NAME = "housing.joblib", "housing.json"
-TRAIN_COMMAND = "python3 -m workshop train 06"
-
-# Trees of this size gain nothing from several threads, and lose much where other programs use the
-# processor too: the threads of OpenMP wait for each other by spinning.
-THREADS = ThreadpoolController()
 
 District = Mapping[str, float]
-Estimators = dict[str, HistGradientBoostingRegressor]
+Estimators = dict[str, "HistGradientBoostingRegressor"]
 
 
 class Feature(TypedDict):
@@ -110,13 +104,6 @@ class Metrics(TypedDict):
     mae_capped_usd: FiniteFloat | None
 
 
-class Versions(TypedDict):
-    """The versions that trained the model."""
-
-    python: str
-    scikit_learn: str
-
-
 class Card(TypedDict):
     """Everything a user of the model should know; `sha256` is that of the model file."""
 
@@ -134,16 +121,10 @@ class Card(TypedDict):
 CARD = TypeAdapter(Card)
 
 
-class ModelUnavailable(Exception):
-    """There is no model that may be used. The message says why and ends with the remedy."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"{problem}; build it with {TRAIN_COMMAND}")
-        self.problem = problem
-
-
 def build_estimators() -> Estimators:
     """Return the untrained estimators: `price` in dollars, and `low` and `high` of its interval."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     quantiles = {"low": (1 - LEVEL) / 2, "high": (1 + LEVEL) / 2}
     estimators = {"price": HistGradientBoostingRegressor(max_iter=500, random_state=0)}
     for name, quantile in quantiles.items():
@@ -160,9 +141,12 @@ def train(housing: Bunch) -> tuple[Estimators, Card]:
     FEATURES and the TARGET in dollars, and `source` and `is_real`. The returned estimators are the
     very ones that were tested. The card's `sha256` is empty: `save` fills it in.
     """
+    import numpy as np
+    from sklearn.metrics import mean_absolute_error, r2_score
+
     training, test = (part[[*FEATURES, TARGET]] for part in (housing.train, housing.test))
-    with THREADS.limit(limits=1):
-        estimators = build_estimators()
+    estimators = build_estimators()
+    with threads().limit(limits=1):
         estimators["price"].fit(training[FEATURES], training[TARGET])
         margin = _fit_interval(estimators, training)
         price, low, high = answer(estimators, test[FEATURES], margin)
@@ -194,12 +178,21 @@ def train(housing: Bunch) -> tuple[Estimators, Card]:
                 float(mean_absolute_error(truth[capped], price[capped])) if capped.any() else None
             ),
         },
-        "versions": {
-            "python": platform.python_version(),
-            "scikit_learn": sklearn.__version__,
-        },
+        "versions": versions(),
     }
     return estimators, card
+
+
+@cache
+def threads() -> ThreadpoolController:
+    """Return what limits the threads of scikit-learn, which must have been imported.
+
+    Trees of this size gain nothing from several threads, and lose much where other programs use the
+    processor too: the threads of OpenMP wait for each other by spinning.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _fit_interval(estimators: Estimators, training: pd.DataFrame) -> float:
@@ -208,6 +201,9 @@ def _fit_interval(estimators: Estimators, training: pd.DataFrame) -> float:
     A fifth of the districts is not trained on. The margin is the distance between price and
     interval that LEVEL of these districts stay below; it is negative where an interval may shrink.
     """
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
     fitting, kept = train_test_split(training, test_size=0.2, random_state=0)
     for name in ("low", "high"):
         estimators[name].fit(fitting[FEATURES], fitting[TARGET])
@@ -225,6 +221,8 @@ def answer(
 
     Always 0 <= low <= price <= high.
     """
+    import numpy as np
+
     price, low, high = (estimators[name].predict(districts) for name in ("price", "low", "high"))
     price = np.maximum(price.round(), 0)
     low = np.clip((low - margin).round(), 0, price)
@@ -242,29 +240,8 @@ def _describe(column: pd.Series, unit: str) -> Feature:
 
 
 def save(estimators: Estimators, card: Card, folder: Path = MODEL_FOLDER) -> Path:
-    """Write the model file and its card into `folder`, and return the model file's path.
-
-    Both are written whole under temporary names first, then renamed, the card last: whoever reads
-    the folder meanwhile sees the old model, or a mismatch that loading refuses, never half a file.
-    """
-    buffer = io.BytesIO()
-    joblib.dump(estimators, buffer, compress=3)  # trees shrink to a tenth
-    card = card | {"sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
-    contents = {
-        MODEL_NAME: buffer.getvalue(),
-        CARD_NAME: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    suffix = f".{secrets.token_hex(4)}.tmp"
-    try:
-        for name, content in contents.items():
-            (folder / (name + suffix)).write_bytes(content)
-        for name in contents:
-            (folder / (name + suffix)).replace(folder / name)
-    finally:
-        for name in contents:
-            (folder / (name + suffix)).unlink(missing_ok=True)
-    return folder / MODEL_NAME
+    """Write the estimators and their card into `folder`, and return the model file's path."""
+    return write(pack(estimators, compress=3), card, folder)  # trees shrink to a tenth
 
 
 @dataclass(frozen=True)
@@ -296,128 +273,33 @@ class HousingModel:
 
     def predict(self, district: District) -> Prediction:
         """Return the price of one district, which has a number for each of the FEATURES."""
+        import pandas as pd
+
         frame = pd.DataFrame([[float(district[name]) for name in FEATURES]], columns=FEATURES)
-        with THREADS.limit(limits=1):
+        with threads().limit(limits=1):
             answers = answer(self.estimators, frame, self.card["interval"]["margin_usd"])
         price, low, high = (int(values[0]) for values in answers)
         return Prediction(price, low, high, self.version)
 
 
 def load(folder: Path = MODEL_FOLDER) -> HousingModel:
-    """Read the card, check that model file and versions agree with it, and only then open the file.
+    """Return the model in `folder`, if it is the one that its card describes.
 
     Raises ModelUnavailable, whose message says what is wrong and how to build the model.
     """
-    card = _read_card(folder / CARD_NAME)
-    trained, installed = card["versions"], sklearn.__version__
-    if trained["scikit_learn"] != installed:
-        raise ModelUnavailable(
-            f"The model was trained with scikit-learn {trained['scikit_learn']}, "
-            f"but {installed} is installed"
-        )
-    if trained["python"].split(".")[:2] != platform.python_version().split(".")[:2]:
-        raise ModelUnavailable(
-            f"The model was trained with Python {trained['python']}, "
-            f"but this is Python {platform.python_version()}"
-        )
-    try:
-        content = (folder / MODEL_NAME).read_bytes()
-    except FileNotFoundError:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} is missing") from None
-    except OSError as error:
-        raise ModelUnavailable(
-            f"The model file {MODEL_NAME} can't be read ({error.strerror})"
-        ) from error
-    # The bytes that are checked are the bytes that are opened: the file is read once.
-    if hashlib.sha256(content).hexdigest() != card["sha256"]:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} is not the one its card describes")
+    content, card = read(folder, CARD, FEATURES)
     return HousingModel(_open_estimators(content), card)
 
 
-def _read_card(path: Path) -> Card:
-    """Return the card at `path`, checked in form. Raises ModelUnavailable."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelUnavailable("There is no trained model yet") from None
-    except OSError as error:
-        raise ModelUnavailable(
-            f"The model's card {path.name} can't be read ({error.strerror})"
-        ) from error
-    try:
-        card = CARD.validate_json(content, strict=True)
-    except ValidationError as error:
-        if any(problem["loc"] == ("stage",) for problem in error.errors()):
-            raise ModelUnavailable(
-                f"The card {path.name} does not belong to stage {STAGE}"
-            ) from error
-        raise ModelUnavailable(f"The model's card {path.name} is damaged") from error
-    if list(card["features"]) != FEATURES:
-        raise ModelUnavailable(f"The card {path.name} describes a model with other features")
-    return card
-
-
-# What opening a damaged or foreign pickle raises; the documentation of `pickle` names most.
-UNREADABLE = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-
-
 def _open_estimators(content: bytes) -> Estimators:
-    """Unpickle a model file whose SHA-256 has been checked. Raises ModelUnavailable."""
-    try:
-        estimators = joblib.load(io.BytesIO(content))
-    except UNREADABLE as error:
-        raise ModelUnavailable(f"The model file {MODEL_NAME} can't be opened") from error
+    """Open a model file that has been checked. Raises ModelUnavailable."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    estimators = unpack(content)
     if not isinstance(estimators, dict) or not all(
         isinstance(estimators.get(name), HistGradientBoostingRegressor)
         and list(getattr(estimators[name], "feature_names_in_", ())) == FEATURES
         for name in build_estimators()
     ):
-        raise ModelUnavailable(f"The model file {MODEL_NAME} holds not what its card says")
+        raise ModelUnavailable(HOLDS_ANOTHER)
     return estimators
-
-
-class ModelFile:
-    """The model in a folder: loaded once, and again only when its files have changed.
-
-    So training in another terminal heals a running app. A new model that is not whole does not
-    replace the old one. Safe to share between the threads of a server.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-        self._lock = threading.Lock()
-        self._seen: list[tuple[int, int] | None] | None = None
-        self._model: HousingModel | None = None
-        self._problem = ""
-
-    def get(self) -> HousingModel:
-        """Return the model to use now. Raises ModelUnavailable when there has never been one."""
-        with self._lock:
-            # Taken before loading: a change during loading shows as a new state on the next call.
-            state = [_state(self.folder / name) for name in (CARD_NAME, MODEL_NAME)]
-            if state != self._seen:
-                self._seen = state
-                try:
-                    self._model = load(self.folder)
-                except ModelUnavailable as error:
-                    self._problem = error.problem
-            if self._model is None:
-                raise ModelUnavailable(self._problem)
-            return self._model
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is replaced, or None where there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino

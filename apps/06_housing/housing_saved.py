@@ -17,10 +17,11 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as Redirect
 
+from housing_artifact import ModelFile
 from housing_database import SavedPrediction, open_session
 from housing_forms import NameForm, SaveForm
 from housing_login import current_account, login_required
-from housing_model import FEATURES, HousingModel, ModelFile
+from housing_model import FEATURES, HousingModel
 from housing_picture import california
 from housing_problems import Refusal
 
