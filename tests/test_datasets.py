@@ -26,6 +26,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from disk_support import NO_DISK, can_make_a_disk, run_on_small_disk
 from sklearn.datasets import fetch_california_housing
 from sklearn.model_selection import train_test_split
 
@@ -966,22 +967,33 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, *, at_once: bool) -> None:
     monkeypatch.setattr(Path, "open", open_)
 
 
+FETCH = """
+from workshop import datasets
+members = tuple(datasets.Member(*member) for member in {members!r})
+datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)
+def fetch():
+    census = datasets.fetch_census({home!r})
+    print(census.is_real, len(census.train), len(census.test))
+"""
+
+
+def fetching(home: Path) -> str:
+    """Code for a process of its own, whose `fetch()` gets the five people into `home`."""
+    members = [(m.name, m.size, m.sha256) for m in datasets.CENSUS.members]
+    return FETCH.format(members=members, home=str(home))
+
+
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="limits a file's size the way Linux does"
 )
 def test_really_full_disk(home: Path, tmp_path: Path) -> None:
     """No monkeypatch: the system itself refuses to let a file grow beyond 100 bytes."""
     (tmp_path / "adult.zip").write_bytes(GOOD)
-    members = [(m.name, m.size, m.sha256) for m in datasets.CENSUS.members]
-    code = f"""
+    code = f"""{fetching(home)}
 import resource, signal
-from workshop import datasets
-members = tuple(datasets.Member(*m) for m in {members!r})
-datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-census = datasets.fetch_census({str(home)!r})
-print(census.is_real, len(census.train), len(census.test))
+fetch()
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -994,6 +1006,30 @@ print(census.is_real, len(census.train), len(census.test))
     assert done.stdout.split() == ["True", "2", "3"]
     assert "can't be kept" in done.stderr
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.skipif(not can_make_a_disk(), reason=NO_DISK)
+def test_a_disk_that_is_full_and_then_has_room_again(home: Path, tmp_path: Path) -> None:
+    """A real file system: what was fetched is used, nothing is left, and later it is kept."""
+    (tmp_path / "adult.zip").write_bytes(GOOD)
+    code = f"""{fetching(home)}
+folder = Path({str(home)!r})
+fill(folder)
+fetch()
+print(*(path.name for path in folder.iterdir()))
+make_room(folder)
+fetch()
+print(*sorted(path.name for path in folder.iterdir()))
+(Path({str(tmp_path)!r}) / "adult.zip").unlink()
+fetch()
+"""
+    done = run_on_small_disk(home, code, WORKSHOP_MIRROR=str(tmp_path))
+    found = "True 2 3"
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [found, "filler", found, "adult.data adult.test", found]
+    (sentence,) = done.stderr.splitlines()
+    assert "the files can't be kept in" in sentence
+    assert sentence.endswith("(No space left on device), so the next call has to fetch them again.")
 
 
 def test_data_folder_that_can_not_be_made(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -1035,6 +1071,37 @@ def test_many_at_once(home: Path, tmp_path: Path, monkeypatch) -> None:
     for thread in threads:
         thread.join()
     assert found == [FILES] * 8
+    assert {path.name: path.read_bytes() for path in home.iterdir()} == FILES
+
+
+def test_two_processes_fetch_at_once_from_a_slow_mirror(home: Path, server: Server) -> None:
+    """Neither gets the rest of the archive before both have its beginning."""
+    both = threading.Barrier(2, timeout=60)
+
+    def slow(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        body(GOOD[:100], length=len(GOOD))(handler, over)
+        handler.wfile.flush()
+        both.wait()
+        handler.wfile.write(GOOD[100:])
+
+    server.answers["/adult.zip"] = slow
+    command = [sys.executable, "-c", f"{fetching(home)}\nfetch()"]
+    environment = {**os.environ, "WORKSHOP_MIRROR": server.url}
+    fetchers = [
+        subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [fetcher.communicate(timeout=120) for fetcher in fetchers]
+    assert [out for out, _ in told] == ["True 2 3\n"] * 2, told
+    assert not any("Census data: " in err for _, err in told)
+    assert server.asked == ["/adult.zip"] * 2
     assert {path.name: path.read_bytes() for path in home.iterdir()} == FILES
 
 
