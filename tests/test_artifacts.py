@@ -463,14 +463,13 @@ def test_a_tampered_model_file_is_never_opened(stage, folder, at_once, tmp_path)
 
 
 READER = """
-import os, sys
+import os
+import sys
 from pathlib import Path
 
-from workshop.stages import load_app_module
-
-_, slug, name, folder = sys.argv
-load_app_module(slug)
-model = sys.modules[f"{name}_model"]
+_, apps, module, folder = sys.argv
+sys.path.insert(0, apps)
+model = __import__(module)
 if os.geteuid() == 0:
     os.setuid(65534)  # root may read everything, "nobody" may not
 try:
@@ -490,8 +489,14 @@ def test_files_that_may_not_be_read(stage, built, which):
         for number, name in enumerate(stage.files):
             (folder / name).chmod(0o000 if number == which else 0o644)
         read = subprocess.run(
-            [sys.executable, "-c", READER, stage.slug, stage.name, folder],
-            cwd=ROOT,
+            [
+                sys.executable,
+                "-c",
+                READER,
+                ROOT / "apps" / stage.slug,
+                stage.model.__name__,
+                folder,
+            ],
             capture_output=True,
             text=True,
         )

@@ -161,7 +161,7 @@ def read(folder: Path, form: TypeAdapter[Card], features: list[str]) -> tuple[by
         time.sleep(pause)
         card = _read_card(folder, form, features)
         _check_versions(card["versions"])
-        # The bytes that are checked are the bytes that may be opened: the file is read once.
+        # The bytes that are checked are the ones that may be opened: they are not read anew.
         content = _read_bytes(folder / MODEL_NAME, f"The model file {MODEL_NAME} is missing")
         if fingerprint(content) == card["sha256"]:
             return content, card
