@@ -349,3 +349,22 @@ def test_the_largest_bodies_are_answered_soon(apps, slug, body):
     for rule, methods in target.rules:
         if "POST" in methods:
             target.ask(fill(rule, "1"), "POST", data=sent, content_type=kind)
+
+
+@pytest.mark.parametrize("slug", [slug for slug in SLUGS if slug != "02_templates"])
+def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(apps, slug):
+    app = apps[slug]
+    target = Target(slug, app, routes(app))
+    if slug == "06_housing":
+        target.somebody = somebody(app, "ben")
+    sent = app.config["MAX_CONTENT_LENGTH"] * b"a"
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    statuses = set()
+    for rule, methods in target.rules:
+        if "POST" in methods:
+            raw = target.somebody() | chunked
+            for kind in ("application/json", "application/x-www-form-urlencoded", "text/csv"):
+                body = {"input_stream": BytesIO(sent), "content_type": kind}
+                statuses.add(target.ask(fill(rule, "1"), "POST", raw=raw, **body))
+    assert 413 in statuses
+    assert not statuses & {200, 201}, "a part of it was taken"

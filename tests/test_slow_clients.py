@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import socket
 
@@ -72,3 +73,15 @@ def test_first_lines_that_are_too_long_or_none_are_refused(server, lines, status
         client.sendall(lines + b"\r\n\r\n")
         assert answer(client)[0] in statuses
     assert "<h1" in get(url)
+
+
+def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(server):
+    url, notes = server
+    chunk = b"1000\r\n" + b"a" * 4096 + b"\r\n"
+    with connected(url) as client:
+        client.sendall(POST.format(path=notes, framing="Transfer-Encoding: chunked").encode())
+        client.sendall(chunk + chunk)  # and no end
+        status, body = answer(client)
+    assert status == 413
+    said = "Send less: a body may have at most 4,096 bytes."
+    assert json.loads(body) == {"error": said, "status": 413}

@@ -1,14 +1,18 @@
 """What keeps the pages of others away from this app's. The file is the same in every app, but for its name.
 
-`guard(app)` answers only where the app is asked for by a name of its own, and tells browsers in
-headers what a page of the app may do. A browser keeps to them; other clients need not.
+`guard(app)` answers only where the app is asked for by a name of its own, refuses a body that is too
+long however it is sent, and tells browsers in headers what a page of the app may do. A browser keeps
+to them; other clients need not.
 """
 
 import ipaddress
 import os
 import re
+from typing import IO
 
-from flask import Flask, Response, abort, request
+from flask import Flask, Request, Response, abort, request
+from werkzeug.utils import cached_property
+from werkzeug.wsgi import LimitedStream
 
 # A page loads files of its own app alone, runs no script and no style that is written into it, sends
 # forms to its own app alone, and is shown inside no other page.
@@ -34,6 +38,7 @@ def guard(app: Flask, documentation: str | None = None) -> None:
     The setting TRUSTED_NAMES lists names that count beside the usual ones; `*` lets any name in.
     `documentation` is the path of the pages that may hold scripts and styles.
     """
+    app.request_class = WholeRequest
     app.config.setdefault("TRUSTED_NAMES", os.environ.get("TRUSTED_NAMES", "").split())
 
     @app.before_request
@@ -48,6 +53,30 @@ def guard(app: Flask, documentation: str | None = None) -> None:
         if documentation and request.path.startswith(documentation):
             response.headers["Content-Security-Policy"] = f"{POLICY}; {INLINE}"
         return response
+
+
+class WholeRequest(Request):
+    """A request whose body comes whole, or is refused with 413 as longer than MAX_CONTENT_LENGTH."""
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The body. Where the client has not said how long it is, Werkzeug would cut it at the limit."""
+        limit = self.max_content_length
+        unannounced = self.content_length is None and "wsgi.input_terminated" in self.environ
+        if limit is None or not unannounced:
+            return super().stream
+        return WholeBody(self.environ["wsgi.input"], limit, is_max=True)
+
+
+class WholeBody(LimitedStream):
+    """A body that ends before its limit."""
+
+    def readall(self) -> bytes:
+        """Return all of it. Raises RequestEntityTooLarge where the limit comes first."""
+        body = super().readall()
+        if self.is_exhausted:
+            self.on_exhausted()
+        return body
 
 
 def is_own_name(host: str, trusted: list[str]) -> bool:
