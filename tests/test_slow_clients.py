@@ -7,9 +7,11 @@ import os
 import socket
 
 import pytest
-from test_serve import get, serving
+from test_serve import get, serving, until
 
-from workshop.running import free_port
+from workshop import patience
+from workshop.production import THREADS
+from workshop.running import free_port, status_of
 from workshop.start import gallery_server
 
 SLOW = 2 * os.cpu_count() + 6  # clients: more than a server has threads
@@ -85,3 +87,14 @@ def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(server):
     assert status == 413
     said = "Send less: a body may have at most 4,096 bytes."
     assert json.loads(body) == {"error": said, "status": 413}
+
+
+def test_bodies_that_trickle_end_their_worker_and_a_new_one_answers(tmp_path, monkeypatch):
+    monkeypatch.setenv(patience.BODY_SECONDS, "1")
+    with serving(tmp_path / "work", "01") as (_, url, log), contextlib.ExitStack() as stack:
+        for _ in range(THREADS):
+            client = stack.enter_context(connected(url))
+            client.sendall(POST.format(path="/notes", framing="Content-Length: 9").encode() + b"1")
+        until(lambda: "All threads of a worker wait for slow clients, so it ends" in log())
+        until(lambda: status_of(f"{url}/") == 200)
+        assert "Traceback" not in log()

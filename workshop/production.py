@@ -18,6 +18,7 @@ from flask import Flask
 from workshop.bootstrap import replace_process
 from workshop.databases import make_database
 from workshop.leash import follow
+from workshop.patience import Patience
 from workshop.room import trusted_names
 from workshop.running import require_app, require_port
 from workshop.stages import Stage, load_app_module
@@ -30,10 +31,11 @@ SERVED = "WORKSHOP_SERVED"  # the variable that tells a worker which stage it se
 ACCESS = '%(addr)s "%(method)s %(path)s" %(status)d %(dt_ms).1f ms'
 
 ONE_WORKER = os.name == "nt"  # where granian can't share a port between processes
-HEADER_LIMIT = (
-    5  # seconds a client has for a request's first lines; a slow one must not hold up the end
-)
+# Seconds a client has for a request's first lines; a slow one must not hold up the end.
+HEADER_LIMIT = 5
 HEADER_SIZE = 64 * 1024  # bytes those lines may have, many times what browsers send
+# Of each worker. More than this would wait for each other, and granian warns of it.
+THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
 STOP_LIMIT = 10  # seconds that requests have to finish once the server is asked to stop
 
 
@@ -52,12 +54,10 @@ class OneLine(logging.Formatter):
 
 def granian(app: str, host: str, port: int) -> list[object]:
     """The command line, after `python -m`, that serves the factory `app` (`module:function`) with granian."""
-    # More threads than this would wait for each other, and granian warns of it.
-    threads = min(8, 2 * (os.cpu_count() or 1) + 1)
     return [
         *("granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
         *("--factory", app, "--host", host, "--port", port),
-        *("--blocking-threads", threads, "--log-config", LOGS),
+        *("--blocking-threads", THREADS, "--log-config", LOGS),
         *("--http1-header-read-timeout", HEADER_LIMIT * 1000),  # milliseconds
         *("--http1-buffer-size", HEADER_SIZE),
         *("--workers-kill-timeout", STOP_LIMIT),
@@ -75,7 +75,9 @@ def create_app() -> Flask:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     if main := multiprocessing.parent_process():
         follow(main.pid)  # a main process that is killed can't end its workers
-    return load_app_module(os.environ[SERVED]).create_app()
+    app = load_app_module(os.environ[SERVED]).create_app()
+    app.wsgi_app = Patience(app.wsgi_app, THREADS)
+    return app
 
 
 def serve(stage: Stage, host: str, port: int | None, workers: int) -> int:
