@@ -254,7 +254,7 @@ def test_interrupted_it_leaves_nothing_behind(work, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     told = process.communicate()[0]
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "Traceback" not in told
     assert list(tmp_path.iterdir()) == [source]
 

@@ -315,6 +315,7 @@ def copy_data(folder: Path) -> list[str]:
     """Put the data sets that can be had into the kit, verified. Returns their titles."""
     held = []
     for dataset in (datasets.CENSUS, datasets.HOUSING):
+        sweep(folder / dataset.folder)
         try:
             datasets.read_mirror(dataset, str(folder), datasets.TIME_LIMIT)
         except datasets.DataUnavailableError:
