@@ -145,7 +145,12 @@ def create_token() -> Page:
         return show_account(form, status=422)
     token, digest = new_token()
     opened.add(ApiToken(account_id=account.id, name=form.name.data, digest=digest))
-    opened.commit()
+    try:
+        opened.commit()
+    except IntegrityError:  # the account was deleted at this moment, in another browser
+        opened.rollback()
+        session.clear()
+        return redirect(url_for("accounts.login"), 303)
     return show_account(new=token, status=201)
 
 
