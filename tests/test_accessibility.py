@@ -1,4 +1,5 @@
-"""Every page in every state, held against axe-core, a keyboard, a narrow screen and one that is zoomed.
+"""Every page in every state, held against axe-core, a keyboard, a narrow screen and one that is zoomed;
+and without JavaScript, because none has any.
 
 WORKSHOP_AXE is the path of axe-core's `axe.min.js`; it comes from npm, and only tests need it. Without it
 these tests are skipped, unless WORKSHOP_REQUIRE_AXE=1 asks that they fail.
@@ -6,12 +7,14 @@ these tests are skipped, unless WORKSHOP_REQUIRE_AXE=1 asks that they fail.
 
 import os
 import threading
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
-from browser_support import assert_fits, browser, browser_context_args, playwright  # noqa: F401
+from browser_support import browser, browser_context_args, playwright  # noqa: F401
 from housing_support import BERKELEY, PASSWORD, few, housing_app, housing_model
+from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
@@ -35,6 +38,12 @@ STATES = [
     ("gallery", "/", None, 200),
     ("gallery: 404", "/nothing", None, 404),
     ("01", "/01_hello/", None, 200),
+    ("01: hello", "/01_hello/hello", None, 200),
+    ("01: profile", "/01_hello/profile/Ada", None, 200),
+    ("01: square", "/01_hello/square/12", None, 200),
+    ("01: 400", f"/01_hello/square/{'9' * 102}", None, 400),
+    ("01: half", "/01_hello/half/2.5", None, 200),
+    ("01: file", "/01_hello/files/letters/2026/to-ada.txt", None, 200),
     ("01: visits", "/01_hello/visits", None, 200),
     ("01: 404", "/01_hello/nothing", None, 404),
     ("01: 500", "/01_hello/oops", None, 500),
@@ -59,17 +68,20 @@ STATES = [
     ("05: result", f"/05_census/probability?{PERSON}", None, 200),
     ("05: errors", "/05_census/probability?age=x", None, 422),
     ("05: model", "/05_census/model", None, 200),
+    ("05: API", "/05_census/openapi/swagger", None, 200),
     ("05: 404", "/05_census/nothing", None, 404),
     ("05: 503", "/none/05_census/", None, 503),
     ("06", "/06_housing/", None, 200),
     ("06: result", "/06_housing/predict", BERKELEY, 200),
     ("06: errors", "/06_housing/predict", BERKELEY | {"latitude": "x"}, 422),
     ("06: model", "/06_housing/model", None, 200),
+    ("06: API", "/06_housing/openapi/swagger", None, 200),
     ("06: 404", "/06_housing/nothing", None, 404),
     ("06: 503, no model", "/none/06_housing/", None, 503),
     ("06: 503, no tables", "/none/06_housing/login", None, 503),
     ("06: login", "/06_housing/login", None, 200),
     ("06: login errors", "/06_housing/login", WRONG, 422),
+    ("06: register", "/06_housing/register", None, 200),
     ("06: register errors", "/06_housing/register", {"username": "", "password": ""}, 422),
     ("06: registered", "/06_housing/register", ACCOUNT, 200),
     ("06: nothing saved", "/06_housing/saved", None, 200),
@@ -85,10 +97,19 @@ STATES = [
     ("06: not deleted", "/06_housing/account/delete", {"password": "wrong"}, 422),
 ]
 
+# Routes that answer with no page of their own: JSON, a file, or the way to another page.
+NO_PAGE = {
+    *("static", "openapi.static", "swagger.static", "healthz"),
+    *("create_note", "read_note", "write_note", "delete_note", "saved.download"),
+    *("prime_nothing", "classify_nothing", "saved.delete_from_page"),
+    *("accounts.logout", "accounts.logout_everywhere", "accounts.revoke_token"),
+    *("openapi.openapi", "openapi.doc_url", "swagger.oauth2-redirect"),
+}
+
 
 @pytest.fixture(scope="module")
-def site(browser, tmp_path_factory):
-    """The gallery with every app and its model, and below /none the same apps without any."""
+def apps(tmp_path_factory):
+    """Every app with its model, by the path it is at, and below /none the same apps without any."""
     none = tmp_path_factory.mktemp("none")
     mounted = {}
     for slug in ("01_hello", "02_templates", "03_prime"):
@@ -105,14 +126,20 @@ def site(browser, tmp_path_factory):
     settings |= {"MODEL_FOLDER": folder, "INSTANCE_FOLDER": none / "instance"}
     housing = mounted["/06_housing"] = housing_app.create_app(settings)
     housing.test_cli_runner().invoke(args=["init-db"])
-    apps = {path[1:]: app for path, app in mounted.items() if path.count("/") == 1}
-    landing = gallery.create_app(apps, {"02_templates": "SyntaxError: a stray bracket"})
+    return mounted
+
+
+@pytest.fixture(scope="module")
+def site(browser, apps):
+    """A server with the gallery and the apps; its address."""
+    mounted = {path[1:]: app for path, app in apps.items() if path.count("/") == 1}
+    landing = gallery.create_app(mounted, {"02_templates": "SyntaxError: a stray bracket"})
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(gallery.LAB_PORT, "9")
         patched.setenv(gallery.LAB_TOKEN, "a-token")
         patched.setenv(gallery.ROOM, "http://192.0.2.7:8000/")
         server = make_server(
-            "127.0.0.1", 0, DispatcherMiddleware(landing.wsgi_app, mounted), threaded=True
+            "127.0.0.1", 0, DispatcherMiddleware(landing.wsgi_app, apps), threaded=True
         )
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -148,19 +175,25 @@ def states(page, site):
         if posted is None:
             answer = page.goto(site + address)
         else:
-            page.goto(site + address.rpartition("/")[0] + "/nothing")
             with page.expect_navigation() as navigation:
                 page.evaluate(POST, [site + address, posted])
             answer = navigation.value
         assert answer.status == status, name
+        if "API" in name:
+            open_operations(page)
         yield name
 
 
-# axe-core
+def open_operations(page):
+    """On a page that documents an API: open two operations that take a body, ready to be tried."""
+    for button in (".opblock-summary-control", ".try-out__btn"):
+        takes_a_body = page.locator(f".opblock-post {button}, .opblock-patch {button}")
+        takes_a_body.first.wait_for()
+        takes_a_body.evaluate_all("all => all.slice(-2).forEach(each => each.click())")
+    page.locator(".body-param__text").first.wait_for()
 
-# Stage 01 has no stylesheet: its pages ask for the browser's own dark colours. axe takes a background that
-# no style sets for white, also where the browser draws it nearly black.
-NOT_A_FAULT = [(name, "dark", "color-contrast") for name, *_ in STATES if name.startswith("01")]
+
+# What each check finds: nothing, or pairs of what is wrong and where.
 
 
 @pytest.fixture(scope="module")
@@ -175,76 +208,156 @@ def axe():
     pytest.skip(reason)
 
 
-def violations(page, axe, *rules):
-    """What axe finds wrong with the page as it is, by all rules or by these: rule and element."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(axe)
-    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
-    found = page.evaluate("o => axe.run(document, o).then(found => found.violations)", options)
-    return [(each["id"], node["html"][:120]) for each in found for node in each["nodes"]]
+# Stage 01 has no stylesheet: its pages ask for the browser's own dark colours. axe takes a background that
+# no style sets for white, so this sets the one that is drawn anyway.
+AS_DRAWN = """() => {
+  if (!document.styleSheets.length) document.documentElement.style.backgroundColor = 'Canvas';
+}"""
 
 
-def test_axe_finds_nothing_on_any_page_light_or_dark(new_context, site, axe):
-    page = new_context().new_page()
+def barriers(page, axe):
+    """What axe finds: rule and element. In the dark, colours alone are different."""
+    page.evaluate(axe)
     found = []
-    for name in states(page, site):
-        for scheme, rules in (("light", ()), ("dark", ["color-contrast"])):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            for rule, element in violations(page, axe, *rules):
-                if (name, scheme, rule) not in NOT_A_FAULT:
-                    found.append((name, scheme, rule, element))
-    assert found == [], "\n".join(map(str, found))
+    for scheme, rules in {"light": None, "dark": ["color-contrast"]}.items():
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate(AS_DRAWN)
+        options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+        violations = page.evaluate(
+            "o => axe.run(document, o).then(found => found.violations)", options
+        )
+        for each in violations:
+            found += [(each["id"], f"{scheme}: {node['html'][:120]}") for node in each["nodes"]]
+    return found
 
-
-def test_axe_finds_what_is_wrong(new_context, axe):
-    page = new_context().new_page()
-    page.set_content("<title>x</title><img src='data:,'><input><p style='color:#ccc'>pale</p>")
-    assert {"image-alt", "label", "color-contrast", "html-has-lang"} <= {
-        rule for rule, _ in violations(page, axe)
-    }
-
-
-# Keyboard, narrow screens, zoom
 
 FOCUSED = """() => {
   const focused = document.activeElement;
   if (focused === document.body || focused === document.documentElement) return null;
   const all = [...document.querySelectorAll('a[href], button, input, select, textarea, summary')]
-    .filter(e => e.type !== 'hidden' && e.checkVisibility());
+    .filter(e => e.type !== 'hidden' && e.tabIndex >= 0 && e.checkVisibility());
   const style = getComputedStyle(focused);
   const box = focused.getBoundingClientRect();
   return {place: all.indexOf(focused), of: all.length, ring: parseFloat(style.outlineWidth),
     line: style.outlineStyle, seen: box.right > 0 && box.bottom > 0 && box.width > 0,
-    skip: focused.matches('.skip'), html: focused.outerHTML.slice(0, 90)};
+    scrolls: focused.hasAttribute('tabindex'), html: focused.outerHTML.slice(0, 90)};
 }"""
 
 
-def test_tab_reaches_everything_in_order_and_is_seen(new_context, site):
+def keyboard(page):
+    """Where Tab goes: to everything, in the order in which it is written, and it is seen where one is."""
+    expected, total = 0, None
+    while total is None or expected < total:
+        page.keyboard.press("Tab")
+        found = page.evaluate(FOCUSED)
+        if not found:
+            return [("Tab leaves the page before its end", f"{expected} of {total}")]
+        if found["place"] < 0 and found["scrolls"]:
+            continue  # a table that can be moved with the arrows
+        total = found["of"]
+        if found["place"] != expected:
+            return [("Tab goes elsewhere", found["html"])]
+        if not found["seen"] or found["line"] == "none" or found["ring"] < 1:
+            return [("the focus is not seen", found["html"])]
+        expected += 1
+    return []
+
+
+# 1280 pixels at 200 % are 640 wide; where only the text is twice as large, it must fit too.
+SCREENS = [(320, "100%"), (390, "100%"), (640, "100%"), (1280, "100%"), (1280, "200%")]
+
+
+def widths(page):
+    """On which screens the page scrolls sideways."""
+    found = []
+    for width, text in SCREENS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.evaluate("size => document.documentElement.style.fontSize = size", text)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > width:
+            found.append(("scrolls sideways", f"{wide} pixels on {width}, text of {text}"))
+    return found
+
+
+SCRIPTS = """() => [...document.querySelectorAll('*')].filter(e => e.localName === 'script'
+  || e.getAttributeNames().some(name => name.startsWith('on'))
+  || [e.href, e.action].some(to => String(to).startsWith('javascript:')))
+  .map(e => e.outerHTML.slice(0, 120))"""
+
+
+def scripts(page):
+    """What would not happen without JavaScript."""
+    return [("needs JavaScript", html) for html in page.evaluate(SCRIPTS)]
+
+
+# What the checks find and no page of ours can mend, state by state.
+HELLO = {  # the first view that a learner writes returns one heading, and nothing else
+    *("document-title", "html-has-lang", "landmark-one-main", "region"),
+    "Tab leaves the page before its end",  # there is nothing to go to
+}
+LIBRARY = {  # the documentation page is drawn by a library's script; a style can't mend its elements
+    "needs JavaScript",  # without it, the page says so and leads to the same as JSON
+    "heading-order",  # its title is an h1, and each group of operations an h3
+    "region",  # title and description stand outside of its main
+    "landmark-unique",  # each operation's table of responses is a region of the same name
+    "label",  # the field for a body has none
+}
+NOT_OURS = {"01: hello": HELLO, "05: API": LIBRARY, "06: API": LIBRARY}
+
+
+def test_every_page_in_every_state(new_context, site, axe):
     page = new_context().new_page()
+    found, known = [], set()
     for name in states(page, site):
-        expected, total = 0, None
-        while total is None or expected < total:
-            page.keyboard.press("Tab")
-            found = page.evaluate(FOCUSED)
-            assert found, f"{name}: Tab leaves the page before its end"
-            if found["place"] < 0 and "tabindex" in found["html"]:
-                continue  # a table that scrolls
-            total = found["of"]
-            assert found["place"] == expected, (name, found)
-            assert found["seen"], (name, found)
-            assert found["line"] != "none", (name, found)
-            assert found["ring"] >= 1, (name, found)
-            expected += 1
+        page.set_viewport_size({"width": 1280, "height": 720})
+        for fault, where in keyboard(page) + barriers(page, axe) + widths(page) + scripts(page):
+            if fault in NOT_OURS.get(name, ()):
+                known.add((name, fault))
+            else:
+                found.append((name, fault, where))
+    assert found == [], "\n".join(map(str, found))
+    mended = {(name, fault) for name, faults in NOT_OURS.items() for fault in faults} - known
+    assert mended == set(), "no longer found: take it out of NOT_OURS"
 
 
-def test_every_state_fits_a_phone_and_a_screen_zoomed_to_200_percent(new_context, site):
-    phone = new_context(viewport={"width": 320, "height": 640})
-    page = phone.new_page()
-    for name in states(page, site):
-        assert_fits(page)
-        # 1280 pixels at 200 % are 640 wide; where only the text is twice as large, it must fit too.
-        page.set_viewport_size({"width": 640, "height": 400})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 640, name
-        page.set_viewport_size({"width": 1280, "height": 800})
-        page.evaluate("document.documentElement.style.fontSize = '200%'")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 1280, name
+def test_every_page_of_every_app_has_its_state(apps):
+    for path, app in apps.items():
+        if path.startswith("/none"):
+            continue
+        adapter = app.url_map.bind("localhost")
+        seen = set()
+        for _, address, posted, _ in STATES:
+            if address.startswith(f"{path}/"):
+                below = address.removeprefix(path).partition("?")[0]
+                with suppress(NotFound):
+                    seen.add(adapter.match(below, method="POST" if posted else "GET")[0])
+        pages = {
+            rule.endpoint for rule in app.url_map.iter_rules() if not rule.rule.startswith("/api/")
+        }
+        assert pages - NO_PAGE - seen == set(), f"give the new page of {path} a state"
+
+
+BAD = """<!doctype html><title>x</title>
+<img src='data:,'><input><p style='color:#ccc'>pale</p><p style='width: 700px'>wide</p>
+<a href='javascript:x()' style='outline: none'>unseen</a>
+<style>@media (prefers-color-scheme: dark) {body {background: #111; color: #222}}</style>"""
+
+
+def test_the_checks_find_what_is_wrong(new_context, axe):
+    context = new_context()
+    page = context.new_page()
+    page.set_content(BAD)
+    assert {"image-alt", "label", "color-contrast", "html-has-lang"} <= {
+        rule for rule, _ in barriers(page, axe)
+    }
+    assert "dark: <p style" in str(barriers(page, axe))
+    assert keyboard(page)[0][0] == "the focus is not seen"
+    assert [where.partition(" on ")[2] for _, where in widths(page)] == [
+        *("320, text of 100%", "390, text of 100%", "640, text of 100%"),
+    ]
+    assert len(scripts(page)) == 1
+    page = context.new_page()
+    page.set_content("<a href='#' tabindex='2'>last</a> <a href='#' tabindex='1'>first</a>")
+    assert keyboard(page)[0][0] == "Tab goes elsewhere"
+    page.set_content("<p style='width: 50rem'>wide in large letters</p>")
+    assert [where for _, where in widths(page) if "200%" in where]

@@ -33,8 +33,9 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     app.openapi_version = "3.1.0"
     app.config.from_mapping(MODEL_FOLDER=MODEL_FOLDER, MAX_CONTENT_LENGTH=BODY_LIMIT)
     app.config.from_mapping(
-        SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False}
-    )  # ask no other host
+        SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # ask no other host
+        SWAGGER_HTML_STRING='{% include "documentation.html" %}',
+    )
     app.config.from_mapping(config)
     guard(app, documentation="/openapi/")
     app.json.sort_keys = False

@@ -56,6 +56,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         SESSION_COOKIE_SAMESITE="Lax",
         WTF_CSRF_TIME_LIMIT=None,  # a form that lay open over lunch is still good
         SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # ask no other host
+        SWAGGER_HTML_STRING='{% include "documentation.html" %}',
     )
     app.config.from_mapping(config)
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secret_key(app)
