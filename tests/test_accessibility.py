@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from browser_support import browser, browser_context_args, playwright  # noqa: F401
 from housing_support import BERKELEY, PASSWORD, few, housing_app, housing_model
+from playwright.sync_api import expect
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
@@ -320,6 +321,16 @@ def test_every_page_in_every_state(new_context, site, axe):
     assert mended == set(), "no longer found: take it out of NOT_OURS"
 
 
+def test_the_page_of_an_api_says_that_it_needs_javascript(new_context, site):
+    page = new_context(java_script_enabled=False).new_page()
+    for path in ("/05_census", "/06_housing"):
+        page.goto(f"{site}{path}/openapi/swagger")
+        expect(page.get_by_role("heading", level=1)).to_have_text(page.title())
+        expect(page.get_by_text("This page needs JavaScript.")).to_be_visible()
+        page.get_by_role("link", name="the same as JSON").click()
+        expect(page).to_have_url(f"{site}{path}/openapi/openapi.json")
+
+
 def test_every_page_of_every_app_has_its_state(apps):
     for path, app in apps.items():
         if path.startswith("/none"):
@@ -359,5 +370,7 @@ def test_the_checks_find_what_is_wrong(new_context, axe):
     page = context.new_page()
     page.set_content("<a href='#' tabindex='2'>last</a> <a href='#' tabindex='1'>first</a>")
     assert keyboard(page)[0][0] == "Tab goes elsewhere"
+    page.set_content("<meta name='color-scheme' content='light dark'><p style='color: #444'>x</p>")
+    assert "dark: <p" in str(barriers(page, axe))
     page.set_content("<p style='width: 50rem'>wide in large letters</p>")
     assert [where for _, where in widths(page) if "200%" in where]
