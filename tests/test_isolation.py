@@ -29,7 +29,7 @@ from sqlalchemy import select
 database = sys.modules["housing_database"]
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-# What the id in an address belongs to: the route of each that has one.
+# Each route with an id in its address, and what the id is of.
 IDS = {
     "/saved/<number>": "saved",
     "/saved/<number>/delete": "saved",
@@ -37,7 +37,7 @@ IDS = {
     "/api/v1/saved/<saved_id>": "saved",
 }
 NO_ID = ("0", "-1", "x", "2147483648", "9" * 5000, "%D9%A1", "1.0", "%201", "1%00")
-# What a request sends to be understood by every route; and what no route may take from it.
+# What a request sends, so that every route understands it.
 FIELDS = BERKELEY | {"name": "Ben was here", "username": "ben", "password": PASSWORD}
 BODIES = {
     "/api/v1/predictions": BERKELEY,
