@@ -1,5 +1,6 @@
 """The README's pictures can be made anew at any time, from the running apps."""
 
+import contextlib
 import re
 import struct
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 from browser_support import browser, browser_context_args, playwright  # noqa: F401
+from playwright.sync_api import Error
 
 from workshop import pictures
 from workshop.stages import ROOT
@@ -46,3 +48,22 @@ def test_without_a_browser_the_error_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(pictures, "installed_browsers", list)
     with pytest.raises(pictures.NoBrowser, match="install Chromium, Chrome or Edge"):
         list(pictures.make_pictures(tmp_path))
+
+
+@pytest.mark.parametrize(("failures", "taken"), [(0, True), (3, True), (4, False)])
+def test_a_browser_that_fails_to_take_a_picture_is_asked_again(failures, taken, tmp_path):
+    class Busy:
+        asked = 0
+
+        def screenshot(self, path):
+            self.asked += 1
+            if self.asked <= failures:
+                raise Error("Unable to capture screenshot")
+            path.touch()
+
+        def wait_for_timeout(self, milliseconds):
+            pass
+
+    with contextlib.nullcontext() if taken else pytest.raises(Error, match="Unable"):
+        pictures.take(Busy(), tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists() == taken

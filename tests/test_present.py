@@ -132,6 +132,7 @@ def lab(tmp_path_factory):
         ["print(*range(200), sep='\\n')"],
     )
     notebooks.mark_slides(shown)
+    shown.metadata["language_info"] = {"name": "python"}  # as `refresh` does: so a kernel is found
     notebooks.run(shown, folder, "shown.ipynb")
     nbformat.write(shown, folder / "notebooks" / "shown.ipynb")
     with pytest.MonkeyPatch.context() as patch, start.large_type() as settings:

@@ -1,5 +1,6 @@
 """`python3 -m workshop pictures`: makes the README's pictures anew, from the running apps in a browser."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,6 +42,9 @@ def housing(page: Page, url: str) -> None:
     page.get_by_role("main").get_by_role("button").first.click()
 
 
+ATTEMPTS = 4  # to take a picture
+PAUSE = 1000  # milliseconds between two of them
+
 PICTURES: tuple[Callable[[Page, str], None], ...] = (gallery, iris, census, housing)
 
 
@@ -70,6 +74,16 @@ def make_pictures(folder: Path = FOLDER) -> Iterator[Path]:
         for show in PICTURES:
             show(page, server.url)
             file = folder / f"{show.__name__}.png"
-            page.screenshot(path=file)
+            take(page, file)
             yield file
         browser.close()
+
+
+def take(page: Page, file: Path) -> None:
+    """Take a picture of a page. Chromium can fail to while the machine is busy, so it is asked again."""
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(Error):
+            page.screenshot(path=file)
+            return
+        page.wait_for_timeout(PAUSE)
+    page.screenshot(path=file)
