@@ -6,6 +6,7 @@ its errors, and takes at most a second of the processor: a clock on the wall wou
 other work as well.
 """
 
+import gc
 import json
 import os
 import re
@@ -118,6 +119,14 @@ def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
 def routes(app: Flask, prefix: str = "") -> list[tuple[str, set[str]]]:
     """Every address of an app with `<...>` where something stands for it, and its methods."""
     return [(prefix + rule.rule, rule.methods) for rule in app.url_map.iter_rules()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_what_the_apps_leave_is_collected():
+    """Whatever else this process holds is the tests': looking through all of it would count as the apps' work."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
