@@ -123,7 +123,7 @@ def routes(app: Flask, prefix: str = "") -> list[tuple[str, set[str]]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def only_what_the_apps_leave_is_collected():
-    """Whatever else this process holds is the tests': looking through all of it would count as the apps' work."""
+    """What else this process holds is the tests': looking through it would count as the apps' work."""
     gc.freeze()
     yield
     gc.unfreeze()
