@@ -60,6 +60,7 @@ def names(tags: list[str]) -> str:
 
 # The files that take longest begin first: one that came last would run alone, the other cores idle.
 LONGEST = (
+    "test_accessibility",
     "test_exercises",
     "test_run_sheets",
     "test_standin_comparison",
@@ -69,6 +70,11 @@ LONGEST = (
     "test_bootstrap",
     "test_housing_exercises",
 )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: a third of the time, tests wait for servers and browsers."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
