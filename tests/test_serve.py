@@ -262,12 +262,10 @@ def test_a_number_of_workers_that_cannot_be(number, replaced, capsys):
 
 
 def test_the_gallery_runs_on_the_same_server():
-    from workshop.start import gallery_server
+    from workshop.start import THREADS, gallery_server
 
     command = gallery_server("127.0.0.1", 8000, None, "secret").command
-    same = [
-        str(part)
-        for part in production.granian("workshop.gallery:create_gallery", "127.0.0.1", 8000)
-    ]
+    gallery = "workshop.gallery:create_gallery"
+    same = [str(part) for part in production.granian(gallery, "127.0.0.1", 8000, THREADS)]
     start = command.index("granian")
     assert command[start : start + len(same)] == same

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 BODY_SECONDS = "WORKSHOP_BODY_SECONDS"  # the variable that sets the limit
-BODY_LIMIT = 30.0  # seconds; a full batch comes through a room's wifi in less
+BODY_LIMIT = 15.0  # seconds; a full batch comes through a room's wifi in less
 
 log = logging.getLogger(__name__)
 

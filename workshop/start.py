@@ -37,6 +37,10 @@ from workshop.stages import STAGES, base, stages_with_model
 # stores those of a user: the size of the type counts only there.
 LAB = Path(__file__).parent / "lab"
 
+# Of the gallery, for all apps: a view that a learner writes may never end, and take one with it. More would
+# wait for each other, and granian warns of it.
+THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
+
 PRESENTING = """\
 Present: press "Slides" on a stage's card, then F11 for the full screen.
   Space goes on and Shift+Space back. S opens your notes in a window of its own.
@@ -56,7 +60,7 @@ def gallery_server(
         **room.trusted_names(host),
     }
     reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 (asked for by name)
-    command = granian("workshop.gallery:create_gallery", host, port)
+    command = granian("workshop.gallery:create_gallery", host, port, THREADS)
     return Server("the gallery", command, room.url_of(reachable, port), environ)
 
 
