@@ -217,6 +217,15 @@ def test_a_free_port_is_free():
     assert require_port(port, "--port") is None
 
 
+def test_a_free_port_is_no_client_s_and_none_in_use(monkeypatch):
+    found = {free_port() for _ in range(50)}
+    assert max(found) < 32_768, "Linux gives those from there on to clients, the others later ones"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken, free = other.getsockname()[1], free_port()
+        monkeypatch.setattr(running, "FREE_PORTS", [taken, free])
+        assert {free_port() for _ in range(20)} == {free}
+
+
 def test_a_port_in_use_names_the_port_and_the_option():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

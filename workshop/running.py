@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -27,6 +28,10 @@ from workshop.stages import ROOT, Stage, find_stage
 
 START_LIMIT = 60.0  # seconds; a cold laptop imports scikit-learn in about ten
 STOP_LIMIT = 10.0
+
+FREE_PORTS = range(
+    20_000, 32_768
+)  # above the usual servers, below what any system gives to clients
 
 # A proxy can't reach 127.0.0.1, so what the environment says of one is not for us.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -97,10 +102,15 @@ def require_app(stage: Stage) -> None:
 
 
 def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nothing listens on at this moment.
+
+    It is none of those that systems give to clients: such a one could be taken before a server has it.
+    """
+    while True:
+        port = secrets.choice(FREE_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):  # in use
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def status_of(url: str, timeout: float = 5.0) -> int | None:
