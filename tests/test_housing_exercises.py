@@ -301,6 +301,8 @@ def test_a_forged_cookie_is_right():
         (signed({"account": "1"}), "it says {'account': '1'}"),
         (signed({"account": 1}, "dev"), "signed with another key"),
     ],
+    # Not the cookies: each holds the second in which it was made, another one in each process.
+    ids=["content", "number", "key", "word", "as found", "text for a number", "other key"],
 )
 def test_a_cookie_that_opens_nothing_gets_its_hint(answer, hint):
     verdict = check("06.6", answer)
