@@ -11,9 +11,13 @@ Environment variables
 from __future__ import annotations
 
 import os
+import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import jupyter_client
+import nbval.kernel
 import pytest
 
 from workshop.datasets import CENSUS, HOUSING, fetch_files
@@ -39,6 +43,8 @@ STANDINS = "WORKSHOP_TESTS_ON_STANDINS"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Look for the real data, before pytest-xdist starts its workers."""
+    if os.name == "posix":
+        nbval.kernel.KernelManager = _kernel_manager(config)
     if hasattr(config, "workerinput"):
         return
     found = {tag: fetch_files(dataset) for tag, dataset in TAGS.items()}
@@ -51,6 +57,24 @@ def pytest_configure(config: pytest.Config) -> None:
             f"({' and '.join(dict.fromkeys(problems)) or 'WORKSHOP_MIRROR is not set'}): "
             "set WORKSHOP_MIRROR to a folder or address that has it"
         )
+
+
+def _kernel_manager(config: pytest.Config) -> type[jupyter_client.KernelManager]:
+    """What starts the kernels of this process: it talks to them through sockets that are files.
+
+    Ports are chosen first and opened by the kernel a second later. Where many start at once, two get the
+    same one now and then, and the second kernel never answers.
+    """
+    sockets = tempfile.TemporaryDirectory(prefix="kernels-", ignore_cleanup_errors=True)
+    config.add_cleanup(sockets.cleanup)
+
+    class KernelManager(jupyter_client.KernelManager):
+        transport = "ipc"
+
+        def _ip_default(self) -> str:
+            return f"{sockets.name}/{uuid.uuid4().hex[:8]}"  # short: macOS allows 103 characters
+
+    return KernelManager
 
 
 def names(tags: list[str]) -> str:
