@@ -100,7 +100,9 @@ def killed(log):
     """
     moments = {
         what: datetime.fromisoformat(moment)
-        for moment, what in re.findall(r"^(\S+ \S+) +[A-Z]+ +(Shutting|Killing) ", log, re.MULTILINE)
+        for moment, what in re.findall(
+            r"^(\S+ \S+) +[A-Z]+ +(Shutting|Killing) ", log, re.MULTILINE
+        )
     }
     almost = timedelta(seconds=production.STOP_LIMIT - 1)  # the log has whole seconds
     return "Killing" in moments and moments["Killing"] - moments["Shutting"] >= almost
