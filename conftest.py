@@ -82,27 +82,30 @@ def names(tags: list[str]) -> str:
     return " and ".join(tag.replace("-", " ") for tag in tags)
 
 
-# The files that take longest begin first: one that came last would run alone, the other cores idle.
+# The notebooks begin, because they build the models, and tests that find one need not train it again. Then
+# the files that take longest: one that came last would run alone, the other cores idle.
+NOTEBOOKS = ("06_housing", "05c_census_app", "04_iris", "06b_attacks", "05b_census_model")
 LONGEST = (
     "test_accessibility",
-    "test_exercises",
-    "test_run_sheets",
-    "test_standin_comparison",
     "test_doctor",
-    "test_hosted",
     "test_kit",
     "test_bootstrap",
+    "test_exercises",
+    "test_run_sheets",
+    "test_browser_product",
     "test_housing_exercises",
+    "test_standin_comparison",
+    "test_hosted",
 )
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: a third of the time, tests wait for servers and browsers."""
-    return (os.cpu_count() or 1) + 1
+    """Two processes more than there are cores: much of the time, tests wait for servers and browsers."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, the notebooks after them, and then all others.
+    """Put the files into the order in which they begin.
 
     Switches the comparison off for each cell with the tag of a data set that is not here.
     """
@@ -115,11 +118,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.user_properties.append((MARK, tag))
 
 
-def _turn(item: pytest.Item) -> int:
+def _turn(item: pytest.Item) -> tuple[bool, int]:
     """The place of a test's file in the order in which files begin."""
-    if item.path.stem in LONGEST:
-        return LONGEST.index(item.path.stem)
-    return len(LONGEST) + (item.path.suffix != ".ipynb")
+    first = NOTEBOOKS if item.path.suffix == ".ipynb" else LONGEST
+    place = first.index(item.path.stem) if item.path.stem in first else len(first)
+    return (item.path.suffix != ".ipynb", place)
 
 
 def _tags(item: pytest.Item) -> list[str]:

@@ -13,13 +13,20 @@ from pathlib import Path
 
 import pytest
 from browser_support import browser, browser_context_args, playwright  # noqa: F401
-from housing_support import BERKELEY, PASSWORD, few, housing_app, housing_model
+from housing_support import (  # noqa: F401
+    BERKELEY,
+    PASSWORD,
+    built,
+    few,
+    housing_app,
+    trained,
+)
 from playwright.sync_api import expect
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from workshop import fetch_census, fetch_housing, gallery
+from workshop import fetch_census, gallery
 from workshop.datasets import read_iris
 from workshop.stages import find_stage, load_app_module
 from workshop.training import model_module
@@ -109,7 +116,7 @@ NO_PAGE = {
 
 
 @pytest.fixture(scope="module")
-def apps(tmp_path_factory):
+def apps(built, tmp_path_factory):
     """Every app with its model, by the path it is at, and below /none the same apps without any."""
     none = tmp_path_factory.mktemp("none")
     mounted = {}
@@ -120,11 +127,9 @@ def apps(tmp_path_factory):
         folder = module.save(*module.train(data()), tmp_path_factory.mktemp(slug)).parent
         mounted[f"/{slug}"] = app.create_app({"MODEL_FOLDER": folder})
         mounted[f"/none/{slug}"] = app.create_app({"MODEL_FOLDER": none})
-    trained = housing_model.train(few(fetch_housing()))
-    folder = housing_model.save(*trained, tmp_path_factory.mktemp("housing")).parent
     settings = {"DATABASE_URL": None, "WTF_CSRF_ENABLED": False, "INSTANCE_FOLDER": none / "x"}
     mounted["/none/06_housing"] = housing_app.create_app(settings | {"MODEL_FOLDER": none})
-    settings |= {"MODEL_FOLDER": folder, "INSTANCE_FOLDER": none / "instance"}
+    settings |= {"MODEL_FOLDER": built, "INSTANCE_FOLDER": none / "instance"}
     housing = mounted["/06_housing"] = housing_app.create_app(settings)
     housing.test_cli_runner().invoke(args=["init-db"])
     return mounted

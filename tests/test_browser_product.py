@@ -27,10 +27,10 @@ from browser_support import (  # noqa: F401
     submit,
     watch,
 )
-from housing_support import BERKELEY, PASSWORD, few, housing_model
+from housing_support import BERKELEY, PASSWORD, built, trained  # noqa: F401
 from playwright.sync_api import expect
 
-from workshop import fetch_census, fetch_housing
+from workshop import fetch_census
 from workshop.running import Server, free_port
 from workshop.stages import find_stage, load_app_module
 from workshop.training import model_module
@@ -286,15 +286,9 @@ ASKED = "/predict?" + "&".join(f"{name}={value}" for name, value in BERKELEY.ite
 
 
 @pytest.fixture(scope="module")
-def housing_folder(tmp_path_factory) -> Path:
-    trained = housing_model.train(few(fetch_housing()))
-    return housing_model.save(*trained, tmp_path_factory.mktemp("housing")).parent
-
-
-@pytest.fixture(scope="module")
-def housing(browser, housing_folder, tmp_path_factory):
+def housing(browser, built, tmp_path_factory):
     config = {
-        "MODEL_FOLDER": str(housing_folder),
+        "MODEL_FOLDER": str(built),
         "INSTANCE_FOLDER": str(tmp_path_factory.mktemp("instance")),
         "DATABASE_URL": None,  # SQLite in that folder, whatever the environment says
     }

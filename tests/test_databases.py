@@ -1,6 +1,7 @@
 """The databases of the stages are made by their own apps' command."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,9 @@ APP = """
 import click
 from flask import Flask
 
-def create_app():
+def create_app(config=None):
     app = Flask(__name__)
+    app.config.from_mapping(config)
 
     @app.cli.command("init-db")
     def init_db():
@@ -37,6 +39,11 @@ def write(stage, body):
 def test_it_says_what_the_command_says(stage):
     write(stage, "click.echo('Made the shelf.')")
     assert make_database(stage) == "Made the shelf."
+
+
+def test_it_waits_for_no_model(stage):
+    write(stage, "click.echo(app.config['MODEL_FOLDER'])")
+    assert not Path(make_database(stage)).is_dir()
 
 
 def test_a_command_that_fails_is_one_sentence(stage):
