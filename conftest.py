@@ -100,8 +100,8 @@ LONGEST = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes more than there are cores: much of the time, tests wait for servers and browsers."""
-    return (os.cpu_count() or 1) + 2
+    """One process more than there are cores: much of the time, tests wait for servers and browsers."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

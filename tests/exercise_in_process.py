@@ -65,7 +65,8 @@ def quickly(monkeypatch):
                 handler = logging.StreamHandler(log)
                 app.logger.addHandler(handler)
                 server = make_server("127.0.0.1", 0, app, threaded=True)
-                thread = threading.Thread(target=server.serve_forever)
+                # It looks for its end every few milliseconds, not every half second.
+                thread = threading.Thread(target=server.serve_forever, args=[0.01])
                 thread.start()
                 try:
                     yield ThreadServer(f"http://127.0.0.1:{server.port}", log)
