@@ -42,7 +42,7 @@ STANDINS = "WORKSHOP_TESTS_ON_STANDINS"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look for the real data, before pytest-xdist starts its workers."""
+    """Give kernels sockets of their own. Look for the real data, before pytest-xdist starts its workers."""
     if os.name == "posix":
         nbval.kernel.KernelManager = _kernel_manager(config)
     if hasattr(config, "workerinput"):
