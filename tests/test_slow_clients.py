@@ -10,7 +10,7 @@ import pytest
 from test_serve import get, serving, until
 
 from workshop import patience
-from workshop.production import THREADS
+from workshop.production import HEADER_LIMIT, THREADS
 from workshop.running import free_port, status_of
 from workshop.start import gallery_server
 
@@ -54,6 +54,7 @@ def test_headers_that_trickle_are_cut_off_and_others_are_answered(server):
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(connected(url)) for _ in range(SLOW)]
         for client in slow:
+            client.settimeout(5 * HEADER_LIMIT)  # not granian's own limit, which is six times ours
             client.sendall(b"GET / HTTP/1.1\r\nHost: local")
         assert "<h1" in get(url)
         assert {answer(client)[0] for client in slow} <= {0, 408}
