@@ -60,9 +60,11 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
     assert "Traceback" not in printed
     assert printed.count(SENTENCES[name]) == 1
     assert SENTENCES[name] in printed.splitlines()[-1]
-    before, after = told[name]["before"], told[name]["after"]
+    before, after, end = (told[name][when] for when in ("before", "after", "end"))
     assert {file for file in after if file.endswith((".part", ".tmp"))} == set()
     assert {file: after.get(file) for file in before} == before
+    new = after.keys() - before.keys()
+    assert {file: after[file] for file in new} == {file: end.get(file) for file in new}
     code, printed = told[name]["with room"]
     assert code == 0, printed
 
