@@ -368,6 +368,11 @@ def folder_instead(path: Path) -> None:
     path.mkdir()
 
 
+def number_as_text(artifact: Artifact) -> None:
+    data = json.loads(artifact.card.read_bytes())["data"]
+    artifact.edit(data=data | {"rows_train": str(data["rows_train"])})
+
+
 def with_nan(artifact: Artifact) -> None:
     metrics = json.loads(artifact.card.read_bytes())["metrics"]
     artifact.edit(metrics=metrics | {next(iter(metrics)): float("nan")})
@@ -389,6 +394,7 @@ DAMAGE: dict[str, tuple[Callable[[Artifact], object], str]] = {
     "card a list": (lambda a: a.card.write_bytes(b"[]"), "{card} is damaged"),
     "card incomplete": (lambda a: a.edit(metrics={}), "{card} is damaged"),
     "card of wrong types": (lambda a: a.edit(name=3), "{card} is damaged"),
+    "card with a number as text": (number_as_text, "{card} is damaged"),
     "card with nan": (with_nan, "{card} is damaged"),
     "card without features": (lambda a: a.edit(features={}), "describes a model with other feat"),
     "card of another stage": (
