@@ -1,4 +1,5 @@
-"""Without the real data, cells that depend on it run without comparison, and no others."""
+"""How notebooks are tested: without the real data, cells that depend on it run without comparison, and no
+others; and no kernel gets in the way of another."""
 
 import hashlib
 import os
@@ -127,3 +128,15 @@ def test_a_damaged_file_does_not_count_as_real_data(repository):
     result = run(repository)
     assert result.returncode == 0, result.stdout
     assert f"1 cell ran without comparison: {NO_DATA}" in result.stdout
+
+
+TRANSPORT = (
+    "from ipykernel.connect import get_connection_info as told\ntold(unpack=True)['transport']"
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kernels talk through ports on Windows")
+def test_no_kernel_can_lose_its_port_to_another(repository):
+    write(repository, "a.ipynb", cell(TRANSPORT, "'ipc'"))
+    result = run(repository)
+    assert result.returncode == 0, result.stdout
