@@ -20,7 +20,7 @@ import jupyter_client
 import nbval.kernel
 import pytest
 
-from workshop.datasets import CENSUS, HOUSING, fetch_files
+from workshop.core.datasets import CENSUS, HOUSING, fetch_files
 
 # Tests never leave this machine, and the notebooks' kernels inherit it: a data set comes from
 # `data/`, from the mirror if one is set, or is the stand-in.

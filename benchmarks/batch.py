@@ -13,7 +13,7 @@ import joblib
 import pandas as pd
 from load import ask_in_process
 
-from workshop.stages import find_stage, load_app_module, load_module
+from workshop.core.stages import find_stage, load_app_module, load_module
 
 STAGE = find_stage("census")
 PEOPLE = 10_000

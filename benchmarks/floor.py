@@ -10,7 +10,7 @@ import pandas as pd
 from flask import Flask, request
 from load import PERSON
 
-from workshop.stages import find_stage, load_app_module, load_module
+from workshop.core.stages import find_stage, load_app_module, load_module
 
 STAGE = find_stage("census")
 

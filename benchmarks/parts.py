@@ -13,7 +13,7 @@ from floor import STAGE, create_app
 from load import PERSON, ask_in_process
 from pydantic_core import to_json
 
-from workshop.stages import load_module
+from workshop.core.stages import load_module
 
 CALLS = 2000  # in each round
 BODY = json.dumps(PERSON).encode()

@@ -31,7 +31,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # for running as a script, from anywhere
 
-from workshop.datasets import (  # noqa: E402
+from workshop.core.datasets import (  # noqa: E402
     CENSUS_COLUMNS,
     CENSUS_STANDIN,
     HOUSING_COLUMNS,

@@ -16,7 +16,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # for running as a script, from anywhere
 
-from workshop.stages import Stage, stages_with_app  # noqa: E402
+from workshop.core.stages import Stage, stages_with_app  # noqa: E402
 
 TARGET = 1.3
 RUNS = 15

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # for running as a script, from anywhere
 
-from workshop.datasets import HOUSING_COLUMNS, HOUSING_STANDIN, fetch_housing  # noqa: E402
+from workshop.core.datasets import HOUSING_COLUMNS, HOUSING_STANDIN, fetch_housing  # noqa: E402
 
 SEED = 1990
 TRAIN_ROWS, TEST_ROWS = 7_500, 2_500

@@ -27,7 +27,7 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # for running as a script, from anywhere
 
-from workshop.datasets import CENSUS_COLUMNS, CENSUS_STANDIN, fetch_census  # noqa: E402
+from workshop.core.datasets import CENSUS_COLUMNS, CENSUS_STANDIN, fetch_census  # noqa: E402
 
 SEED = 1994
 TRAIN_ROWS, TEST_ROWS = 7_000, 3_000

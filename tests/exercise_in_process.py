@@ -18,12 +18,12 @@ from exercise_support import Copy
 from werkzeug import security
 from werkzeug.serving import make_server
 
-from workshop import exercises
-from workshop.stages import find_stage
+from workshop.core.stages import find_stage
+from workshop.learn import exercises
 
 
 class ThreadServer:
-    """What a check asks of `workshop.running.Server`: where it listens, and the end of its log."""
+    """What a check asks of `workshop.host.running.Server`: where it listens, and the end of its log."""
 
     def __init__(self, url: str, log: io.StringIO) -> None:
         self.url = url

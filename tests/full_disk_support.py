@@ -17,7 +17,7 @@ from interruption_support import call, command, make_kit, refresh, set_up
 from test_bootstrap import make_house
 from wheel_support import lock_of, pack, pretend
 
-from workshop.stages import ROOT
+from workshop.setup.process import ROOT
 
 NOTE = "# my own work\n"
 

@@ -8,7 +8,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from workshop import bootstrap, cli
+from workshop import cli
+from workshop.setup import environment as bootstrap
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.symlink"}
@@ -19,8 +20,8 @@ if FORKS:
     HEAVY = (
         "sklearn.linear_model",
         "sklearn.model_selection",
-        "workshop.kit",
-        "workshop.notebooks",
+        "workshop.teach.usb_kit",
+        "workshop.upkeep.refresh_notebooks",
     )
     FORKS.set_forkserver_preload(["interruption_support", *HEAVY])
 
@@ -115,7 +116,7 @@ def refresh(root):
     """`refresh 01` on the notebook in `root`, without a kernel: each cell's output is its source."""
     import nbformat
 
-    from workshop import notebooks
+    from workshop.upkeep import refresh_notebooks as notebooks
 
     def run(notebook, folder, name):
         for cell in notebook.cells:
@@ -127,7 +128,8 @@ def refresh(root):
 
 def make_kit(house, index, stick):
     """`kit STICK` in the small workshop `house`; pip gets wheels from `index`."""
-    from workshop import datasets, kit
+    from workshop.core import datasets
+    from workshop.teach import usb_kit as kit
 
     kit.ROOT, kit.LOCK, datasets.DATA = house, house / "requirements.txt", house / "data"
     os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
@@ -145,7 +147,7 @@ def set_up(house, wheels):
 
 def fetch(home, members):
     """Fetch a small data set of these `members` from the mirror into `home`."""
-    from workshop import datasets
+    from workshop.core import datasets
 
     members = tuple(datasets.Member(*member) for member in members)
     datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)

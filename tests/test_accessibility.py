@@ -26,10 +26,11 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from workshop import fetch_census, gallery
-from workshop.datasets import read_iris
-from workshop.stages import find_stage, load_app_module
-from workshop.training import model_module
+from workshop import fetch_census
+from workshop.core.build import model_module
+from workshop.core.datasets import read_iris
+from workshop.core.stages import find_stage, load_app_module
+from workshop.host import gallery
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

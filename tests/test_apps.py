@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from workshop import datasets
-from workshop.running import free_port, status_of
-from workshop.stages import ROOT, load_app_module, stages_with_app
-from workshop.training import model_module
+from workshop.core import datasets
+from workshop.core.build import model_module
+from workshop.core.stages import load_app_module, stages_with_app
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
 
 STAGES = stages_with_app()
 each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.slug)
@@ -110,7 +111,7 @@ def test_the_house_stylesheet_is_the_same_everywhere():
 )
 def test_an_app_without_a_model_loads_no_data_library(stage):
     code = (
-        "import sys; from workshop.stages import load_app_module;"
+        "import sys; from workshop.core.stages import load_app_module;"
         f"load_app_module({stage.slug!r}).create_app();"
         "print(*(m for m in ('pandas', 'numpy', 'sklearn') if m in sys.modules))"
     )

@@ -29,9 +29,10 @@ from flask.testing import FlaskClient
 from housing_support import BERKELEY
 from sklearn.utils import Bunch
 
-from workshop import datasets
-from workshop.running import free_port
-from workshop.stages import ROOT, STAGES, find_stage, load_app_module
+from workshop.core import datasets
+from workshop.core.stages import STAGES, find_stage, load_app_module
+from workshop.host.ports import free_port
+from workshop.setup.process import ROOT
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 PERSON = {

@@ -20,7 +20,8 @@ import psutil
 import pytest
 from wheel_support import exchange, is_installed, lock_of, pack
 
-from workshop import bootstrap, mirror
+from workshop.setup import environment as bootstrap
+from workshop.setup import mirror
 
 ROOT = Path(__file__).parents[1]
 LOCKED = ("click", "flit-core", "uv", *(["colorama"] if os.name == "nt" else []))
@@ -302,9 +303,7 @@ def test_an_interrupted_set_up_is_finished_by_the_next_call(house, wheels):
 
 
 def test_a_second_call_waits_for_the_set_up_of_the_first(settled):
-    code = (
-        "import workshop.bootstrap as b\nwith b.one_at_a_time(): print('held', flush=True); input()"
-    )
+    code = "import workshop.setup.environment as b\nwith b.one_at_a_time(): print('held', flush=True); input()"
     holder = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=settled.folder,

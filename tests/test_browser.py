@@ -27,10 +27,14 @@ from playwright.sync_api import expect
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from workshop import datasets, gallery, serve, training
-from workshop.running import free_port, status_of
-from workshop.stages import ROOT, STAGES, find_stage, load_app_module, stages_with_app
-from workshop.start import gallery_server
+from workshop import serve
+from workshop.core import build as training
+from workshop.core import datasets
+from workshop.core.stages import STAGES, find_stage, load_app_module, stages_with_app
+from workshop.host import gallery
+from workshop.host.ports import free_port, status_of
+from workshop.host.start import gallery_server
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

@@ -31,9 +31,10 @@ from housing_support import BERKELEY, PASSWORD, built, trained  # noqa: F401
 from playwright.sync_api import expect
 
 from workshop import fetch_census
-from workshop.running import Server, free_port
-from workshop.stages import find_stage, load_app_module
-from workshop.training import model_module
+from workshop.core.build import model_module
+from workshop.core.stages import find_stage, load_app_module
+from workshop.host.background import Server
+from workshop.host.ports import free_port
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

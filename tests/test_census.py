@@ -19,8 +19,8 @@ from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from workshop.datasets import fetch_census
-from workshop.stages import load_app_module
+from workshop.core.datasets import fetch_census
+from workshop.core.stages import load_app_module
 
 census_app = load_app_module("05_census")
 census_api = sys.modules["census_api"]

@@ -18,8 +18,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import Bunch
 
 from workshop import check
-from workshop.datasets import CENSUS_STANDIN
-from workshop.stages import ROOT, find_stage, load_module
+from workshop.core.datasets import CENSUS_STANDIN
+from workshop.core.stages import find_stage, load_module
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -556,7 +557,7 @@ def test_the_notebook_agrees_with_the_app_in_what_it_stores():
 
 
 def test_the_checks_know_the_categories_and_features_of_the_app(train):
-    from workshop.exercises import census
+    from workshop.learn.exercises import census
 
     assert census.FEATURES == census_model.FEATURES
     assert set(train["workclass"].dropna()) == census.WORKCLASSES

@@ -12,8 +12,10 @@ from browser_support import (  # noqa: F401
 )
 from playwright.sync_api import expect
 
-from workshop.running import Server, free_port
-from workshop.stages import ROOT, stages_with_app
+from workshop.core.stages import stages_with_app
+from workshop.host.background import Server
+from workshop.host.ports import free_port
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

@@ -4,9 +4,12 @@ import sys
 
 import pytest
 
-from workshop import cli, notebooks, training
-from workshop.errors import WorkshopError
-from workshop.stages import ROOT, STAGES, find_stage, stages_with_model
+from workshop import cli
+from workshop.core import build as training
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import STAGES, find_stage, stages_with_model
+from workshop.setup.process import ROOT
+from workshop.upkeep import refresh_notebooks as notebooks
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def replaced(monkeypatch):
         return 0
 
     monkeypatch.setattr(cli, "replace_process", note)
-    monkeypatch.setattr("workshop.running.require_port", lambda *_: None)
+    monkeypatch.setattr("workshop.host.running.require_port", lambda *_: None)
     return commands
 
 
@@ -46,7 +49,7 @@ def test_every_command_has_its_help(name, capsys):
 def test_a_stage_is_named_in_four_ways(text, replaced):
     assert cli.run(["app", text]) == 0
     app_file = str(ROOT / "apps" / "04_iris" / "app.py")
-    asked = [sys.executable, "-m", "workshop.development", "--app", app_file]
+    asked = [sys.executable, "-m", "workshop.host.development", "--app", app_file]
     asked += ["run", "--port", "8004"]
     assert replaced == [asked]
 
@@ -84,7 +87,7 @@ def test_a_stage_without_an_app_says_what_to_open(capsys, replaced):
 )
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "abc", "²"])
 def test_a_port_that_cannot_be(arguments, port, capsys, replaced, monkeypatch):
-    monkeypatch.setattr("workshop.start.run_workshop", lambda *_, **__: None)
+    monkeypatch.setattr("workshop.host.start.run_workshop", lambda *_, **__: None)
     assert cli.run([*arguments, port]) == 2
     told = capsys.readouterr().err
     assert f"Invalid value for '{arguments[-1]}'" in told
@@ -105,7 +108,7 @@ def test_a_port_that_cannot_be(arguments, port, capsys, replaced, monkeypatch):
 )
 def test_start_passes_its_options_on(arguments, asked, monkeypatch):
     calls = []
-    monkeypatch.setattr("workshop.start.run_workshop", lambda *asked: calls.append(asked))
+    monkeypatch.setattr("workshop.host.start.run_workshop", lambda *asked: calls.append(asked))
     assert cli.run(["start", *arguments]) == 0
     assert calls == [asked]
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from workshop import copies, stages
-from workshop.copies import CopyFailed, bring_up_to_date, fingerprint
-from workshop.stages import ROOT, base, find_stage
+from workshop.core import stages
+from workshop.core.stages import base, find_stage
+from workshop.learn import my_copy as copies
+from workshop.learn.my_copy import CopyFailed, bring_up_to_date, fingerprint
+from workshop.setup.process import ROOT
 
 NOTEBOOK = "notebooks/01_hello.ipynb"
 APP = "apps/01_hello/app.py"

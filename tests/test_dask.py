@@ -20,9 +20,10 @@ import psutil
 import pytest
 from notebook_support import what_they_need
 
-from workshop import cluster
-from workshop.cluster import ClusterFailed
-from workshop.stages import ROOT, find_stage
+from workshop.core import dask_cluster as cluster
+from workshop.core.dask_cluster import ClusterFailed
+from workshop.core.stages import find_stage
+from workshop.setup.process import ROOT
 
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 HEADER = "age,workclass,education,marital_status,race,sex,hours_per_week"

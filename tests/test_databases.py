@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from workshop import databases
-from workshop.databases import DatabaseFailed, make_database
-from workshop.stages import STAGES, Stage
+from workshop.core import databases
+from workshop.core.build import DatabaseFailed, make_database
+from workshop.core.stages import STAGES, Stage
 
 APP = """
 import click

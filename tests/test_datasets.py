@@ -1,4 +1,4 @@
-"""`workshop.datasets`: real data first, always something, and never a half of it.
+"""`workshop.core.datasets`: real data first, always something, and never a half of it.
 
 The fetching is tested with a small data set of the same shape, described and served by the tests,
 so none of them needs the real data but the last ones. Servers are real ones on 127.0.0.1.
@@ -30,8 +30,8 @@ from disk_support import NO_DISK, can_make_a_disk, run_on_small_disk
 from sklearn.datasets import fetch_california_housing
 from sklearn.model_selection import train_test_split
 
-from workshop import datasets, mirror
-from workshop.datasets import (
+from workshop.core import datasets
+from workshop.core.datasets import (
     CENSUS_COLUMNS,
     HOUSING_COLUMNS,
     HOUSING_FEATURES,
@@ -42,6 +42,7 @@ from workshop.datasets import (
     fetch_files,
     fetch_housing,
 )
+from workshop.setup import mirror
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_MIRROR = os.environ.get("WORKSHOP_MIRROR", "")
@@ -321,11 +322,11 @@ def test_standin_has_the_same_columns_and_types(home: Path, monkeypatch) -> None
 
 
 def test_importing_the_module_is_cheap() -> None:
-    code = "import sys, workshop.datasets; print(*sys.modules)"
+    code = "import sys, workshop.core.datasets; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    assert "workshop.datasets" in done.stdout.split()
+    assert "workshop.core.datasets" in done.stdout.split()
     assert not {"pandas", "sklearn", "requests", "numpy", "click"} & set(done.stdout.split())
 
 
@@ -968,7 +969,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, *, at_once: bool) -> None:
 
 
 FETCH = """
-from workshop import datasets
+from workshop.core import datasets
 members = tuple(datasets.Member(*member) for member in {members!r})
 datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)
 def fetch():

@@ -32,10 +32,16 @@ from trouble_support import (
     spec_of_another_python,
 )
 
-from workshop import cli, datasets, doctor, mirror, notebooks, rehearsal
-from workshop.doctor import Finding, summary
-from workshop.running import FOLDER, GALLERY_URL, free_port
-from workshop.stages import BASE, ROOT, STAGES, find_stage, load_module
+from workshop import cli
+from workshop.core import datasets
+from workshop.core.stages import BASE, STAGES, find_stage, load_module
+from workshop.host.ports import FOLDER, GALLERY_URL, free_port
+from workshop.setup import mirror
+from workshop.setup.process import ROOT
+from workshop.teach import doctor
+from workshop.teach import try_stage as rehearsal
+from workshop.teach.doctor import Finding, summary
+from workshop.upkeep import refresh_notebooks as notebooks
 
 
 def only(examination):
@@ -750,7 +756,7 @@ def test_stages_that_can_not_even_be_tried(monkeypatch):
 def test_the_doctor_comes_to_a_notebook(copy_of_all):
     """There, a loop is running that keeps some of an app's libraries from working (AsyncToSync)."""
     code = (
-        "from workshop.doctor import kernel, stages\n"
+        "from workshop.teach.doctor import kernel, stages\n"
         "for finding in (*kernel(), *stages()): print(finding)"
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])

@@ -19,10 +19,11 @@ from housing_support import (  # noqa: F401
     trained,
 )
 
-from workshop import fetch_census, gallery
-from workshop.datasets import read_iris
-from workshop.stages import STAGES, find_stage, load_app_module
-from workshop.training import model_module
+from workshop import fetch_census
+from workshop.core.build import model_module
+from workshop.core.datasets import read_iris
+from workshop.core.stages import STAGES, find_stage, load_app_module
+from workshop.host import gallery
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

@@ -11,9 +11,13 @@ import pytest
 from exercise_support import SOLUTIONS, copy_of, judge  # noqa: F401
 from notebook_support import names, what_they_need
 
-from workshop import check, copies, exercises, notebooks
-from workshop.exercises import Wrong, exercise, exercises_of
-from workshop.stages import ROOT, STAGES, find_stage
+from workshop import check
+from workshop.core.stages import STAGES, find_stage
+from workshop.learn import exercises
+from workshop.learn import my_copy as copies
+from workshop.learn.exercises import Wrong, exercise, exercises_of
+from workshop.setup.process import ROOT
+from workshop.upkeep import refresh_notebooks as notebooks
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

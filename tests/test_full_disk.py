@@ -13,8 +13,8 @@ import pytest
 from full_disk_support import NOTE, PLACES
 from test_bootstrap import environ
 
-from workshop.copies import originals
-from workshop.stages import ROOT
+from workshop.learn.my_copy import originals
+from workshop.setup.process import ROOT
 
 SENTENCES = {
     "catch-up": "Your copy of the notebooks and apps can't be made in ",

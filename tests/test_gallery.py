@@ -7,9 +7,11 @@ from urllib.parse import urljoin
 import pytest
 from flask import Flask, abort, render_template
 
-from workshop import gallery, room
-from workshop.running import FOLDER
-from workshop.stages import ROOT, Stage, find_stage
+from workshop.core.stages import Stage, find_stage
+from workshop.host import gallery
+from workshop.host import network as room
+from workshop.host.ports import FOLDER
+from workshop.setup.process import ROOT
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_a_broken_app_does_not_take_the_others_along(monkeypatch, tmp_path, caps
         (folder / "app.py").write_text(source, encoding="utf-8")
         stages.append(stage)
     monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
-    monkeypatch.setattr("workshop.stages.STAGES", tuple(stages))
+    monkeypatch.setattr("workshop.core.stages.STAGES", tuple(stages))
     monkeypatch.setattr(gallery, "stages_with_app", lambda: stages)
     monkeypatch.setattr(sys, "path", list(sys.path))
     apps, problems = gallery.load_apps()

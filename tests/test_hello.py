@@ -13,7 +13,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 from workshop import check
-from workshop.stages import load_app_module
+from workshop.core.stages import load_app_module
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

@@ -14,8 +14,9 @@ from exercise_support import copy_of, judge  # noqa: F401
 from housing_support import built, trained  # noqa: F401
 
 from workshop import check
-from workshop.exercises import housing as checks
-from workshop.stages import ROOT, find_stage, load_module
+from workshop.core.stages import find_stage, load_module
+from workshop.learn.exercises import housing as checks
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

@@ -23,10 +23,10 @@ from interruption_support import call, command, fetch, interruptions, make_kit, 
 from test_bootstrap import environ, make_house
 from wheel_support import lock_of, pack, pretend
 
-from workshop import files
-from workshop.copies import originals
-from workshop.running import free_port
-from workshop.stages import ROOT
+from workshop.core import files
+from workshop.host.ports import free_port
+from workshop.learn.my_copy import originals
+from workshop.setup.process import ROOT
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix", reason="Windows has neither fork nor these signals"
@@ -221,7 +221,7 @@ def test_ctrl_c_while_the_workshop_is_still_being_loaded():
     code = (
         "import os, runpy, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "sys.addaudithook(lambda event, a: event == 'import' and a[0] == 'workshop.bootstrap' "
+        "sys.addaudithook(lambda event, a: event == 'import' and a[0] == 'workshop.setup.environment' "
         "and os.kill(os.getpid(), signal.SIGINT))\n"
         "runpy.run_module('workshop', run_name='__main__', alter_sys=True)\n"
     )
@@ -349,7 +349,7 @@ time.sleep(600)
 KIT = """
 import sys
 from pathlib import Path
-from workshop import kit
+from workshop.teach import usb_kit as kit
 
 begun = Path(sys.argv[1])
 real = kit.pip_download

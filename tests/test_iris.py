@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from workshop.stages import load_app_module
+from workshop.core.stages import load_app_module
 
 iris_app = load_app_module("04_iris")
 iris_model = sys.modules["iris_model"]

@@ -16,8 +16,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from workshop import check
-from workshop.datasets import read_iris
-from workshop.stages import ROOT, load_app_module
+from workshop.core.datasets import read_iris
+from workshop.core.stages import load_app_module
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

@@ -24,9 +24,11 @@ from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
 from wheel_support import exchange, is_installed, lock_of, pack, pretend
 
-from workshop import cli, datasets, kit
-from workshop.kit import KitFailed, Target
-from workshop.running import free_port
+from workshop import cli
+from workshop.core import datasets
+from workshop.host.ports import free_port
+from workshop.teach import usb_kit as kit
+from workshop.teach.usb_kit import KitFailed, Target
 
 ROOT = Path(__file__).parents[1]
 LOCK = """\

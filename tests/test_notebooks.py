@@ -8,8 +8,9 @@ from statistics import median
 import nbformat
 import pytest
 
-from workshop.notebooks import NotebookFailed, refresh
-from workshop.stages import ROOT, STAGES
+from workshop.core.stages import STAGES
+from workshop.setup.process import ROOT
+from workshop.upkeep.refresh_notebooks import NotebookFailed, refresh
 
 FILES = [file for stage in STAGES for file in stage.notebook_files]
 

@@ -10,8 +10,8 @@ import pytest
 from browser_support import browser, browser_context_args, playwright  # noqa: F401
 from playwright.sync_api import Error
 
-from workshop import pictures
-from workshop.stages import ROOT
+from workshop.setup.process import ROOT
+from workshop.upkeep import readme_pictures as pictures
 
 
 def size_of(png):

@@ -43,8 +43,9 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
-from workshop.datasets import fetch_census, read_iris
-from workshop.stages import ROOT, load_app_module
+from workshop.core.datasets import fetch_census, read_iris
+from workshop.core.stages import load_app_module
+from workshop.setup.process import ROOT
 
 iris_app, census_app = load_app_module("04_iris"), load_app_module("05_census")
 iris_model, census_model = sys.modules["iris_model"], sys.modules["census_model"]
@@ -605,7 +606,7 @@ import json
 import sys
 from pathlib import Path
 
-from workshop.stages import load_app_module
+from workshop.core.stages import load_app_module
 
 slug, folder, path, body = sys.argv[1:]
 client = load_app_module(slug).create_app({"MODEL_FOLDER": Path(folder)}).test_client()

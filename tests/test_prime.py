@@ -12,8 +12,9 @@ from flask.testing import FlaskClient
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from workshop import check, exercises
-from workshop.stages import find_stage, load_app_module
+from workshop import check
+from workshop.core.stages import find_stage, load_app_module
+from workshop.learn import exercises
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

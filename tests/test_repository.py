@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
-from workshop.bootstrap import LOCK, locked
-from workshop.stages import ROOT, STAGES
+from workshop.core.stages import STAGES
+from workshop.setup.lock import LOCK, locked
+from workshop.setup.process import ROOT
 
 
 def direct_dependencies():

@@ -24,9 +24,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from workshop import fetch_census, gallery
-from workshop.datasets import read_iris
-from workshop.stages import load_app_module, load_module, stages_with_app
+from workshop import fetch_census
+from workshop.core.datasets import read_iris
+from workshop.core.stages import load_app_module, load_module, stages_with_app
+from workshop.host import gallery
 
 SECONDS = 1  # of the processor, for one request
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"]

@@ -21,9 +21,11 @@ from browser_support import (  # noqa: F401
 )
 from playwright.sync_api import expect
 
-from workshop import guide
-from workshop.running import Server, free_port, status_of
-from workshop.stages import BASE, ROOT, find_stage, stages_with_model
+from workshop.core.stages import BASE, find_stage, stages_with_model
+from workshop.host.background import Server
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
+from workshop.upkeep import instructor_guide as guide
 
 SHEETS = {find_stage(sheet["stage"]).slug: sheet for sheet in guide.read_sheets()}
 PATIENCE = 300  # seconds for a command: `start` may have three models to train, on a busy machine

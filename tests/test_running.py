@@ -11,20 +11,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from workshop import running
-from workshop.errors import WorkshopError
-from workshop.leash import end_tree
-from workshop.running import (
-    PortInUse,
-    Server,
-    ServerDied,
-    free_port,
-    is_free,
-    require_port,
-    serve,
-    status_of,
-)
-from workshop.stages import ROOT, UnknownStage
+from workshop.core.errors import ServerDied, WorkshopError
+from workshop.core.stages import UnknownStage
+from workshop.host.background import Server, serve
+from workshop.host.end_with_parent import end_tree
+from workshop.host.ports import PortInUse, free_port, is_free, require_port, status_of
+from workshop.setup.process import ROOT
 
 APP = """
 import os

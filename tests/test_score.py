@@ -12,9 +12,11 @@ import psutil
 import pytest
 from werkzeug.test import Client
 
-from workshop import cli, scoring
-from workshop.scoring import CHUNK
-from workshop.stages import ROOT, load_app_module
+from workshop import cli
+from workshop.core import score as scoring
+from workshop.core.score import CHUNK
+from workshop.core.stages import load_app_module
+from workshop.setup.process import ROOT
 
 HEADER = "age,workclass,education,marital_status,race,sex,hours_per_week"
 PEOPLE = [

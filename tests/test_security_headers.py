@@ -10,10 +10,13 @@ import sys
 import pytest
 import requests
 
-from workshop import gallery, production, serve
-from workshop.running import free_port
-from workshop.stages import ROOT, find_stage, load_app_module, stages_with_app
-from workshop.start import gallery_server
+from workshop import serve
+from workshop.core.stages import find_stage, load_app_module, stages_with_app
+from workshop.host import gallery
+from workshop.host import server as production
+from workshop.host.ports import free_port
+from workshop.host.start import gallery_server
+from workshop.setup.process import ROOT
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 APPS = [*(stage.slug for stage in stages_with_app()), "gallery"]

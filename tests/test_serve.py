@@ -16,9 +16,11 @@ from datetime import datetime, timedelta
 import psutil
 import pytest
 
-from workshop import cli, production
-from workshop.running import free_port, status_of
-from workshop.stages import ROOT, find_stage
+from workshop import cli
+from workshop.core.stages import find_stage
+from workshop.host import server as production
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
 
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
@@ -277,10 +279,11 @@ def test_a_number_of_workers_that_cannot_be(number, replaced, capsys):
 
 
 def test_the_gallery_runs_on_the_same_server():
-    from workshop.start import THREADS, gallery_server
+    from workshop.host.guard import THREADS
+    from workshop.host.start import gallery_server
 
     command = gallery_server("127.0.0.1", 8000, None, "secret").command
-    gallery = "workshop.gallery:create_gallery"
+    gallery = "workshop.host.gallery:create_gallery"
     same = [str(part) for part in production.granian(gallery, "127.0.0.1", 8000, THREADS)]
     start = command.index("granian")
     assert command[start : start + len(same)] == same

@@ -9,10 +9,11 @@ import socket
 import pytest
 from test_serve import get, serving, until
 
-from workshop import patience
-from workshop.production import HEADER_LIMIT, THREADS
-from workshop.running import free_port, status_of
-from workshop.start import gallery_server
+from workshop.host import patience
+from workshop.host.guard import THREADS
+from workshop.host.ports import free_port, status_of
+from workshop.host.server import HEADER_LIMIT
+from workshop.host.start import gallery_server
 
 SLOW = 2 * os.cpu_count() + 6  # clients: more than a server has threads
 POST = (

@@ -3,8 +3,8 @@
 import pytest
 
 from workshop import show
-from workshop.source import NotShown, template_parts
-from workshop.stages import ROOT
+from workshop.learn.show import NotShown, template_parts
+from workshop.setup.process import ROOT
 
 PYTHON = '''\
 import flask

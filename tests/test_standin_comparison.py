@@ -10,7 +10,7 @@ import sys
 import nbformat
 import pytest
 
-from workshop.stages import ROOT
+from workshop.setup.process import ROOT
 
 NO_DATA = "only the stand-in of the census data is here (set WORKSHOP_MIRROR)"
 BOTH_MISSING = "asks for the real census data and housing data, and it is not here"

@@ -19,10 +19,12 @@ import urllib.request
 import psutil
 import pytest
 
-from workshop import room, start
-from workshop.errors import WorkshopError
-from workshop.running import FOLDER, GALLERY_URL, PortInUse, free_port
-from workshop.stages import ROOT, STAGES
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import STAGES
+from workshop.host import network as room
+from workshop.host import start
+from workshop.host.ports import FOLDER, GALLERY_URL, PortInUse, free_port
+from workshop.setup.process import ROOT
 
 TWO_STAGES = """
 
@@ -219,7 +221,8 @@ def test_everything_ends_when_it_is_killed(house):
 TOGETHER = """
 import sys, time
 from pathlib import Path
-from workshop import cli, start
+from workshop import cli
+from workshop.host import start
 
 make_databases, here = start.make_databases, Path(sys.argv.pop())
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from workshop.bootstrap import LOCK, locked
-from workshop.stages import ROOT
+from workshop.setup.lock import LOCK, locked
+from workshop.setup.process import ROOT
 
 SUPPLY = ROOT / "tests" / "supply"
 licences = runpy.run_path(str(SUPPLY / "licences.py"))

@@ -15,7 +15,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 from workshop import check
-from workshop.stages import find_stage, load_app_module
+from workshop.core.stages import find_stage, load_app_module
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 

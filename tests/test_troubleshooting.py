@@ -40,9 +40,11 @@ from workshop import (
     notebooks,
     serve,
 )
-from workshop.notebooks import NotebookFailed
-from workshop.running import FOLDER, ServerDied, free_port
-from workshop.stages import BASE, ROOT, find_stage, load_app_module, load_module
+from workshop.core.errors import ServerDied
+from workshop.core.stages import BASE, find_stage, load_app_module, load_module
+from workshop.host.ports import FOLDER, free_port
+from workshop.setup.process import ROOT
+from workshop.upkeep.refresh_notebooks import NotebookFailed
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 PLACEHOLDERS = ("FOLDER", "FILE", "ADDRESS", "HOST", "REASON")
@@ -232,7 +234,9 @@ def interrupted(bench):
             start_new_session=True,
         )
 
-    code = "import workshop.bootstrap as b\nwith b.one_at_a_time(): print(flush=True); input()"
+    code = (
+        "import workshop.setup.environment as b\nwith b.one_at_a_time(): print(flush=True); input()"
+    )
     with begin("-c", code) as first:
         first.stdout.readline()  # it has begun, so the second finds it at work
         with begin("-m", "workshop") as second:
@@ -379,7 +383,7 @@ def other_version(bench):
 
 @trouble("The app of stage 06 has no database")
 def no_database(bench):
-    from workshop import rehearsal
+    from workshop.teach import try_stage as rehearsal
 
     bench.patch.delenv("DATABASE_URL", raising=False)
     module = load_app_module("06_housing")

@@ -26,11 +26,12 @@ import click
 import psutil
 from uv import find_uv_bin
 
-from workshop import training
-from workshop.errors import WorkshopError
-from workshop.production import SERVED, granian
-from workshop.running import START_LIMIT, Server, ServerDied, free_port, status_of
-from workshop.stages import ROOT, find_stage, stages_with_app, stages_with_model
+from workshop.core import build as training
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import find_stage, stages_with_app, stages_with_model
+from workshop.host.running import START_LIMIT, Server, ServerDied, free_port, status_of
+from workshop.host.server import SERVED, granian
+from workshop.setup.process import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -303,7 +304,7 @@ def peer_models(folder: Path) -> dict[str, bytes]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MaxAbsScaler
 
-    from workshop.datasets import fetch_census
+    from workshop.core.datasets import fetch_census
 
     folder.mkdir()
     train = fetch_census().train
@@ -420,7 +421,7 @@ def memory(result: Result) -> None:
     """What one worker of each stage holds, once it has answered."""
     for stage in stages_with_app():
         healthy = "/healthz" if stage.model else "/"
-        with serving("workshop.production:create_app", {SERVED: stage.slug}, healthy) as (
+        with serving("workshop.host.server:create_app", {SERVED: stage.slug}, healthy) as (
             _,
             server,
         ):

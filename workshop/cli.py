@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from workshop.bootstrap import replace_process
-from workshop.errors import WorkshopError
-from workshop.stages import ROOT, Stage, UnknownStage, find_stage
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import Stage, UnknownStage, find_stage
+from workshop.setup.process import ROOT, replace_process
 
 COMMAND_ORDER = (
     "start",
@@ -87,7 +87,7 @@ class InOrder(click.Group):
 
 def use_my_copy() -> None:
     """Work in the learner's copy of notebooks and apps, and say where the workshop has moved on."""
-    from workshop.copies import use_copy
+    from workshop.learn.my_copy import use_copy
 
     for path in use_copy().behind:
         name = path.as_posix()
@@ -127,7 +127,7 @@ def start(
     host: str, port: int, lab_port: int, no_browser: bool, no_lab: bool, present: bool
 ) -> None:
     """Run the whole workshop: the gallery with every app, and JupyterLab. Ctrl-C ends it."""
-    from workshop.start import run_workshop
+    from workshop.host.start import run_workshop
 
     use_my_copy()
     run_workshop(host, port, None if no_lab else lab_port, not no_browser, present)
@@ -140,39 +140,28 @@ def start(
     "--debug", is_flag=True, help="Reload on changes, and show Flask's debugger on errors."
 )
 def app(stage: Stage, port: int | None, debug: bool) -> None:
-    """Run one stage's app alone, with Flask's development server.
+    """Run only one stage's app. With --debug, Flask's development server runs it.
 
     STAGE may be 4, 04, iris or 04_iris.
     """
-    from workshop.databases import make_database
-    from workshop.room import trusted_names
-    from workshop.running import require_app, require_port
+    from workshop.core.build import make_database
+    from workshop.core.stages import require_app
+    from workshop.host.network import trusted_names
+    from workshop.host.ports import require_port
+    from workshop.host.server import serve_stage
 
     require_app(stage)
     use_my_copy()
-    if stage.database:
-        click.echo(make_database(stage))
-    os.environ |= trusted_names("127.0.0.1")
+    if not debug:
+        serve_stage(stage, "127.0.0.1", port, 1, "Open {url} ; Ctrl-C ends it.")
+        return
     port = port or stage.port
     require_port(port, "--port")
-    # Before Flask's own lines, among which its red warning hides the address.
-    click.echo(f"Open http://127.0.0.1:{port}/ ; Ctrl-C ends it.")
-    options = ["--debug"] if debug else []
-    sys.exit(
-        replace_process(
-            [
-                sys.executable,
-                "-m",
-                "workshop.development",
-                "--app",
-                stage.app_file,
-                "run",
-                "--port",
-                port,
-                *options,
-            ]
-        )
-    )
+    if stage.database:
+        click.echo(make_database(stage))
+    os.environ |= {**trusted_names("127.0.0.1"), "WORKSHOP_APP_URL": f"http://127.0.0.1:{port}/"}
+    flask = ["--app", stage.app_file, "run", "--port", port, "--debug"]
+    sys.exit(replace_process([sys.executable, "-m", "workshop.host.development", *flask]))
 
 
 @commands.command()
@@ -184,19 +173,34 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     show_default=True,
     help="Processes that answer; one for each core is a good number.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(4, 1024),
+    envvar="WORKSHOP_THREADS",
+    default=128,
+    show_default=True,
+    help="Of each worker; each one waits for one slow client.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the app listens on.")
 @click.option("--port", type=PORT, help="Port to serve on.  [default: 8000 + stage]")
-def serve(stage: Stage, workers: int, host: str, port: int | None) -> None:
+def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None) -> None:
     """Run one stage's app as in production, with granian.
 
     A line in the log for each request; Ctrl-C ends it when the requests under way are answered.
     """
-    from workshop import production
-    from workshop.running import require_app
+    from workshop.core.stages import require_app
+    from workshop.host.server import serve_stage
 
     require_app(stage)
     use_my_copy()
-    sys.exit(production.serve(stage, host, port, workers))
+    os.environ["WORKSHOP_THREADS"] = str(threads)
+    serve_stage(
+        stage,
+        host,
+        port,
+        workers,
+        f"Serving {stage.slug} at {{url}} with {{workers}}; Ctrl-C ends it.",
+    )
 
 
 @commands.command("catch-up")
@@ -209,7 +213,7 @@ def catch_up(stage: Stage, fresh: bool) -> None:
 
     Builds what the stages before it would have built. Files that you have changed stay as they are.
     """
-    from workshop import catchup
+    from workshop.learn import catch_up as catchup
 
     use_my_copy()
     for line in catchup.catch_up(stage, fresh):
@@ -220,8 +224,8 @@ def catch_up(stage: Stage, fresh: bool) -> None:
 @click.argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
 def train(stages: tuple[Stage, ...]) -> None:
     """Train the models of the stages named, or of all."""
-    from workshop import training
-    from workshop.stages import stages_with_model
+    from workshop.core import build as training
+    from workshop.core.stages import stages_with_model
 
     use_my_copy()
     for stage in stages or stages_with_model():
@@ -250,7 +254,7 @@ def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
 
     The result is the file with the model's answers added. Exit code 3: done, and some rows were set aside.
     """
-    from workshop import scoring
+    from workshop.core import score as scoring
 
     use_my_copy()
     sys.exit(scoring.report(stage, people, output, dask))
@@ -259,8 +263,8 @@ def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
 @commands.command()
 def doctor() -> None:
     """Check that everything works, and say how to mend what does not."""
-    from workshop.copies import use_copy
-    from workshop.doctor import examine, summary
+    from workshop.learn.my_copy import use_copy
+    from workshop.teach.doctor import examine, summary
 
     use_copy(make=False)
     findings = []
@@ -294,7 +298,7 @@ def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...]) -> Non
     Served with "python3 -m http.server 9000", the folder is the room's mirror. Run the command again to
     finish, to add systems, or to bring the folder up to date.
     """
-    from workshop.kit import make_kit
+    from workshop.teach.usb_kit import make_kit
 
     make_kit(folder, KIT_SYSTEMS if "all" in systems else systems, pythons)
 
@@ -349,7 +353,7 @@ def bench(
     """
     from workshop.bench import SECTIONS, Settings
     from workshop.bench import bench as run_bench
-    from workshop.stages import COPY
+    from workshop.core.stages import COPY
 
     for name in only:
         if name not in SECTIONS:
@@ -369,9 +373,9 @@ def bench(
 )
 def refresh(stages: tuple[Stage, ...], guide: bool) -> None:
     """Run the notebooks of the stages named, or of all, and store their outputs."""
-    from workshop import notebooks
-    from workshop.guide import rewrite
-    from workshop.stages import BASE, STAGES
+    from workshop.core.stages import BASE, STAGES
+    from workshop.upkeep import refresh_notebooks as notebooks
+    from workshop.upkeep.instructor_guide import rewrite
 
     if guide:
         rewrite()
@@ -390,8 +394,8 @@ def pictures(folder: Path | None) -> None:
 
     They go into docs/images, or into FOLDER.
     """
-    from workshop.pictures import FOLDER, make_pictures
-    from workshop.stages import BASE
+    from workshop.core.stages import BASE
+    from workshop.upkeep.readme_pictures import FOLDER, make_pictures
 
     os.environ[BASE] = str(ROOT)
     for file in make_pictures(folder or FOLDER):

@@ -31,8 +31,8 @@ from pathlib import Path
 
 import psutil
 
-from workshop.running import free_port, status_of
-from workshop.stages import ROOT
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 
-from workshop.bootstrap import LOCK
+from workshop.setup.lock import LOCK
 
 LIMIT = 60  # seconds for all packages
 

@@ -12,8 +12,8 @@ import sys
 
 from packaging.requirements import Requirement
 
-from workshop.bootstrap import LOCK, locked
-from workshop.stages import ROOT
+from workshop.setup.lock import LOCK, locked
+from workshop.setup.process import ROOT
 
 PAGE = ROOT / "docs" / "licences.md"
 ROW = re.compile(r"^\| ([a-z0-9-]+) \| (.+) \|$", re.MULTILINE)
