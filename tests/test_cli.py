@@ -1,5 +1,6 @@
 """The command line: its help, its errors, and what each command starts."""
 
+import os
 import sys
 
 import pytest
@@ -22,7 +23,10 @@ def replaced(monkeypatch):
         return 0
 
     monkeypatch.setattr(cli, "replace_process", note)
-    monkeypatch.setattr("workshop.host.running.require_port", lambda *_: None)
+    monkeypatch.setattr("workshop.host.ports.require_port", lambda *_: None)
+    monkeypatch.setattr("workshop.host.server.require_port", lambda *_: None)
+    monkeypatch.setattr("workshop.host.server.run", lambda *asked: commands.append(asked))
+    monkeypatch.setattr("os.environ", os.environ.copy())
     return commands
 
 
@@ -48,20 +52,17 @@ def test_every_command_has_its_help(name, capsys):
 @pytest.mark.parametrize("text", ["4", "04", "iris", "04_iris"])
 def test_a_stage_is_named_in_four_ways(text, replaced):
     assert cli.run(["app", text]) == 0
-    app_file = str(ROOT / "apps" / "04_iris" / "app.py")
-    asked = [sys.executable, "-m", "workshop.host.development", "--app", app_file]
-    asked += ["run", "--port", "8004"]
-    assert replaced == [asked]
-
-
-def test_app_names_its_address_before_flask_starts(replaced, capsys):
-    assert cli.run(["app", "1"]) == 0
-    assert capsys.readouterr().out == "Open http://127.0.0.1:8001/ ; Ctrl-C ends it.\n"
+    told = ("http://127.0.0.1:8004/", "Open http://127.0.0.1:8004/ ; Ctrl-C ends it.")
+    assert replaced == [("workshop.host.server:create_app", "127.0.0.1", 8004, 1, told)]
+    assert os.environ["WORKSHOP_SERVED"] == "04_iris"
 
 
 def test_app_on_another_port_with_the_debugger(replaced):
     assert cli.run(["app", "iris", "--port", "8104", "--debug"]) == 0
-    assert replaced[0][-3:] == ["--port", "8104", "--debug"]
+    app_file = str(ROOT / "apps" / "04_iris" / "app.py")
+    asked = [sys.executable, "-m", "workshop.host.development", "--app", app_file]
+    assert replaced == [[*asked, "run", "--port", "8104", "--debug"]]
+    assert os.environ["WORKSHOP_APP_URL"] == "http://127.0.0.1:8104/"
 
 
 @pytest.mark.parametrize("command", ["app", "train", "refresh"])

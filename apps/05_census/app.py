@@ -19,7 +19,6 @@ from census_api import INFO, create_api, document
 from census_artifact import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from census_forms import PersonForm, spell_out, typical_person
 from census_formula import sigmoid
-from census_guard import guard
 from census_model import load
 from census_picture import bars, gauge
 from census_problems import Problem, Refusal, asked_by_api, problem_details
@@ -37,7 +36,6 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         SWAGGER_HTML_STRING='{% include "documentation.html" %}',
     )
     app.config.from_mapping(config)
-    guard(app, documentation="/openapi/")
     app.json.sort_keys = False
     app.add_template_filter(percent)
     app.add_template_filter(spell_out)

@@ -50,6 +50,15 @@ class OneLine(logging.Formatter):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+class NewsFilter(logging.Filter):
+    """Drops two lines of granian's: it says where it listens before anything answers there, and it takes
+    many threads for a mistake.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(("Listening at", "Configuration allows"))
+
+
 def run(
     target: str, host: str, port: int, workers: int = 1, tell: tuple[str, str] | None = None
 ) -> None:

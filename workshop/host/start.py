@@ -223,8 +223,10 @@ def run_workshop(
                     servers.append(lab_server(lab_port, token, servers[0].url, settings))
                 for server in servers:
                     stack.enter_context(server)
-                for server in servers:
-                    server.wait_until_ready()
+                servers[0].wait_until_ready()
+            train_models(servers[0].url)
+            if lab_port:
+                servers[1].wait_until_ready()
             click.echo(f"\n  The workshop   {servers[0].url}/")
             if lab_port:
                 click.echo(f"  JupyterLab     {servers[1].url}/lab?token={token}")
@@ -236,7 +238,6 @@ def run_workshop(
             click.echo("\nPress Ctrl-C here to end it.")
             if open_browser:
                 webbrowser.open(f"{servers[0].url}/")
-            train_models(servers[0].url)
             try:
                 while all(server.is_running() for server in servers):
                     time.sleep(0.5)
