@@ -93,13 +93,13 @@ def run(
         workers_kill_timeout=STOP_LIMIT,
     )
     if tell:
-        # A little later, because on Linux the workers are forked from this process.
-        server.on_startup(threading.Timer(0.3, announce, tell).start)
+        server.on_startup(threading.Thread(target=announce, args=tell, daemon=True).start)
     server.serve()
 
 
 def announce(url: str, text: str) -> None:
     """Print `text` as soon as something answers at `url`."""
+    time.sleep(0.2)  # on Linux, workers are forked from this process, and this thread must not be busy
     while status_of(url) is None:
         time.sleep(0.05)
     click.echo(text)
