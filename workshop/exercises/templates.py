@@ -168,6 +168,7 @@ def seats_page(app: ChangedApp) -> str:
     if 'href="/seats/3"' not in app.get("/").text:
         raise Wrong(
             "the page is right, but nobody can find it yet: give the start page a card for /seats/3. In "
-            '`templates/index.html`, copy a line with `card`, and make its first value `url_for("seats", count=3)`.'
+            "`templates/index.html`, copy a line with `card`, and make its first value "
+            '`url_for("seats", count=3)`.'
         )
     return "your page has the same frame as all the others, counts as people do, and can be found."
