@@ -1,5 +1,5 @@
 # %% Exercise 01.1
-answer = 404  # "twelve" is no number, so no route fits
+answer = 404  # "twelve" isn't a number, so no route fits
 
 # %% Exercise 01.2
 answer = ("POST", "/notes", {"name": "lunch", "text": "soup at noon"})

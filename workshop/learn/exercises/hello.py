@@ -1,4 +1,4 @@
-"""The checks of stage 01: a status code, a request, a route that the app gets."""
+"""The checks of stage 01: a status code, a request, and a new route in the app."""
 
 import re
 
@@ -12,10 +12,10 @@ CUBE_RULE = "/cube/<int:number>"
 @exercise(
     "01.1",
     hint="Does `twelve` fit `<int:number>`? If not, no route fits the address. Look for the status "
-    "code of that in the table, and write it as a number.",
+    "code for that in the table, and write it as a number.",
 )
 def status_of_a_word(answer: object) -> str:
-    """The status code that `GET /square/twelve` is answered with."""
+    """The status code of the response to `GET /square/twelve`."""
     if isinstance(answer, str):
         raise Wrong("write the status code as a number, without quotes.")
     if isinstance(answer, bool) or not isinstance(answer, int) or not 100 <= answer <= 599:
@@ -28,16 +28,14 @@ def status_of_a_word(answer: object) -> str:
         raise Wrong("the method is fine, GET. It is the address that fits no route.")
     if answer != 404:
         raise Wrong(
-            "`<int:number>` takes digits alone, so no route fits. What is the code of that?"
+            "`<int:number>` takes only digits, so no route fits. What is the status code for that?"
         )
-    return (
-        "404. The converter takes digits alone, so no route fits, and `square` never meets a word."
-    )
+    return "404. The converter takes only digits, so no route fits, and `square` never sees a word."
 
 
 @exercise(
     "01.2",
-    hint="Three values: the method as text, the path as text, and the JSON as a dictionary: "
+    hint="Write three values: the method as a string, the path as a string, and the JSON as a dictionary: "
     '`answer = ("...", "/...", {...})`. The table of methods above says what each method is for.',
 )
 def request_for_a_note(answer: object) -> str:
@@ -46,13 +44,13 @@ def request_for_a_note(answer: object) -> str:
         raise Wrong('`answer` must be three values: `("METHOD", "/path", {"field": "text"})`.')
     method, path, body = answer
     if not isinstance(method, str) or not isinstance(path, str):
-        raise Wrong("the first two values, the method and the path, must be texts.")
+        raise Wrong("the first two values, the method and the path, must be strings.")
     if "://" in path:
-        raise Wrong("leave out `http://` and the host: give the path alone, such as `/hello`.")
+        raise Wrong("leave out `http://` and the host: give only the path, such as `/hello`.")
     if not path.startswith("/"):
         raise Wrong("a path begins with a slash, such as `/hello`.")
     if not isinstance(body, dict):
-        raise Wrong("the third value must be a dictionary: requests makes the JSON of it.")
+        raise Wrong("the third value must be a dictionary: requests turns it into JSON.")
     client = load_app_module("01_hello").create_app().test_client()
     reply = client.open(path, method=method.strip().upper(), json=body)
     if reply.status_code == 405:
@@ -62,7 +60,7 @@ def request_for_a_note(answer: object) -> str:
         raise Wrong(f"the app answers {reply.status_code}: {reason}")
     if client.get("/notes/lunch").status_code != 200:
         raise Wrong(
-            f"the app answers {reply.status_code}, but has no note named lunch after it. Look at the "
+            f"the app answers {reply.status_code}, but it has no note named lunch afterwards. Look at the "
             "method, the path and the name."
         )
     return f"the app answers {reply.status_code}, and the note is there."
@@ -71,14 +69,14 @@ def request_for_a_note(answer: object) -> str:
 @exercise(
     "01.3",
     hint="in `apps/01_hello/app.py`, copy the lines of `square`. In the copy, change the address, the "
-    "function's name, the limit and what the page says.",
+    "function's name, the limit with its sentence, and what the page shows.",
     app="hello",
 )
 def cube_route(app: ChangedApp) -> str:
     """The app with one more route, which shows the cube of a number up to 1,000."""
     if re.search(r"/cube/<(string:)?\w+>", app.source("app.py")):
         raise Wrong(
-            f"your view gets a text, because its route has no int converter: `{CUBE_RULE}`."
+            f"your view gets a string, because its route has no int converter: `{CUBE_RULE}`."
         )
     for number, cube in CUBES.items():
         _judge_cube(number, cube, app.get_added(f"/cube/{number}", CUBE_RULE).text)
@@ -87,14 +85,14 @@ def cube_route(app: ChangedApp) -> str:
     status = app.get("/cube/1001").status_code
     if status == 200:
         raise Wrong(
-            "/cube/1001 is answered, but numbers above 1,000 are to be refused. `square` does that with "
+            "/cube/1001 is answered, but the app must refuse numbers above 1,000. `square` does that with "
             "`if` and `abort`."
         )
     if status != 400:
         raise Wrong(f"/cube/1001 is refused with {status}. Give `abort` the status 400.")
     if app.get("/square/12").status_code != 200:
         raise Wrong("`/square/12` is gone. Leave `square` as it was, and change a copy of it.")
-    return "one decorator and one function, and the app has a page more that knows its limit."
+    return "with one decorator and one function, the app has one more page, and it knows its limit."
 
 
 def _judge_cube(number: int, cube: str, page: str) -> None:

@@ -1,4 +1,4 @@
-"""The checks of stage 03: a function out of a script, the square root, and a rule that the app gets."""
+"""The checks of stage 03: a function from a script, the square root, and a new rule in the app."""
 
 import contextlib
 import io
@@ -14,14 +14,13 @@ DIVISORS = {
     36: [1, 2, 3, 4, 6, 9, 12, 18, 36],
     1: [1],
 }
-REASON = "begin with 2"  # what the refusal of 0 and 1 must say
+REASON = "begin with 2"  # what the app must say when it refuses 0 and 1
 
 
 @exercise(
     "03.1",
-    hint="Above `answer`, write `def divisors(n):` and in it an empty list, the loop of the script, "
-    "an `append` where the script prints, and after the loop a `return`. Then write "
-    "`answer = divisors`.",
+    hint="Above `answer`, write `def divisors(n):` with an empty list, the loop of the script, an `append` "
+    "where the script prints and, after the loop, a `return`. Then write `answer = divisors`.",
 )
 def divisors_function(answer: object) -> str:
     """A function that returns the list of all numbers that divide its argument."""
@@ -70,15 +69,13 @@ def _judge_divisors(n: int, expected: list[int], divisors: object) -> None:
         raise Wrong("your function returns nothing. Its last line must be `return` and the list.")
     if isinstance(found, Integral):
         raise Wrong(
-            f"divisors({n}) returns {found} alone. Collect the numbers in a list, and return it after "
+            f"divisors({n}) returns only {found}. Collect the numbers in a list, and return it after "
             "the loop, not inside it."
         )
     if not isinstance(found, list | tuple):
         raise Wrong(f"divisors({n}) returns a {type(found).__name__}. Return a list of numbers.")
     if printed.getvalue():
-        raise Wrong(
-            "the answer is right to be returned; now take the `print` out of your function."
-        )
+        raise Wrong("your function returns the right list; now take the `print` out of it.")
     if list(found) == expected:
         return
     if expected[: len(found)] == list(found) and n not in found:
@@ -94,16 +91,16 @@ def _judge_divisors(n: int, expected: list[int], divisors: object) -> None:
 
 @exercise(
     "03.2",
-    hint="Look at `range(2, isqrt(n) + 1)`. Which number does it begin with, which one is its last if "
-    "n is 1,000,003, and how many are these? Write the count, such as `answer = 25`.",
+    hint="Look at `range(2, isqrt(n) + 1)`. Which number does it start with, which is its last if n is "
+    "1,000,003, and how many are there? Write the count, such as `answer = 25`.",
 )
 def candidates_up_to_the_root(answer: object) -> str:
-    """How many candidates trial division up to the square root of 1,000,003 tries."""
+    """How many candidates are tried up to the square root of 1,000,003."""
     if isinstance(answer, bool) or not isinstance(answer, Real):
         raise Wrong("the answer is one number, a count, written without quotes: `answer = 25`.")
     if answer % 1 != 0:  # true for nan and inf as well
         raise Wrong(
-            "you count numbers, so the answer is a whole number. `isqrt` rounds the root down."
+            "this is a count, so the answer is a whole number. `isqrt` rounds the root down."
         )
     if answer == 1_000:
         raise Wrong("nearly: the last one is 1,000, but the first one is 2. Is 1 tried?")
@@ -111,7 +108,7 @@ def candidates_up_to_the_root(answer: object) -> str:
         raise Wrong("nearly: both 2 and 1,000 are tried. A range ends one before its end.")
     if answer > 1_000_000:
         raise Wrong(
-            "so many did the version without the square root. Yours stops at `isqrt(1_000_003)`."
+            "that is how many the version without the square root tries. Yours stops at `isqrt(1_000_003)`."
         )
     if answer != 999:
         raise Wrong(
@@ -126,7 +123,7 @@ def candidates_up_to_the_root(answer: object) -> str:
 @exercise(
     "03.3",
     hint="in `prime_forms.py`, at the end of `process_formdata`, refuse a `number` below 2 as the lines "
-    "above refuse one that is too large. Do the same in `app.py`, in `prime_api`.",
+    "above refuse one that is too large. Do the same in `app.py`, in `prime_api`, with `abort`.",
     app="prime",
 )
 def nothing_below_two(app: ChangedApp) -> str:
@@ -150,7 +147,7 @@ def nothing_below_two(app: ChangedApp) -> str:
         if answers[2].status_code != 200:
             raise Wrong(f"the {place} refuses 2, which is a prime number. Write `if number < 2:`.")
         if answers[91].status_code != 200:
-            raise Wrong(f"the {place} refuses 91 as well. The rule is for numbers below 2 alone.")
+            raise Wrong(f"the {place} refuses 91 as well. The rule is only for numbers below 2.")
         if answers[0].status_code == 200:
             raise Wrong(f"the {place} refuses 1, but not 0. Write `if number < 2:`.")
         if answers[1].status_code != 422:
@@ -160,24 +157,22 @@ def nothing_below_two(app: ChangedApp) -> str:
             )
     if 'id="number-message"' not in pages[1].text:
         raise Wrong(
-            "the page refuses 1, but no message stands beside the field. The form shows one when "
+            "the page refuses 1, but there is no message at the field. The form shows one when "
             "`process_formdata`, in `prime_forms.py`, raises a `ValueError` with it."
         )
     for place, answers in (("page", pages), ("API", replies)):
         if REASON not in answers[1].text:
             raise Wrong(f"the {place} refuses 1, but does not say that prime numbers {REASON}.")
-    return (
-        "one rule at two doors: whoever asks, a person or a program, hears why 0 and 1 are refused."
-    )
+    return "one rule at two doors: a person and a program are both told why 0 and 1 are refused."
 
 
 def _ask_api(app: ChangedApp, number: int) -> requests.Response:
-    """What the API answers. Raises Wrong if it crashes, with one more hint for the wrong kind of error."""
+    """Return the API's answer. Raises Wrong if it crashes, with one more hint if a ValueError did it."""
     try:
         return app.get(f"/api/prime/{number}")
     except Wrong as crash:
         if "ValueError" not in str(crash):
             raise
         raise Wrong(
-            f"{crash} A form catches a ValueError, a view does not: raise `UnprocessableEntity` there."
+            f"{crash} A form catches a ValueError, a view doesn't: call `abort(422, ...)` there."
         ) from None
