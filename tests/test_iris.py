@@ -538,7 +538,7 @@ def test_a_crash_shows_no_traceback(built, monkeypatch):
     def crash(*_):
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr(iris_model.IrisModel, "predict", crash)
+    monkeypatch.setattr(iris_model.IrisModel, "answer", crash)
     client = iris_app.create_app({"MODEL_FOLDER": built}).test_client()
     response = client.post("/classify", data=SETOSA)
     assert response.status_code == 500

@@ -1,17 +1,23 @@
-"""Where things stand in the picture of the flowers: petal length against petal width.
+"""Where everything goes in the picture of the flowers, petal length against petal width.
 
-This module does the sums; the template `_picture.html` draws. Coordinates are those of the SVG's
-viewBox, which grow to the right and *down*.
+For other data, delete this file, and in `app.py` the import and the two arguments named `picture`: the
+pages then leave the picture out. This module does the sums, and the template `_picture.html` draws.
+Coordinates are those of the SVG's viewBox, which grow to the right and *down*.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from iris_model import Card, PicturedFlower
+from iris_model import FEATURES
 
 WIDTH, HEIGHT = 460, 410
 LEFT, RIGHT, TOP, BOTTOM = 66, 444, 34, 344
+
+if not {"petal_length", "petal_width"} <= set(FEATURES):
+    raise ImportError(
+        "iris_picture.py draws irises only: delete it, and the lines in app.py that say `picture`"
+    )
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """The values that get a line and a figure."""
+        """The values that get a line and a number."""
         return [i * self.step for i in range(round(self.high / self.step) + 1)]
 
 
@@ -40,10 +46,9 @@ def axis(values: list[float], start: int, end: int) -> Axis:
     return Axis(math.ceil(largest / step) * step, step, start, end)
 
 
-def picture(card: Card, flower: dict[str, float] | None = None) -> dict[str, Any]:
-    """Return what `_picture.html` draws: the axes, every flower of the card, and the asked one."""
-    # Held-out flowers come last, so on top: a hollow mark would vanish under a filled one.
-    known = sorted(card["flowers"], key=lambda each: each["used_for"] == "test")
+def picture(card: dict[str, Any], flower: dict[str, float] | None = None) -> dict[str, Any]:
+    """Return what `_picture.html` draws: the axes, every flower of the card, and the one asked about."""
+    known = card["flowers"]
     shown = [*known, flower] if flower else known
     return {
         "width": WIDTH,
@@ -52,11 +57,11 @@ def picture(card: Card, flower: dict[str, float] | None = None) -> dict[str, Any
         "y": axis([each["petal_width"] for each in shown], BOTTOM, TOP),
         "known": known,
         "flower": flower,
-        "species": {name: _extent(known, name) for name in card["classes"]},
+        "species": {name: extent(known, name) for name in card["classes"]},
     }
 
 
-def _extent(known: list[PicturedFlower], species: str) -> dict[str, tuple[float, float]]:
+def extent(known: list[dict[str, Any]], species: str) -> dict[str, tuple[float, float]]:
     """Return a species' smallest and largest petal length and width, for the text alternative."""
     flowers = [each for each in known if each["species"] == species]
     return {
