@@ -8,7 +8,7 @@ Run it in this folder with `flask --app app.py run`.
 """
 
 import json
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, abort, jsonify, redirect, render_template, request, url_for
@@ -29,12 +29,12 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     app.json.sort_keys = False
     app.add_template_filter(percent)
     app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(ValidationError, refuse)
     try:
-        model = load(app.config["MODEL_FOLDER"])
+        model, problem = load(Path(app.config["MODEL_FOLDER"])), None
     except ModelUnavailable as error:
         app.logger.warning("%s", error, exc_info=error.__cause__)
-        model = None
-        answer_without_model(app, error)
+        model, problem = None, error
 
     @app.get("/home")
     @app.get("/")  # the lower decorator runs first, and url_for uses the first route
@@ -43,14 +43,11 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         form = FlowerForm(None, data=model.typical)
         return render_template("index.html", form=form, card=model.card)
 
-    @app.get("/classify")
-    def classify_nothing() -> Response:
-        """If you reload or bookmark the prediction's address, you get the form."""
-        return redirect(url_for("index"))
-
-    @app.post("/classify")
-    def classify() -> str | tuple[str, int]:
+    @app.route("/classify", methods=["GET", "POST"])
+    def classify() -> str | Response | tuple[str, int]:
         """The prediction as a page; or the form again, with what was typed and what is wrong."""
+        if request.method != "POST":  # somebody has reloaded or bookmarked this address
+            return redirect(url_for("index"))
         form = FlowerForm(request.form, data=model.typical)
         if not form.validate():
             return render_template("index.html", form=form, card=model.card), 422
@@ -71,10 +68,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         # No CSRF token here either: it guards a browser's session, and a JSON client has none.
         if request.mimetype != "application/json":
             abort(415, "Send JSON, with Content-Type: application/json.")
-        try:
-            flower = Flower.model_validate_json(request.get_data())
-        except ValidationError as invalid:
-            return refuse(invalid)
+        flower = Flower.model_validate_json(request.get_data())  # see `refuse` for mistakes
         answer = model.answer(flower.model_dump())
         if not answer.probabilities:
             return {"species": answer.species}
@@ -90,21 +84,18 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         """For whatever watches over the app: can it answer?"""
         return {"status": "ok"}
 
-    return app
-
-
-def answer_without_model(app: Flask, error: ModelUnavailable) -> None:
-    """Make every address but the static files answer 503, with the reason and what to do."""
-
     @app.before_request
     def no_model() -> Response | tuple[str | dict[str, str], int] | None:
-        if request.endpoint == "static":
-            return None  # go on as usual
+        """Without a model, answer 503 everywhere, with the reason and what to do."""
+        if problem is None or request.endpoint == "static":
+            return None  # go on to the view
         if request.endpoint == "healthz":
-            return {"status": "unavailable", "reason": str(error)}, 503
+            return {"status": "unavailable", "reason": str(problem)}, 503
         if asked_by_api():
-            return problem_details(503, str(error))
-        return render_template("no_model.html", error=error), 503
+            return problem_details(503, str(problem))
+        return render_template("no_model.html", error=problem), 503
+
+    return app
 
 
 def http_error(error: HTTPException) -> Response:
@@ -123,7 +114,7 @@ def asked_by_api() -> bool:
     return request.path.startswith("/api/")
 
 
-def problem_details(status: int, detail: str, errors: Sequence[dict[str, str]] = ()) -> Response:
+def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Response:
     """Return an error in the form of RFC 9457, `application/problem+json`."""
     title = HTTP_STATUS_CODES[status]
     response = jsonify(title=title, status=status, detail=detail, errors=errors)

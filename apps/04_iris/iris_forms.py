@@ -14,13 +14,10 @@ from iris_model import ABOVE, AT_MOST, FEATURES, UNIT
 
 Number = Annotated[float, Field(gt=ABOVE, le=AT_MOST)]  # nan is refused: it isn't above anything
 
-# The body of POST /api/predict: a JSON number for each feature, and nothing else. This writes the class
-# for you: `class Flower(BaseModel):`, with a line such as `sepal_length: Number` for each of FEATURES.
-Flower = create_model(
-    "Flower",
-    __config__=ConfigDict(strict=True, extra="forbid"),
-    **dict.fromkeys(FEATURES, Number),
-)
+# The body of POST /api/predict: a JSON number for each feature, and nothing else. `create_model` writes
+# the class for us: `class Flower(BaseModel)`, with a line like `sepal_length: Number` for each feature.
+STRICT = ConfigDict(strict=True, extra="forbid")
+Flower = create_model("Flower", __config__=STRICT, **dict.fromkeys(FEATURES, Number))
 
 
 class NumberField(FloatField):

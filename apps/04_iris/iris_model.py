@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import logging
-import platform
 import sys
 import tempfile
 import time
@@ -34,12 +33,16 @@ STAGE = "04_iris"
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER = HERE / "model"
 MODEL_NAME, CARD_NAME = "iris.joblib", "iris.json"
-CARD_FIELDS = ["stage", "name", "features", "classes", "sha256", "card_sha256"]
-CARD_FIELDS += ["data.source", "data.rows_train", "data.rows_test", "data.sha256"]
-CARD_FIELDS += ["metrics.accuracy", "metrics.confusion_matrix"]
-CARD_FIELDS += ["versions.python", "versions.scikit_learn"]
 
 log = logging.getLogger(__name__)
+
+Card = dict[str, Any]
+CARD_FIELDS = ["stage", "name", "classes", "sha256", "card_sha256"]
+CARD_FIELDS += ["data > source", "data > rows_train", "data > rows_test", "data > sha256"]
+CARD_FIELDS += ["metrics > accuracy", "metrics > confusion_matrix"]
+CARD_FIELDS += ["versions > python", "versions > scikit_learn"]
+for name in FEATURES:
+    CARD_FIELDS += [f"features > {name} > {part}" for part in ("unit", "min", "median", "max")]
 
 
 def build_pipeline() -> Pipeline:
@@ -47,7 +50,7 @@ def build_pipeline() -> Pipeline:
     return Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression())])
 
 
-def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipeline, dict[str, Any]]:
+def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipeline, Card]:
     """Train on three quarters of the flowers and test on the rest. Return the estimator and its card.
 
     `flowers` has the FEATURES and the TARGET as columns, and a row per flower. The estimator is the very
@@ -60,9 +63,7 @@ def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipelin
     return estimator, make_card(estimator, training, test, source)
 
 
-def make_card(
-    estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source: str
-) -> dict[str, Any]:
+def make_card(estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source: str) -> Card:
     """Return what a user of the model should know: where it comes from, and how well it does."""
     classes = estimator.classes_.tolist()
     predicted = estimator.predict(test[FEATURES])
@@ -86,7 +87,7 @@ def make_card(
             "accuracy": float(accuracy_score(test[TARGET], predicted)),
             "confusion_matrix": confusion_matrix(test[TARGET], predicted, labels=classes).tolist(),
         },
-        "versions": {"python": platform.python_version(), "scikit_learn": sklearn.__version__},
+        "versions": {"python": sys.version.split()[0], "scikit_learn": sklearn.__version__},
         "flowers": training.assign(used_for="training").to_dict("records")
         + test.assign(used_for="test").to_dict("records"),
     }
@@ -96,18 +97,14 @@ def check_table(table: pd.DataFrame) -> None:
     """Raise ValueError if the table doesn't fit the names at the top of this file."""
     file = Path(__file__).name
     if missing := {*FEATURES, TARGET} - set(table):
-        raise ValueError(
-            f"the table has no column {', '.join(sorted(missing))}: change FEATURES and TARGET in {file}; "
-            f"the columns are {', '.join(map(str, table))}"
-        )
+        names = f"no column {', '.join(sorted(missing))}, only {', '.join(map(str, table))}"
+        raise ValueError(f"the table has {names}: change FEATURES and TARGET in {file}")
     if words := list(table[FEATURES].select_dtypes(exclude="number")):
-        raise ValueError(f"{', '.join(words)}: not all numbers, so take it out of FEATURES in {file}")
+        raise ValueError(f"not all numbers: {', '.join(words)}; change FEATURES in {file}")
     low, high = table[FEATURES].min(axis=None), table[FEATURES].max(axis=None)
     if not ABOVE < low <= high <= AT_MOST:
-        raise ValueError(
-            f"the features go from {low:g} to {high:g}, but the form takes numbers above {ABOVE} and at "
-            f"most {AT_MOST}: change ABOVE and AT_MOST in {file}"
-        )
+        limits = f"above {ABOVE} and at most {AT_MOST}, but they go from {low:g} to {high:g}"
+        raise ValueError(f"the features should be {limits}: change ABOVE and AT_MOST in {file}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ class IrisModel:
     """A trained estimator, and the card that belongs to it."""
 
     estimator: Any
-    card: dict[str, Any]
+    card: Card
 
     @property
     def typical(self) -> dict[str, float]:
@@ -155,7 +152,7 @@ class ModelUnavailable(Exception):
         super().__init__(f"{problem}; {remedy} {self.command}")
 
 
-def save(estimator: Any, card: dict[str, Any], folder: Path = MODEL_FOLDER) -> Path:
+def save(estimator: Any, card: Card, folder: Path = MODEL_FOLDER) -> Path:
     """Write any trained estimator and its card into `folder`. Return the model file's path.
 
     The old model stays until the new one is complete. Raises ModelUnavailable for what `load` would
@@ -171,8 +168,7 @@ def save(estimator: Any, card: dict[str, Any], folder: Path = MODEL_FOLDER) -> P
             raise ModelUnavailable(problem, "move it to a file of its own next to app.py, or use")
         card = card | {"sha256": hashlib.sha256(content).hexdigest()}
         card["card_sha256"] = hash_card(card)
-        text = json.dumps(card, indent=1, ensure_ascii=False)
-        (new / CARD_NAME).write_text(text + "\n", encoding="utf-8")
+        (new / CARD_NAME).write_text(json.dumps(card, indent=1))
         load(new)
         for name in (MODEL_NAME, CARD_NAME):
             (new / name).replace(folder / name)  # a rename: nobody ever reads half a file
@@ -186,63 +182,47 @@ def load(folder: Path = MODEL_FOLDER) -> IrisModel:
     SHA-256 that the card names. That guards against mix-ups and damage, not against somebody who can
     write to the folder: they can replace the card, too. Raises ModelUnavailable.
     """
-    for pause in (0, 0.2):  # if the two don't match, somebody may be saving: look again
-        time.sleep(pause)
-        card = check_card(read_file(folder, CARD_NAME))
-        content = read_file(folder, MODEL_NAME)
-        if hashlib.sha256(content).hexdigest() == card["sha256"]:
-            return open_model(content, card)
+    try:
+        for pause in (0, 0.2):  # if the two don't match, somebody may be saving: look again
+            time.sleep(pause)
+            card = check_card((folder / CARD_NAME).read_bytes())
+            content = (folder / MODEL_NAME).read_bytes()
+            if hashlib.sha256(content).hexdigest() == card["sha256"]:
+                return open_model(content, card)
+    except FileNotFoundError:
+        raise ModelUnavailable("There is no trained model yet") from None
+    except OSError as error:
+        problem = f"The file {Path(error.filename).name} can't be read ({error.strerror})"
+        raise ModelUnavailable(problem) from error
     raise ModelUnavailable(f"The model file {MODEL_NAME} is not the one its card describes")
 
 
-def read_file(folder: Path, name: str) -> bytes:
-    """Return what is in a file. Raises ModelUnavailable if it can't be read."""
-    try:
-        return Path(folder, name).read_bytes()
-    except FileNotFoundError:
-        raise ModelUnavailable(f"There is no trained model yet: {name} is missing") from None
-    except OSError as error:
-        raise ModelUnavailable(f"The file {name} can't be read ({error.strerror})") from error
-
-
-def check_card(text: bytes) -> dict[str, Any]:
-    """Return the card, if it is complete and fits this app. Raises ModelUnavailable."""
+def check_card(text: bytes) -> Card:
+    """Return the card, if it has every field and fits this app. Raises ModelUnavailable."""
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"The model's card {CARD_NAME} is damaged: it isn't JSON") from error
+        raise ModelUnavailable(f"The card {CARD_NAME} is damaged: it isn't JSON") from error
     for field in CARD_FIELDS:
         part = card
-        for name in field.split("."):
+        for name in field.split(" > "):
             if not isinstance(part, dict) or name not in part:
-                raise ModelUnavailable(f"The model's card {CARD_NAME} has no field {field}")
+                raise ModelUnavailable(f"The card {CARD_NAME} has no field {field}")
             part = part[name]
     if card["card_sha256"] != hash_card(card):
-        raise ModelUnavailable(f"The model's card {CARD_NAME} has changed since it was saved")
-    if card["stage"] != STAGE:
-        raise ModelUnavailable(f"The card {CARD_NAME} belongs to {card['stage']}, not to {STAGE}")
-    if list(card["features"]) != FEATURES:
-        problem = f"The card {CARD_NAME} has other features than {Path(__file__).name}"
-        raise ModelUnavailable(f"{problem}: {', '.join(card['features'])}")
-    for name, feature in card["features"].items():
-        if missing := {"unit", "min", "median", "max"} - set(feature):
-            field = f"features.{name}.{min(missing)}"
-            raise ModelUnavailable(f"The model's card {CARD_NAME} has no field {field}")
-    check_version(card["versions"]["scikit_learn"])
+        raise ModelUnavailable(f"The card {CARD_NAME} has changed since it was saved")
+    if (card["stage"], list(card["features"])) != (STAGE, FEATURES):
+        raise ModelUnavailable(f"The card {CARD_NAME} is of another stage or other features")
+    trained, used = card["versions"]["scikit_learn"], sklearn.__version__
+    if trained.split(".")[:2] != used.split(".")[:2]:
+        problem = f"The model was trained with scikit-learn {trained}, but {used} is installed"
+        raise ModelUnavailable(problem, f"install scikit-learn {trained}, or train again with")
+    if trained != used:
+        log.warning("The model was trained with scikit-learn %s; %s is installed", trained, used)
     return card
 
 
-def check_version(trained: str) -> None:
-    """Raise ModelUnavailable if `trained` is another minor release of scikit-learn than this one."""
-    used = sklearn.__version__
-    if trained.split(".")[:2] != used.split(".")[:2]:
-        problem = f"The model was trained with scikit-learn {trained}, but {used} is installed"
-        raise ModelUnavailable(problem, f"install scikit-learn {trained}, or build the model again with")
-    if trained != used:
-        log.warning("The model was trained with scikit-learn %s; %s is installed", trained, used)
-
-
-def open_model(content: bytes, card: dict[str, Any]) -> IrisModel:
+def open_model(content: bytes, card: Card) -> IrisModel:
     """Return the model in `content`, after trying it on a typical flower. Raises ModelUnavailable."""
     try:
         model = IrisModel(joblib.load(io.BytesIO(content)), card)
@@ -255,24 +235,17 @@ def open_model(content: bytes, card: dict[str, Any]) -> IrisModel:
     return model
 
 
-def hash_card(card: dict[str, Any]) -> str:
+def hash_card(card: Card) -> str:
     """Return the SHA-256 of a card's fields, all but `card_sha256` itself."""
     fields = {name: value for name, value in card.items() if name != "card_sha256"}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def main() -> None:
-    """Train on the table that the command line names, and save the model."""
-    if len(sys.argv) != 2:
-        sys.exit(f"Name the table: python {Path(__file__).name} data.csv")
-    try:
-        estimator, card = train(pd.read_csv(sys.argv[1]), source=Path(sys.argv[1]).name)
-        path = save(estimator, card)
-    except (OSError, ValueError, ModelUnavailable) as error:
-        sys.exit(f"No model was made: {error}")
-    share, rows = card["metrics"]["accuracy"], card["data"]["rows_test"]
-    print(f"{path} is ready: it classifies {share:.1%} of {rows} test rows correctly")
-
-
 if __name__ == "__main__":
-    main()
+    try:
+        table = Path(sys.argv[1] if sys.argv[1:] else "iris.csv")
+        estimator, card = train(pd.read_csv(table), source=table.name)
+        save(estimator, card)
+    except (OSError, ValueError, ModelUnavailable) as error:
+        sys.exit(f"No model was saved: {error}")
+    print(f"Saved in {MODEL_FOLDER}; accuracy on the test rows: {card['metrics']['accuracy']:.3f}")
