@@ -28,6 +28,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     app.config.from_mapping(config)
     app.json.sort_keys = False
     app.add_template_filter(percent)
+    app.add_template_global(picture)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(ValidationError, refuse)
     try:
@@ -58,7 +59,6 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
             species=answer.species,
             probabilities=answer.probabilities,
             card=model.card,
-            picture=picture(model.card, form.data),
             question=json.dumps(form.data),
         )
 
@@ -76,8 +76,8 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
     @app.get("/model")
     def model_card() -> str:
-        """The card: what the model was trained on, and how well it did."""
-        return render_template("model.html", card=model.card, picture=picture(model.card))
+        """The card: what the model was trained on, and how well it does."""
+        return render_template("model.html", card=model.card)
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
@@ -129,7 +129,7 @@ def refuse(invalid: ValidationError) -> Response:
     if found[0]["type"] == "json_invalid":
         return problem_details(400, f"{found[0]['msg']}.")
     errors = [{"field": str((*each["loc"], "body")[0]), "message": each["msg"]} for each in found]
-    return problem_details(422, "This is not a flower the model can judge; see errors.", errors)
+    return problem_details(422, "This is not a flower the model can classify; see errors.", errors)
 
 
 def percent(share: float) -> str:

@@ -88,6 +88,7 @@ def make_card(estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source
             "confusion_matrix": confusion_matrix(test[TARGET], predicted, labels=classes).tolist(),
         },
         "versions": {"python": sys.version.split()[0], "scikit_learn": sklearn.__version__},
+        # All of them, for the picture. Leave this out for a big table.
         "flowers": training.assign(used_for="training").to_dict("records")
         + test.assign(used_for="test").to_dict("records"),
     }

@@ -1,8 +1,8 @@
 """Where everything goes in the picture of the flowers, petal length against petal width.
 
-For other data, delete this file, and in `app.py` the import and the two arguments named `picture`: the
-pages then leave the picture out. This module does the sums, and the template `_picture.html` draws.
-Coordinates are those of the SVG's viewBox, which grow to the right and *down*.
+For other data, delete this file and the two lines of `app.py` that say `picture`: the pages then leave
+the picture out. This module calculates, and the template `_picture.html` draws. Coordinates are those of
+the SVG's viewBox, which grow to the right and *down*.
 """
 
 import math
@@ -13,7 +13,7 @@ from iris_model import FEATURES
 LEFT, RIGHT, TOP, BOTTOM = 66, 444, 34, 344
 
 if not {"petal_length", "petal_width"} <= set(FEATURES):
-    raise ImportError("this draws irises only: delete iris_picture.py, and `picture` in app.py")
+    raise ImportError("this draws irises only: delete it, and 2 lines of app.py with `picture`")
 
 
 class Axis:
