@@ -414,13 +414,8 @@ except iris_model.ModelUnavailable as problem:
             path.chmod(0o000 if path.name == name else 0o644)
         command = [sys.executable, "-c", code, folder]
         read = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
-    assert (
-        read.stdout == f"The file {name} can't be read (Permission denied); build it with {ALONE}\n"
-        or (
-            read.stdout
-            == f"The file {name} can't be read (Permission denied); build it with {IN_WORKSHOP}\n"
-        )
-    ), read.stderr
+    assert read.stdout.startswith(f"The file {name} can't be read (Permission denied); "), read
+    assert read.stdout.endswith(f"{IN_WORKSHOP}\n")
 
 
 # Versions
@@ -457,9 +452,7 @@ WITH_PROBABILITIES = {
     "neighbors": make_pipeline(StandardScaler(), KNeighborsClassifier(7)),
     "a calibrated one": CalibratedClassifierCV(LogisticRegression(max_iter=500), cv=2),
     "logarithms": make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()),
-    "a search": GridSearchCV(
-        make_pipeline(StandardScaler(), SVC(C=1)), {"svc__C": [1]}, cv=2
-    ).set_params(estimator=LogisticRegression(max_iter=500), param_grid={"C": [1]}),
+    "a search": GridSearchCV(LogisticRegression(max_iter=500), {"C": [1]}, cv=2),
 }
 
 
@@ -555,18 +548,13 @@ def test_classes_may_be_true_and_false(flowers, folder):
         (lambda t: t.rename(columns={"petal_width": "width"}), "no column petal_width.*FEATURES"),
         (lambda t: t.drop(columns="species"), "no column species.*TARGET in iris_model.py"),
         (lambda t: t.assign(petal_width="wide"), "petal_width.*FEATURES in iris_model.py"),
-        (lambda t: t.assign(petal_width=t.petal_width * 10), "0.*25.*|to 25"),
         (lambda t: t.assign(petal_width=t.petal_width * 100), "AT_MOST in iris_model.py"),
         (lambda t: t.assign(petal_width=0.0), "ABOVE and AT_MOST"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused_with_the_line_to_change(flowers, change, reason):
-    table = change(flowers)
-    if table.max(numeric_only=True).max() <= 30 and "25" in reason:
-        iris_model.train(table)  # millimeters of a narrow petal still fit
-        return
     with pytest.raises(ValueError, match=reason):
-        iris_model.train(table)
+        iris_model.train(change(flowers))
 
 
 # The folder alone
