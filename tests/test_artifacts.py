@@ -1,6 +1,7 @@
 """Model files and their cards, in every stage that has them: written, read, damaged, replaced, raced for.
 
-Each test runs for stages 04, 05 and 06, whose `NAME_artifact.py` are one file.
+Each test runs for stages 05 and 06, whose `NAME_artifact.py` are one file. Stage 04 has its own tests in
+`test_model_files.py`.
 """
 
 import hashlib
@@ -24,7 +25,6 @@ import joblib
 import pytest
 import requests
 import sklearn
-from disk_support import NO_DISK, can_make_a_disk, run_on_small_disk
 from flask.testing import FlaskClient
 from housing_support import BERKELEY
 from sklearn.utils import Bunch
@@ -34,7 +34,6 @@ from workshop.core.stages import STAGES, find_stage, load_app_module
 from workshop.host.ports import free_port
 from workshop.setup.process import ROOT
 
-FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 PERSON = {
     "age": 39,
     "workclass": "State-gov",
@@ -45,7 +44,6 @@ PERSON = {
     "hours_per_week": 40,
 }
 QUESTIONS = {
-    "iris": ("/api/predict", FLOWER),
     "census": ("/api/v1/predictions", PERSON),
     "housing": ("/api/v1/predictions", BERKELEY),
 }
@@ -100,8 +98,7 @@ def built(stage, tmp_path_factory) -> Path:
     data = getattr(datasets, find_stage(stage.name).dataset)()
     with pytest.MonkeyPatch.context() as patch:
         # What a model says is not tested here, so a few rows and a few small trees will do.
-        if stage.name != "iris":
-            data = Bunch(**data | {"train": data.train.head(1000), "test": data.test.head(200)})
+        data = Bunch(**data | {"train": data.train.head(1000), "test": data.test.head(200)})
         if stage.name == "housing":
             trees = stage.model.build_estimators()
             few = {name: each.set_params(max_iter=3) for name, each in trees.items()}
@@ -141,14 +138,14 @@ def save_newer(stage: Subject, folder: Path, name: str = "The newer one") -> Non
 
 
 def test_the_files_are_the_same_but_for_the_stages_names():
-    stages = [stage for stage in STAGES if stage.model]
+    stages = [stage for stage in STAGES if stage.name in QUESTIONS]
     texts = {
         (stage.folder / f"{stage.model}_artifact.py")
         .read_text("utf-8")
         .replace(f'STAGE, NAME = "{stage.slug}", "{stage.model}"\n', "STAGE, NAME = ...\n")
         for stage in stages
     }
-    assert len(stages) == len(list(ROOT.glob("apps/*/*_artifact.py"))) == 3
+    assert len(stages) == len(list(ROOT.glob("apps/*/*_artifact.py"))) == 2
     assert len(texts) == 1
     assert "STAGE, NAME = ...\n" in texts.pop()
 
@@ -163,41 +160,6 @@ def test_saving_leaves_the_two_files_and_nothing_else(stage, built):
     # A class of this repository inside the pickle would tie it to a module that may move.
     assert f"{stage.name}_".encode() not in content
     assert b"__main__" not in content
-
-
-@pytest.mark.skipif(not can_make_a_disk(), reason=NO_DISK)
-def test_a_full_disk_stops_training_with_one_sentence_and_leaves_the_old_model(tmp_path):
-    """No monkeypatch: a file system of 1 MB, with room for the model file but not for its card."""
-    work = tmp_path / "work"
-    shutil.copytree(ROOT / "apps" / "04_iris", work / "apps" / "04_iris")
-    model = work / "apps" / "04_iris" / "model"
-    model.mkdir(exist_ok=True)
-    code = f"""
-from workshop.cli import run
-folder = Path({str(model)!r})
-def train():
-    status = run(["train", "04"])
-    print(status, sorted(path.name for path in folder.iterdir()))
-train()
-old = (folder / "iris.json").read_bytes()
-fill(folder)
-with open(folder / "filler", "r+b") as filler:
-    filler.truncate((folder / "filler").stat().st_size - 8192)
-train()
-print((folder / "iris.json").read_bytes() == old)
-make_room(folder)
-(folder / "iris.json").unlink()
-train()
-"""
-    done = run_on_small_disk(model, code, WORKSHOP_WORK=str(work))
-    whole = "['iris.joblib', 'iris.json']"
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("04_iris: ")]
-    full = "['filler', 'iris.joblib', 'iris.json']"
-    assert lines == [f"0 {whole}", f"1 {full}", "True", f"0 {whole}"], done.stderr
-    told = done.stderr.splitlines()
-    (sentence,) = (line for line in told if line != "04_iris: training ...")
-    assert "can't be saved in" in sentence
-    assert "(No space left on device): make room, or " in sentence
 
 
 KILLED = """

@@ -1,4 +1,4 @@
-"""Stages 04 and 05: whatever way a prediction takes, it is the one that the trained pipeline makes.
+"""Stage 05: whatever way a prediction takes, it is the one that the trained pipeline makes.
 
 A pipeline that is understood is served as a few sums, any other one by itself; both are held here
 against `predict_proba`, alone and 10,000 at once, and so is what an app says while a model loads.
@@ -31,7 +31,6 @@ from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -43,18 +42,17 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
-from workshop.core.datasets import fetch_census, read_iris
+from workshop.core.datasets import fetch_census
 from workshop.core.stages import load_app_module
 from workshop.setup.process import ROOT
 
-iris_app, census_app = load_app_module("04_iris"), load_app_module("05_census")
-iris_model, census_model = sys.modules["iris_model"], sys.modules["census_model"]
-FLOWER, PERSON = iris_model.FEATURES, census_model.FEATURES
+census_app = load_app_module("05_census")
+census_model = sys.modules["census_model"]
+PERSON = census_model.FEATURES
 NUMBERS, CATEGORIES = census_model.NUMBERS, census_model.CATEGORIES
 
 EXACT = 1e-12
 ONE, BATCH = "/api/v1/predictions", "/api/v1/predictions/batch"
-SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 WITHOUT_EMPLOYER = {
     "age": 50,
     "workclass": None,
@@ -81,51 +79,6 @@ def assert_same(found: list, expected: list, asked: list) -> None:
     assert len(found) == len(expected) == len(asked)
     apart = np.abs(np.subtract(found, expected)).reshape(len(asked), -1).max(axis=1)
     assert apart.max() < EXACT, asked[apart.argmax()]
-
-
-# Stage 04, its models and its flowers
-
-
-@pytest.fixture(scope="module")
-def flowers() -> pd.DataFrame:
-    return read_iris()
-
-
-@pytest.fixture(scope="module")
-def iris(flowers) -> tuple[Pipeline, dict]:
-    """The pipeline of the workshop and its card."""
-    return iris_model.train(flowers)
-
-
-@pytest.fixture(scope="module")
-def iris_folder(iris, tmp_path_factory) -> Path:
-    return iris_model.save(*iris, tmp_path_factory.mktemp("iris")).parent
-
-
-@pytest.fixture
-def serve_iris(flowers, iris, tmp_path):
-    """Fit another pipeline, and return it and the model that the app makes of it."""
-
-    def serve(pipeline: Pipeline, names: list[str] = FLOWER):
-        pipeline.fit(flowers[names], flowers["species"])
-        iris_model.save(pipeline, iris[1], tmp_path)
-        return pipeline, iris_model.load(tmp_path)
-
-    return serve
-
-
-lengths = st.floats(min_value=0, max_value=30, exclude_min=True)
-gardens = st.lists(st.tuples(*[lengths] * 4), min_size=50, max_size=200)
-MADE_UP_FLOWERS = np.random.default_rng(0).uniform(0.1, 30, (200, 4)).round(1).tolist()
-
-
-def assert_agrees_on_flowers(model, pipeline: Pipeline, garden: list, names=FLOWER) -> None:
-    """Assert that the model gives every flower the probabilities that the pipeline gives it."""
-    table = pd.DataFrame(garden, columns=FLOWER)
-    answers = [model.predict(dict(zip(FLOWER, flower, strict=True))) for flower in garden]
-    found = [[shares[name] for name in pipeline.classes_] for _, shares in answers]
-    assert_same(found, pipeline.predict_proba(table[names]).tolist(), garden)
-    assert [species for species, _ in answers] == [max(each, key=each.get) for _, each in answers]
 
 
 # Stage 05, its models and its people
@@ -243,48 +196,12 @@ def two_steps(*parts: tuple, classify=None, **settings) -> Pipeline:
 
 
 @searching
-@given(garden=gardens)
-def test_the_sums_judge_every_flower_as_the_pipeline_does(iris, iris_folder, garden):
-    model = iris_model.load(iris_folder)
-    assert model.formula
-    assert_agrees_on_flowers(model, iris[0], garden)
-
-
-@searching
 @given(data=st.data())
 def test_the_sums_judge_everybody_as_the_pipeline_does(income, income_model, data):
     pipeline, card = income
     assert income_model.formula
     people = data.draw(people_of(card["features"]))
     assert_agrees_on_people(income_model, by_pipeline(pipeline, people), people)
-
-
-SIMILAR_IRIS = {
-    "columns in another order": (
-        make_pipeline(StandardScaler(), LogisticRegression()),
-        FLOWER[::-1],
-    ),
-    "a feature less": (make_pipeline(StandardScaler(), LogisticRegression()), FLOWER[1:]),
-    "one feature": (make_pipeline(StandardScaler(), LogisticRegression()), FLOWER[2:3]),
-    "not centred": (
-        make_pipeline(StandardScaler(with_mean=False), LogisticRegression(max_iter=500)),
-        FLOWER,
-    ),
-    "not scaled": (make_pipeline(StandardScaler(with_std=False), LogisticRegression()), FLOWER),
-    "no scaler": (make_pipeline(LogisticRegression(max_iter=1000)), FLOWER),
-    "weights held back": (make_pipeline(StandardScaler(), LogisticRegression(C=0.01)), FLOWER),
-}
-
-
-@pytest.mark.parametrize(("pipeline", "names"), SIMILAR_IRIS.values(), ids=SIMILAR_IRIS)
-def test_another_pipeline_of_the_kind_is_understood_in_stage_04(
-    serve_iris, caplog, pipeline, names
-):
-    pipeline, model = serve_iris(pipeline, names)
-    assert model.formula
-    assert list(model.formula["scaling"]) == names
-    assert_agrees_on_flowers(model, pipeline, MADE_UP_FLOWERS, names)
-    assert not caplog.records
 
 
 SIMILAR_CENSUS = {
@@ -387,50 +304,6 @@ def test_what_a_pipeline_does_not_use_explains_nothing(serve_census):
 # Pipelines that are no such sums
 
 
-OTHER_IRIS = {
-    "a tree": make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=3)),
-    "neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(7)),
-    "a step of products": make_pipeline(
-        StandardScaler(), PolynomialFeatures(2), LogisticRegression(max_iter=500)
-    ),
-    "a calibrated one": make_pipeline(
-        StandardScaler(), CalibratedClassifierCV(LogisticRegression(), cv=2)
-    ),
-    "logarithms": make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()),
-}
-
-
-@pytest.mark.parametrize("pipeline", OTHER_IRIS.values(), ids=OTHER_IRIS)
-def test_any_other_pipeline_is_asked_itself_in_stage_04(serve_iris, tmp_path, caplog, pipeline):
-    pipeline, model = serve_iris(pipeline)
-    assert model.formula is None
-    assert_agrees_on_flowers(model, pipeline, MADE_UP_FLOWERS[:10])
-
-    caplog.clear()
-    client = iris_app.create_app({"MODEL_FOLDER": tmp_path}).test_client()
-    species = pipeline.classes_.tolist()
-    shares = pipeline.predict_proba(pd.DataFrame([SETOSA])[FLOWER])[0]
-    answer = client.post("/api/predict", json=SETOSA).json
-    assert list(answer["probabilities"]) == species
-    assert list(answer["probabilities"].values()) == pytest.approx(shares.tolist(), abs=EXACT)
-    page = client.post("/classify", data=SETOSA)
-    assert page.status_code == 200
-    assert f"<h1>Predicted species: {species[shares.argmax()].title()}</h1>" in page.text
-    drawn = re.findall(r'class="value series-\d" width="([\d.]+)"', page.text)
-    assert [float(each) for each in drawn] == pytest.approx((100 * shares).tolist(), abs=0.005)
-    (line,) = caplog.records
-    assert (line.levelno, line.name) == (logging.WARNING, "iris_model")
-    assert "This pipeline has no formula, so each answer takes far longer" in line.getMessage()
-
-
-def test_the_pipeline_is_asked_with_the_columns_it_was_trained_on_in_stage_04(serve_iris):
-    names = [FLOWER[3], FLOWER[0], FLOWER[2]]
-    tree = make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=3))
-    pipeline, model = serve_iris(tree, names)
-    assert model.formula is None
-    assert_agrees_on_flowers(model, pipeline, MADE_UP_FLOWERS[:10], names)
-
-
 SCALED = (StandardScaler(), NUMBERS)
 OTHER_CENSUS = {
     "a tree": two_steps((one_hot(), CATEGORIES), SCALED, classify=DecisionTreeClassifier()),
@@ -523,17 +396,16 @@ def test_the_pipeline_is_asked_with_the_columns_it_was_trained_on_in_stage_05(se
     assert_agrees_on_people(model, by_pipeline(pipeline, people, names), people, alone=3)
 
 
-@pytest.mark.parametrize("module", [iris_model, census_model], ids=lambda module: module.STAGE)
-def test_a_formula_that_does_not_answer_as_the_pipeline_is_not_believed(
-    module, iris, income, monkeypatch
-):
-    pipeline, card = iris if module is iris_model else income
+def test_a_formula_that_does_not_answer_as_the_pipeline_is_not_believed(income, monkeypatch):
+    pipeline, card = income
     predict_proba = pipeline.predict_proba
-    assert module.take_apart(pipeline, card["features"])
+    assert census_model.take_apart(pipeline, card["features"])
     # All its parts are known, and yet it says something else.
     monkeypatch.setattr(pipeline, "predict_proba", lambda table: predict_proba(table) + 1e-11)
-    with pytest.raises(module.NotUnderstood, match="its answers are not those of the formula"):
-        module.take_apart(pipeline, card["features"])
+    with pytest.raises(
+        census_model.NotUnderstood, match="its answers are not those of the formula"
+    ):
+        census_model.take_apart(pipeline, card["features"])
 
 
 # Cards that were not written by `save` for their model file
@@ -554,17 +426,12 @@ def of_another_model(card: dict) -> dict:
 
 @pytest.mark.parametrize("change", [without_formula, of_another_model])
 def test_a_formula_that_is_not_the_models_own_is_made_when_it_is_loaded(
-    iris, iris_folder, income, census_folder, tmp_path, change
+    income, census_folder, tmp_path, change
 ):
-    flower_model, person_model = (
-        module.load(copy_with(folder, tmp_path / module.STAGE, change))
-        for module, folder in [(iris_model, iris_folder), (census_model, census_folder)]
-    )
-    assert flower_model.formula
-    assert_agrees_on_flowers(flower_model, iris[0], MADE_UP_FLOWERS)
+    model = census_model.load(copy_with(census_folder, tmp_path / "model", change))
     people = make_people(income[1]["features"], 200)
-    assert person_model.formula
-    assert_agrees_on_people(person_model, by_pipeline(income[0], people), people)
+    assert model.formula
+    assert_agrees_on_people(model, by_pipeline(income[0], people), people)
 
 
 def copy_with(folder: Path, copy: Path, change) -> Path:
@@ -581,22 +448,13 @@ def copy_with(folder: Path, copy: Path, change) -> Path:
 # What serving needs, and what it says before it can
 
 
-@pytest.fixture(params=["04_iris", "05_census"])
-def stage(request) -> SimpleNamespace:
-    """What the two stages have in common: a model in a folder, a question, and where to ask it."""
-    if request.param == "04_iris":
-        return SimpleNamespace(
-            slug=request.param,
-            app=iris_app,
-            module=iris_model,
-            folder=request.getfixturevalue("iris_folder"),
-            question=("/api/predict", SETOSA),
-        )
+@pytest.fixture
+def stage(census_folder) -> SimpleNamespace:
+    """The stage: a model in a folder, a question, and where to ask it."""
     return SimpleNamespace(
-        slug=request.param,
+        slug="05_census",
         app=census_app,
-        module=census_model,
-        folder=request.getfixturevalue("census_folder"),
+        folder=census_folder,
         question=(ONE, WITHOUT_EMPLOYER),
     )
 
@@ -618,14 +476,11 @@ answers = [
     client.get("/model"),
     client.get("/healthz"),
 ]
-if slug == "04_iris":
-    answers.append(client.post("/classify", data=typed))
-else:
-    answers.append(client.get("/probability", query_string=typed))
-    answers.append(client.post(path + "/batch", json={"people": [body]}))
-    table = ",".join(body) + "\\n" + ",".join(str(value or "") for value in body.values())
-    answers.append(client.post(path + "/batch", data=table, content_type="text/csv"))
-    answers.append(client.get("/openapi/openapi.json"))
+answers.append(client.get("/probability", query_string=typed))
+answers.append(client.post(path + "/batch", json={"people": [body]}))
+table = ",".join(body) + "\\n" + ",".join(str(value or "") for value in body.values())
+answers.append(client.post(path + "/batch", data=table, content_type="text/csv"))
+answers.append(client.get("/openapi/openapi.json"))
 heavy = {"joblib", "numpy", "pandas", "scipy", "sklearn"}
 print(json.dumps([[each.status_code for each in answers], sorted(heavy & set(sys.modules))]))
 """

@@ -82,6 +82,8 @@ def train(stage: Stage) -> str:
         raise TrainingFailed(f"{where(error, stage.folder)}; {mend(stage)}") from error
     try:
         module.save(pipeline, card)
+    except module.ModelUnavailable as error:
+        raise TrainingFailed(f"the model of stage {stage.slug} was not saved: {error}") from error
     except OSError as error:
         raise TrainingFailed(
             f"the model of stage {stage.slug} can't be saved in {stage.card_file.parent} "
