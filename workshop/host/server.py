@@ -99,7 +99,9 @@ def run(
 
 def announce(url: str, text: str) -> None:
     """Print `text` as soon as something answers at `url`."""
-    time.sleep(0.2)  # on Linux, workers are forked from this process, and this thread must not be busy
+    time.sleep(
+        0.2
+    )  # on Linux, workers are forked from this process, and this thread must not be busy
     while status_of(url) is None:
         time.sleep(0.05)
     click.echo(text)
