@@ -5,6 +5,7 @@ from urllib.parse import urljoin
 
 import pytest
 from flask import Flask, abort, render_template
+from host_support import Mounted
 from werkzeug.test import Client
 
 from workshop.core.stages import find_stage
@@ -12,13 +13,6 @@ from workshop.host import gallery, mount
 from workshop.host import network as room
 from workshop.host.ports import FOLDER
 from workshop.setup.process import ROOT
-
-
-def mounted(app):
-    """An app, of whatever content, in the place of stage 02's."""
-    made = mount.Mount.__new__(mount.Mount)
-    made.stage, made.app, made.problem, made._has_model = find_stage("templates"), app, None, False
-    return made
 
 
 @pytest.fixture
@@ -105,7 +99,12 @@ def test_a_redirect_behind_a_proxy_is_relative(asked, target, relative):
 def test_a_card_says_whether_its_app_is_up(status, badge):
     app = Flask(__name__)
     app.add_url_rule("/", view_func=lambda: ("", status) if status != 500 else abort(500))
-    page = gallery.create_app({"02_templates": mounted(app)}).test_client().get("/").text
+    page = (
+        gallery.create_app({"02_templates": Mounted(find_stage("templates"), app)})
+        .test_client()
+        .get("/")
+        .text
+    )
     assert [text for text in ("App is up", "App answers with an error") if text in page] == [badge]
 
 
@@ -115,7 +114,9 @@ def test_a_changed_app_says_that_it_wants_a_new_start(tmp_path, monkeypatch):
     (folder / "templates").mkdir(parents=True)
     (folder / "model").mkdir()
     (folder / "app.py").write_text("first\n", encoding="utf-8")
-    client = gallery.create_app({"02_templates": mounted(Flask(__name__))}).test_client()
+    client = gallery.create_app(
+        {"02_templates": Mounted(find_stage("templates"), Flask(__name__))}
+    ).test_client()
 
     def says_so():
         return "Changed since the start" in client.get("/").text

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import requests
+from host_support import hosted
 from werkzeug.test import Client
 
 from workshop import serve
@@ -39,8 +40,7 @@ def make(name, folder, **more):
     else:
         paths = {"MODEL_FOLDER": folder / "model", "INSTANCE_FOLDER": folder}
         app = load_app_module(name).create_app(paths | {"SECRET_KEY": "a test's"} | more)
-    app.wsgi_app = guard(app.wsgi_app, app.config["MAX_CONTENT_LENGTH"])
-    return app
+    return hosted(app)
 
 
 def addresses(app):

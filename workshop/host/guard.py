@@ -144,7 +144,8 @@ def has_body(environ: dict[str, Any]) -> bool:
 
 def take_body(environ: dict[str, Any], limit: int | None) -> None:
     """Read the body, as far as it may be long, and hand it on with its length."""
-    announced = environ.get("CONTENT_LENGTH", "")
+    chunked = "HTTP_TRANSFER_ENCODING" in environ  # which says more than a length
+    announced = "" if chunked else environ.get("CONTENT_LENGTH", "")
     if announced.isdecimal() and limit is not None and int(announced) > limit:
         return  # refused unread
     most = int(announced) if announced.isdecimal() else -1 if limit is None else limit + 1
