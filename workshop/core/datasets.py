@@ -26,13 +26,12 @@ from workshop.core.fetch import (
     Member,
     NotThereError,
     RemoteData,
-    read_file,
+    keep,
+    read_kept,
     read_mirror,
     read_source,
     shown_path,
-    verify,
 )
-from workshop.core.files import write_whole
 from workshop.setup.mirror import mirrors
 from workshop.setup.process import ROOT
 
@@ -201,7 +200,7 @@ def state(name: str) -> tuple[bool, str]:
     dataset = {"fetch_census": CENSUS, "fetch_housing": HOUSING}[name]
     label = dataset.title.removesuffix(" data").lower()
     try:
-        _read_kept(dataset, DATA)
+        read_kept(dataset, DATA)
     except NotThereError:
         return True, f"{label}: fetched when first needed, or the stand-in if it isn't available"
     except DataUnavailableError as error:
@@ -235,7 +234,7 @@ def fetch_files(
     folder = DATA if data_home is None else Path(data_home)
     problems: list[str] = []
     try:
-        return FetchedFiles(_read_kept(dataset, folder), shown_path(folder))
+        return FetchedFiles(read_kept(dataset, folder), shown_path(folder))
     except NotThereError:
         pass  # a first call, which isn't worth a word
     except DataUnavailableError as error:
@@ -247,7 +246,7 @@ def fetch_files(
     for name, read in places:
         try:
             files, origin = read(timeout)
-            return FetchedFiles(files, origin, tuple(problems), _keep(files, folder))
+            return FetchedFiles(files, origin, tuple(problems), keep(files, folder))
         except DataUnavailableError as error:
             # A kit doesn't have to have the data; a mirror that somebody has set does.
             if name != "the kit" or not isinstance(error, NotThereError):
@@ -282,22 +281,6 @@ def _told(
     source = real if is_real else f"{standin}, drawn from a model of the real ones"
     note = tell(dataset, fetched, origin)
     return Bunch(**frames, source=source, is_real=is_real, origin=origin, note=note)
-
-
-def _read_kept(dataset: RemoteData, folder: Path) -> dict[str, bytes]:
-    return {
-        member.name: verify(member, read_file(folder / member.name)) for member in dataset.members
-    }
-
-
-def _keep(files: dict[str, bytes], folder: Path) -> str:
-    """Store each file in `folder`. Return why that failed, empty if it didn't."""
-    try:
-        for name, content in files.items():
-            write_whole(folder / name, content)
-    except OSError as error:
-        return f"the files can't be kept in {shown_path(folder)} ({error.strerror})"
-    return ""
 
 
 def _read_adult(content: bytes, comment_lines: int = 0) -> pd.DataFrame:

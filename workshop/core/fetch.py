@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from workshop.core.errors import WorkshopError
+from workshop.core.files import write_whole
 from workshop.setup.mirror import folder_of, go_past_proxy, is_url, shown
 from workshop.setup.process import ROOT
 
@@ -64,6 +65,23 @@ class NotThereError(DataUnavailableError):
     """The place works, but has no such file."""
 
 
+def read_kept(dataset: RemoteData, folder: Path) -> dict[str, bytes]:
+    """Read a data set's files from the folder that keeps them. Raises DataUnavailableError."""
+    return {
+        member.name: verify(member, read_file(folder / member.name)) for member in dataset.members
+    }
+
+
+def keep(files: dict[str, bytes], folder: Path) -> str:
+    """Store each file in `folder`, whole or not at all. Returns why that failed, or nothing."""
+    try:
+        for name, content in files.items():
+            write_whole(folder / name, content)
+    except OSError as error:
+        return f"the files can't be kept in {shown_path(folder)} ({error.strerror})"
+    return ""
+
+
 def read_mirror(
     dataset: RemoteData, mirror: str, timeout: float = TIME_LIMIT
 ) -> tuple[dict[str, bytes], str]:
@@ -79,6 +97,7 @@ def read_mirror(
             go_past_proxy(mirror)
         except ValueError as error:  # http://[::1 without its bracket
             raise DataUnavailableError("it isn't a valid address") from error
+        print(f"Asking {place} for the {dataset.title.lower()}", file=sys.stderr)
     elif not folder.is_dir():
         raise DataUnavailableError(f"there is no folder {place}")
     for path in (dataset.archive, f"{dataset.folder}/{dataset.archive}"):
@@ -94,12 +113,14 @@ def read_source(dataset: RemoteData, timeout: float) -> tuple[dict[str, bytes], 
     """Get a data set from its source. Returns and raises what `read_mirror` does."""
     if os.environ.get("WORKSHOP_OFFLINE", "0") not in ("", "0"):
         raise DataUnavailableError("WORKSHOP_OFFLINE is set")
+    host = urlsplit(dataset.url).hostname
+    print(f"Asking {host} for the {dataset.title.lower()}", file=sys.stderr)
     archive = download(dataset, dataset.url, time.monotonic() + timeout, dataset.sha256)
     return unpack(dataset, archive), shown(dataset.url)
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file. Raises DataUnavailableError if that's not possible, NotThereError if it isn't there."""
+    """Read a file. Raises NotThereError if there is none, DataUnavailableError if it can't be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -154,16 +175,18 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
     import pooch
     from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException
 
-    def watch(_: int) -> None:
-        """Draw a line after each chunk; end a download that is far too large.
+    def watch(size: int) -> None:
+        """Draw a line after each chunk, and at the end, when pooch gives the total as the size.
 
-        If time was up, the folder is gone, and asking for its files raises OSError.
+        Ends a download that is far too large. If time was up, the folder is gone: raises OSError.
         """
         megabytes = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
         if megabytes > LARGEST:
             raise DataUnavailableError(f"it sent more than {LARGEST} MB")
         if sys.stderr.isatty():  # a line drawn many times is no good in a notebook or a log file
-            print(f"{megabytes:.1f} of {bar.total / 1e6:.1f} MB", end="\r", file=sys.stderr)
+            of = f" of {bar.total / 1e6:.1f}" if bar.total else ""
+            end = "\n" if size == bar.total else "\r"
+            print(f"{megabytes:.1f}{of} MB", end=end, file=sys.stderr)
 
     def get(*arguments: object) -> None:
         """Download once. Raises ChunkedEncodingError if it is broken off, and worth another try."""
@@ -192,7 +215,6 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
     received: Future[bytes] = Future()
     bar = SimpleNamespace(total=0, update=watch, reset=lambda: None, close=lambda: None)
     pooch.get_logger().setLevel("WARNING")  # it would log the URL, and a password in it
-    print(f"Downloading {dataset.title.lower()} from {urlsplit(url).hostname}", file=sys.stderr)
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             source = pooch.create(
