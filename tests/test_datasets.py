@@ -16,7 +16,7 @@ import tarfile
 import threading
 import time
 import zipfile
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mirror_support import Server, http
@@ -494,12 +494,8 @@ def test_several_at_once_from_a_slow_mirror(home, server, use):
     everybody = threading.Barrier(4, timeout=60)
     server.give((http(GOOD)[:150], everybody.wait, http(GOOD)[150:]))
     use(server.url)
-    found = []
-    one = partial(datasets.fetch_files, datasets.CENSUS, home)
-    threads = [threading.Thread(target=lambda: found.append(one().files)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(datasets.fetch_files, datasets.CENSUS, home) for _ in range(4)]
+    found = [call.result().files for call in calls]
     assert found == [FILES] * 4
     assert {path.name: path.read_bytes() for path in home.iterdir()} == FILES
