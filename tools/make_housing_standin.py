@@ -1,6 +1,6 @@
 """Make `housing_standin.csv`: districts that don't exist, drawn from a model of California housing.
 
-    python3 data/make_housing_standin.py [FILE]
+    python3 tools/make_housing_standin.py [FILE]
 
 The model is a mixture of 80 Gaussian distributions over the eight features and the price together,
 skewed columns as logarithms. It is fitted to the real training districts only, so the real test
@@ -132,7 +132,7 @@ def make_standin(train: pd.DataFrame) -> pd.DataFrame:
 def main(file: Path = HOUSING_STANDIN) -> None:
     housing = fetch_housing()
     if not housing.is_real:
-        sys.exit("The stand-in is made from the real housing data, and that is not to be had here.")
+        sys.exit("The stand-in is made from the real housing data, and it is not available here.")
     partial = file.with_name(f"{file.name}.part")
     try:
         make_standin(housing.train).to_csv(partial, index=False, lineterminator="\n")

@@ -1,6 +1,6 @@
-"""How good are the stand-ins? Print their figures, each beside its target.
+"""How good are the stand-ins? Print their figures, each next to its target.
 
-    python3 benchmarks/standin.py
+    python3 tools/standin_quality.py
 
 Trains on a stand-in's training rows and tests on the real test rows, so it needs the real data.
 Ends with status 1 if a target is missed, 2 without the real data.
@@ -37,7 +37,6 @@ from workshop.core.datasets import (  # noqa: E402
     HOUSING_COLUMNS,
     HOUSING_FEATURES,
     HOUSING_STANDIN,
-    HOUSING_TARGET,
     fetch_census,
     fetch_housing,
 )
@@ -115,11 +114,11 @@ HOUSING_MODELS = {
 def measure_housing(name: str, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
     """Train the model `name` on `train`; its R² and mean absolute error (dollars) on `test`."""
     features = list(HOUSING_FEATURES)
-    model = clone(HOUSING_MODELS[name]).fit(train[features], train[HOUSING_TARGET])
+    model = clone(HOUSING_MODELS[name]).fit(train[features], train["price"])
     predicted = model.predict(test[features])
     return {
-        "r2": r2_score(test[HOUSING_TARGET], predicted),
-        "mae": mean_absolute_error(test[HOUSING_TARGET], predicted),
+        "r2": r2_score(test["price"], predicted),
+        "mae": mean_absolute_error(test["price"], predicted),
     }
 
 
@@ -155,7 +154,7 @@ def report_census() -> Iterator[bool]:
     """Print the census stand-in's figures; yield for each target whether it is reached."""
     real = fetch_census()
     if not real.is_real:
-        print("The stand-in is measured on the real people, who are not to be had here.")
+        print("The stand-in is measured on the real people, which are not available here.")
         sys.exit(2)
     people = pd.read_csv(CENSUS_STANDIN, na_values=["?"], keep_default_na=False)
     parts = {part: people[people["part"] == part] for part in ("train", "test")}
@@ -203,7 +202,7 @@ def report_housing() -> Iterator[bool]:
     """Print the housing stand-in's figures; yield for each target whether it is reached."""
     real = fetch_housing()
     if not real.is_real:
-        print("The stand-in is measured on the real districts, which are not to be had here.")
+        print("The stand-in is measured on the real districts, which are not available here.")
         sys.exit(2)
     districts = pd.read_csv(HOUSING_STANDIN)
     parts = {part: districts[districts["part"] == part] for part in ("train", "test")}

@@ -1,6 +1,6 @@
 """Make `census_standin.csv`: people who don't exist, drawn from a model of UCI's Adult data.
 
-    python3 data/make_standin.py [FILE]
+    python3 tools/make_standin.py [FILE]
 
 The model is a tree-augmented naive Bayes (Friedman, Geiger and Goldszmidt 1997): each column
 depends on `income` and on one other column. Which one, a tree decides that keeps as much of the
@@ -172,7 +172,7 @@ def equals_someone(people: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
 def main(file: Path = CENSUS_STANDIN) -> None:
     census = fetch_census()
     if not census.is_real:
-        sys.exit("The stand-in is made from the real census data, and that is not to be had here.")
+        sys.exit("The stand-in is made from the real census data, and it is not available here.")
     partial = file.with_name(f"{file.name}.part")
     try:
         make_standin(census.train).to_csv(partial, index=False, na_rep="?", lineterminator="\n")
