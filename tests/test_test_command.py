@@ -113,7 +113,7 @@ def test_ci_does_not_do_without(capsys, monkeypatch):
 
 
 def write_notebook(file, folder):
-    """A notebook with one cell, which names the folder whose apps are meant, and a port unlike the stored one."""
+    """Write a notebook that shows whose apps are meant, and a port that differs from the stored one."""
     code = """
 import os
 from pathlib import Path
