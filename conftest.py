@@ -34,10 +34,8 @@ STANDINS = "WORKSHOP_TESTS_ON_STANDINS"
 # Tests never leave this machine, and the kernels of the notebooks inherit that: a data set comes from
 # `data/`, from the mirror if one is set, or is the stand-in.
 os.environ["WORKSHOP_OFFLINE"] = "1"
-
 # Python keeps what it compiles, as it does for a learner: hundreds of processes are started here.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 # Test files run side by side, so each process, and each kernel it starts, uses one core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -68,9 +66,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     # A learner who tests their own files means their own apps; every other run means the repository's.
-    named = [Path(config.invocation_params.dir, name.partition("::")[0]) for name in config.args]
-    own = all(path.resolve().is_relative_to(COPY) for path in named)
+    named = {name: Path(name.partition("::")[0]).resolve() for name in config.args}
+    own = all(path.is_relative_to(COPY) for path in named.values())
     os.environ[BASE] = str(COPY if own else ROOT)
+    config.args = [name for name in named if named[name] not in collect_ignore]
     found = {tag: fetch_files(dataset) for tag, dataset in TAGS.items()}
     missing = [tag for tag in TAGS if found[tag].files is None]
     os.environ[STANDINS] = " ".join(missing)

@@ -170,6 +170,14 @@ def test_without_the_packages_the_command_runs_what_does_not_need_them(attendee)
     assert "2 passed, 1 deselected" in done.stdout, "the notebook, the fast test and the slow one"
 
 
+def test_without_the_packages_naming_a_file_that_needs_them_is_no_traceback(attendee):
+    call, _ = attendee
+    done = call("-c", WITHOUT_PACKAGES, "tests/test_direct.py", "tests/test_speeds.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 1 deselected" in done.stdout
+    assert "test files were left out" in done.stdout
+
+
 def test_with_all_the_slow_ones_run_too(attendee):
     call, _ = attendee
     done = call("-c", WITHOUT_PACKAGES, "tests", "--all")
