@@ -23,6 +23,8 @@ from wheel_support import exchange, is_installed, lock_of, pack
 from workshop.setup import environment as bootstrap
 from workshop.setup import mirror
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 LOCKED = ("click", "flit-core", "uv", *(["colorama"] if os.name == "nt" else []))
 PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"

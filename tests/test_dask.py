@@ -25,6 +25,8 @@ from workshop.core.dask_cluster import ClusterFailed
 from workshop.core.stages import find_stage
 from workshop.setup.process import ROOT
 
+pytestmark = pytest.mark.slow
+
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 HEADER = "age,workclass,education,marital_status,race,sex,hours_per_week"
 ROWS = [

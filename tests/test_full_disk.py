@@ -16,6 +16,8 @@ from test_bootstrap import environ
 from workshop.learn.my_copy import originals
 from workshop.setup.process import ROOT
 
+pytestmark = pytest.mark.slow
+
 SENTENCES = {
     "catch-up": "Your copy of the notebooks and apps can't be made in ",
     "catch-up --fresh": "can't be written (No space left on device): make room, or move",

@@ -27,6 +27,8 @@ from workshop.host.network import BEHIND_PROXY
 from workshop.host.ports import free_port
 from workshop.setup.process import ROOT
 
+pytestmark = pytest.mark.slow
+
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
 PREFIX = "/user/ada/"

@@ -28,9 +28,10 @@ from workshop.host.ports import free_port
 from workshop.learn.my_copy import originals
 from workshop.setup.process import ROOT
 
-pytestmark = pytest.mark.skipif(
-    os.name != "posix", reason="Windows has neither fork nor these signals"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="Windows has neither fork nor these signals"),
+]
 
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 SIGNALS = pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])

@@ -30,6 +30,8 @@ from workshop.host.ports import free_port
 from workshop.teach import usb_kit as kit
 from workshop.teach.usb_kit import KitFailed, Target
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 LOCK = """\
 # made by uv

@@ -178,6 +178,7 @@ def copy(tmp_path_factory):
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slug", SHEETS)
 def test_a_run_sheet_says_what_happens(slug, context, copy):
     sheet = SHEETS[slug]

@@ -12,6 +12,8 @@ import pytest
 
 from workshop.setup.process import ROOT
 
+pytestmark = pytest.mark.slow
+
 NO_DATA = "only the stand-in of the census data is here (set WORKSHOP_MIRROR)"
 BOTH_MISSING = "asks for the real census data and housing data, and it is not here"
 REAL = b"the real people"
@@ -24,6 +26,8 @@ def repository(tmp_path):
     shutil.copytree(
         ROOT / "workshop", tmp_path / "workshop", ignore=shutil.ignore_patterns("__pycache__")
     )
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "nbval_sanitize.cfg", tmp_path / "tests")
     (tmp_path / "data").mkdir()
     return tmp_path
 

@@ -115,6 +115,7 @@ def bench(tmp_path, monkeypatch, capsys):
     return Bench(tmp_path, monkeypatch, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heading", quoted())
 def test_the_messages_of_the_page_are_those_that_are_printed(heading, bench):
     output = TROUBLES[heading](bench)

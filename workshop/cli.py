@@ -304,11 +304,17 @@ def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...]) -> Non
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.option("--all", "everything", is_flag=True)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]...")
-def test(pytest_arguments: tuple[str, ...]) -> None:
-    """Run every test, notebooks included. What follows is passed to pytest."""
+def test(everything: bool, pytest_arguments: tuple[str, ...]) -> None:
+    """Run the tests, notebooks included; with --all, the slow ones too.
+
+    Anything else you type is passed to pytest.
+    """
+    from workshop.upkeep.run_tests import pytest_command
+
     os.chdir(ROOT)
-    sys.exit(replace_process([sys.executable, "-m", "pytest", *pytest_arguments]))
+    sys.exit(replace_process(pytest_command(everything, pytest_arguments)))
 
 
 @commands.command()
