@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, abort, jsonify, redirect, render_template, request, url_for
+from flask import Flask, Response, abort, redirect, render_template, request, url_for
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
@@ -117,10 +117,8 @@ def asked_by_api() -> bool:
 def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Response:
     """Return an error in the form of RFC 9457, `application/problem+json`."""
     title = HTTP_STATUS_CODES[status]
-    response = jsonify(title=title, status=status, detail=detail, errors=errors)
-    response.status_code = status
-    response.content_type = "application/problem+json"
-    return response
+    body = {"title": title, "status": status, "detail": detail, "errors": errors}
+    return Response(json.dumps(body), status, content_type="application/problem+json")
 
 
 def refuse(invalid: ValidationError) -> Response:

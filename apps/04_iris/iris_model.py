@@ -33,16 +33,8 @@ STAGE = "04_iris"
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER = HERE / "model"
 MODEL_NAME, CARD_NAME = "iris.joblib", "iris.json"
-
-log = logging.getLogger(__name__)
-
 Card = dict[str, Any]
-CARD_FIELDS = ["stage", "name", "classes", "sha256", "card_sha256"]
-CARD_FIELDS += ["data > source", "data > rows_train", "data > rows_test", "data > sha256"]
-CARD_FIELDS += ["metrics > accuracy", "metrics > confusion_matrix"]
-CARD_FIELDS += ["versions > python", "versions > scikit_learn"]
-for name in FEATURES:
-    CARD_FIELDS += [f"features > {name} > {part}" for part in ("unit", "min", "median", "max")]
+log = logging.getLogger(__name__)
 
 
 def build_pipeline() -> Pipeline:
@@ -196,6 +188,15 @@ def load(folder: Path = MODEL_FOLDER) -> IrisModel:
         problem = f"The file {Path(error.filename).name} can't be read ({error.strerror})"
         raise ModelUnavailable(problem) from error
     raise ModelUnavailable(f"The model file {MODEL_NAME} is not the one its card describes")
+
+
+# The fields that a card must have, and their parts
+CARD_FIELDS = ["stage", "name", "classes", "sha256", "card_sha256"]
+CARD_FIELDS += ["data > source", "data > rows_train", "data > rows_test", "data > sha256"]
+CARD_FIELDS += ["metrics > accuracy", "metrics > confusion_matrix"]
+CARD_FIELDS += ["versions > python", "versions > scikit_learn"]
+for name in FEATURES:
+    CARD_FIELDS += [f"features > {name} > {part}" for part in ("unit", "min", "median", "max")]
 
 
 def check_card(text: bytes) -> Card:

@@ -1,4 +1,4 @@
-"""The checks of stage 04: a rule by hand, a pipeline on two features, a page that owns up to doubt."""
+"""The checks of stage 04: a rule by hand, a pipeline on two features, a page that admits doubt."""
 
 import re
 from numbers import Real
@@ -17,7 +17,7 @@ from workshop.learn.exercises import ChangedApp, NotYet, Wrong, exercise
 PETALS = ["petal_length", "petal_width"]
 SPECIES = ["setosa", "versicolor", "virginica"]
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
-# Of these flowers the model is 54, 80, 80 and 99.7 % sure: two lie right below and above the line.
+# The model is 54, 80, 80 and 99.7% sure of these flowers: two are right below and above the line.
 FLOWERS = [(6.0, 2.2, 5.0, 1.5), (6.5, 3.0, 5.5, 1.8), (7.0, 3.2, 4.7, 1.4), (5.2, 4.1, 1.5, 0.1)]
 SURE = 0.8  # below it, the page of exercise 04.3 says WORDS
 WORDS = "not sure"
@@ -25,13 +25,13 @@ WORDS = "not sure"
 
 @exercise(
     "04.1",
-    hint="in the table under the pair plot, look for the longest setosa petal and for the shortest "
-    "of the others. Put a number between the two in place of the dots, like `answer = 1.5`.",
+    hint="in the table below the pair plot, find the longest setosa petal and the shortest petal of "
+    "the others. Replace the dots with a number between the two, like `answer = 1.5`.",
 )
 def setosa_limit(answer: object) -> str:
     """A petal length in cm that is above every setosa and below every other flower."""
     if isinstance(answer, tuple):
-        raise Wrong("write a decimal point, as in 1.5: with a comma Python sees several numbers.")
+        raise Wrong("write a decimal point, as in 1.5: with a comma, Python sees several numbers.")
     if isinstance(answer, bool) or not isinstance(answer, Real):
         raise Wrong(
             "the answer is one number, a petal length in cm, without quotes: `answer = 1.5`."
@@ -45,18 +45,18 @@ def setosa_limit(answer: object) -> str:
         )
     if missed := int((~(setosa < answer)).sum()):
         raise Wrong(
-            f"{missed} of the 50 setosa flowers {_has(missed)} petals of {answer:g} cm or more, and "
-            "your rule misses every such flower. Go higher."
+            f"{missed} of the 50 setosa flowers {_has(missed)} petals of {answer:g} cm or more, "
+            "so your rule misses them. Go higher."
         )
     if caught := int((~(others > answer)).sum()):
         raise Wrong(
-            f"{caught} of the 100 other flowers {_has(caught)} petals of {answer:g} cm or less, and "
-            "your rule takes every such flower for setosa. Go lower."
+            f"{caught} of the 100 other flowers {_has(caught)} petals of {answer:g} cm or less, "
+            "so your rule takes them for setosa. Go lower."
         )
     return (
-        f"every setosa petal is shorter than {answer:g} cm and every other one longer. Where one "
-        "straight cut does it, a rule made by hand is as good as a model; between the other two "
-        "species there is no such cut."
+        f"every setosa petal is shorter than {answer:g} cm, and every other petal is longer. Where "
+        "one straight cut is enough, a rule made by hand is as good as a model; there is no such cut "
+        "between the other two species."
     )
 
 
@@ -67,7 +67,7 @@ def _has(count: int) -> str:
 
 @exercise(
     "04.2",
-    hint="begin with `answer = Pipeline([...])` and the same two steps as before, then call "
+    hint="start with `answer = Pipeline([...])` and the same two steps as before, then call "
     "`answer.fit` with the two petal columns and the species of the training flowers.",
 )
 def petal_pipeline(answer: object) -> str:
@@ -76,7 +76,7 @@ def petal_pipeline(answer: object) -> str:
         raise Wrong("that is a result of the pipeline. Put the pipeline itself in `answer`.")
     if isinstance(answer, BaseEstimator) and not isinstance(answer, Pipeline):
         raise Wrong(
-            f"that is a {type(answer).__name__} alone. Put it in a `Pipeline`, the scaler first."
+            f"that is only a {type(answer).__name__}. Put it in a `Pipeline`, after the scaler."
         )
     if not isinstance(answer, Pipeline):
         raise Wrong(
@@ -91,23 +91,23 @@ def petal_pipeline(answer: object) -> str:
         check_is_fitted(answer[-1])
     except NotFittedError:
         raise Wrong(
-            "the pipeline is not trained yet. Call `fit` with the features and the species."
+            "the pipeline isn't trained yet. Call `fit` with the features and the species."
         ) from None
     except TypeError:  # the last step is no estimator, or a class without its ()
         raise Wrong("the last step must be `LogisticRegression()`, with its parentheses.") from None
     columns = [str(name) for name in getattr(answer, "feature_names_in_", ())]
     if not columns:
         raise Wrong(
-            "the pipeline was trained on bare numbers. Hand it the data frame `training[PETALS]`, "
+            "the pipeline was trained on bare numbers. Give it the data frame `training[PETALS]`, "
             "so that it knows the names of its features."
         )
     if sorted(columns) != PETALS:
         raise Wrong(
             f"the pipeline was trained on {', '.join(columns)}. Train it on `training[PETALS]`, "
-            "the two petal features alone."
+            "only the two petal features."
         )
     if [str(name) for name in getattr(answer, "classes_", ())] != SPECIES:
-        raise Wrong('the pipeline does not answer a species. Is the target `training["species"]`?')
+        raise Wrong('the pipeline doesn\'t predict a species. Is the target `training["species"]`?')
     return _judge_training(answer, scaler)
 
 
@@ -118,45 +118,45 @@ def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
     seen = int(scaler.n_samples_seen_)
     if seen == len(flowers):
         raise Wrong(
-            f"the pipeline has seen all {seen} flowers, so none is left to test it on. Train it on "
+            f"the pipeline has seen all {seen} flowers, so none are left to test it on. Train it on "
             "`training[PETALS]`."
         )
     if seen == len(test):
         raise Wrong(f"the pipeline was trained on the {seen} test flowers. Use `training` instead.")
     if not np.allclose(scaler.mean_, training[list(answer.feature_names_in_)].mean()):
         raise Wrong(
-            "the pipeline was trained on other flowers than the notebook's. Use `training` as "
+            "the pipeline was trained on different flowers than the notebook's. Use `training` as "
             "it is, from `train_test_split(flowers, random_state=0)`."
         )
     right = int((answer.predict(test[list(answer.feature_names_in_)]) == test["species"]).sum())
     return (
-        f"{right} of {len(test)} test flowers right. The petals tell the model nearly everything, "
-        "so a form with two fields would do."
+        f"{right} of {len(test)} test flowers classified correctly. The petals tell the model nearly "
+        "everything, so a form with two fields would be enough."
     )
 
 
 @exercise(
     "04.3",
-    hint="in `apps/04_iris/templates/result.html`, under the line with `<h1>`, write "
+    hint="in `apps/04_iris/templates/result.html`, below the line with `<h1>`, add "
     "`{% if probabilities[species] < 0.8 %}`, a paragraph with the words “not sure”, and `{% endif %}`.",
     app="iris",
 )
 def unsure_answers(app: ChangedApp) -> str:
-    """The page with the answer says "not sure" where the model is less than 80 % sure."""
+    """The page with the prediction says "not sure" if the model is less than 80% sure."""
     says = {}  # by how sure the model is, whether the page says so
     for values in FLOWERS:
         flower = dict(zip(FEATURES, values, strict=True))
         page = app.post("/classify", data=flower)
         if page.status_code == 503:
-            raise Wrong("the app has no model. Run the cells above, in which `save` keeps it.")
+            raise Wrong("the app has no model. Run the cells above that save it.")
         if "Predicted species" not in page.text:
             raise Wrong("the page has lost its heading, “Predicted species: ...”. Bring it back.")
         reply = app.post("/api/predict", json=flower).json()
         says[reply["probabilities"][reply["species"]]] = WORDS in _visible(page.text)
     _judge_words(says, app.source("templates/result.html"))
     return (
-        "whoever reads the page now hears when not to rely on it. You have changed what the app says, in "
-        "one template, and neither the model nor a line of Python."
+        "anyone who reads the page now learns when not to rely on it. You changed what the app says in "
+        "one template, without touching the model or a line of Python."
     )
 
 
@@ -173,15 +173,15 @@ def _judge_words(says: dict[float, bool], template: str) -> None:
         if WORDS not in template.lower():
             raise NotYet
         raise Wrong(
-            f"“{WORDS}” stands in `result.html`, but not on the page of a flower of which the model is "
-            f"{least:.0%} sure. It must stand inside `{{% block main %}}`, where `probabilities[species]` is "
+            f"“{WORDS}” is in `result.html`, but not on the page of a flower of which the model is "
+            f"{least:.0%} sure. It must be inside `{{% block main %}}`, for a `probabilities[species]` "
             "below 0.8."
         )
     if all(says.values()):
         raise Wrong(
-            f"the page says “{WORDS}” of every flower, of one too of which the model is {most:.1%} sure. A "
-            "probability lies between 0 and 1, so compare with 0.8, and end the `if` with `{% endif %}` "
-            "under the paragraph."
+            f"the page says “{WORDS}” of every flower, even of one of which the model is {most:.1%} sure. A "
+            "probability is between 0 and 1, so compare it with 0.8, and end the `if` with `{% endif %}` "
+            "below the paragraph."
         )
     if says[most]:
         raise Wrong(f"it is the wrong way round: “{WORDS}” is for a probability *below* 0.8.")
@@ -190,5 +190,5 @@ def _judge_words(says: dict[float, bool], template: str) -> None:
             raise Wrong(
                 f"a flower of which the model is {probability:.1%} sure gets the page "
                 f"{'with' if warns else 'without'} “{WORDS}”. Compare `probabilities[species]`, the "
-                "probability of the species that is named, with 0.8."
+                "probability of the species in the heading, with 0.8."
             )
