@@ -1,13 +1,14 @@
 """`check`: tells a learner whether an exercise is solved, not solved yet, or wrong, and never raises.
 
-The checks of a stage stand in the module of this package named like the stage (`iris.py` for 04_iris),
-each a function with the decorator `exercise`. Most look at an answer. Those with `app` look at an app
-that the learner has changed: `check` runs it, and the check asks it what a browser would.
+The checks of a notebook are in the module of this package with the notebook's name (`census_data.py` for
+`05a_census_data.ipynb`), each a function with the decorator `exercise`. Most look at an answer. Those with
+`app` look at an app that the learner has changed: `check` runs it, and they ask it what a browser would.
 """
 
 import ctypes
 import importlib
 import importlib.util
+import math
 import re
 import threading
 import traceback
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -255,12 +257,20 @@ def _end(thread: threading.Thread) -> None:
     )
 
 
+def number_in(answer: object, hint: str) -> float:
+    """Return an answer as a finite number. Raises `Wrong` with `hint` if it isn't one."""
+    if isinstance(answer, bool) or not isinstance(answer, Real) or not math.isfinite(answer):
+        raise Wrong(hint)
+    return float(answer)
+
+
 def exercises_of(stage: str | int) -> list[str]:
     """The numbers of a stage's exercises, such as `["04.1", "04.2"]`."""
     found = find_stage(stage)
-    module = f"{__name__}.{found.name}"
-    if importlib.util.find_spec(module):
-        importlib.import_module(module)
+    for file in found.notebook_files:
+        module = f"{__name__}.{file.stem.partition('_')[2]}"
+        if importlib.util.find_spec(module):
+            importlib.import_module(module)
     numbers = [number for number in _CHECKS if number.split(".")[0] == found.code]
     return sorted(numbers, key=lambda number: int(number.split(".")[1]))  # 05.9 before 05.10
 
