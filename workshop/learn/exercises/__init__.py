@@ -38,6 +38,9 @@ UNSAVED = "Saved? A dot in place of the × in the file's tab says that it is not
 # A line of a traceback that names a place in a file.
 FRAME = re.compile(r'^\s+File "(.+)", line (\d+)')
 
+# What the server, not the app, writes into the log when its worker has ended.
+OF_SERVER = re.compile(r"^\S+ \S+ (INFO |ERROR +Unexpected exit from worker)")
+
 MARKS = {"solved": "✓ Solved", "not yet": "… Not solved yet", "wrong": "✗ Not right yet"}
 
 
@@ -175,6 +178,8 @@ def slip(log: str) -> str | None:
     if blueprint and "overwriting an existing endpoint" in reason:  # found when it is registered
         where = _where_twice(view)
         return f"Two views{where} have the same name, {view}: give the new one a name of its own."
+    if reason.endswith("has no attribute 'create_app'"):  # found by the server, outside the app
+        return "app.py has no function `create_app`, which makes the app. Give it its name and place back."
     places = [(name, found[2]) for found in frames.values() if (name := _in_apps(found[1]))]
     if not places:
         return f"{kind}: {reason}".rstrip(".: ") + "."
@@ -310,5 +315,6 @@ def _check_app(asked: Exercise, run_app: RunApp) -> str:
             return asked.check(ChangedApp(find_stage(asked.app), server))
     except ServerDied as death:
         log = click.unstyle(str(death))
-        reason = slip(log) or f"Its log ends with: {log.splitlines()[-1]}"
+        last = [line for line in log.splitlines() if not OF_SERVER.match(line)][-1]
+        reason = slip(log) or f"Its log ends with: {last}"
         raise Wrong(f"the app does not run. {reason}") from None
