@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 from interruption_support import call, command, make_kit, refresh, set_up
-from test_bootstrap import make_house
+from setup_support import make_house
 from wheel_support import lock_of, pack, pretend
 
 from workshop.setup.process import ROOT

@@ -20,7 +20,7 @@ import nbformat
 import psutil
 import pytest
 from interruption_support import call, command, fetch, interruptions, make_kit, refresh, set_up
-from test_bootstrap import environ, make_house
+from setup_support import environ, make_house
 from wheel_support import lock_of, pack, pretend
 
 from workshop.core import files

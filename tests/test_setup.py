@@ -8,7 +8,6 @@ import ast
 import base64
 import contextlib
 import errno
-import importlib.metadata
 import os
 import re
 import shutil
@@ -23,12 +22,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from setup_support import LOCKED, environ, make_house
 from wheel_support import exchange, is_installed, lock_of, pack, pretend
 
 from workshop.setup import environment, installer, lock, mirror, set_up
 from workshop.setup.process import ROOT, SetupError
 
-LOCKED = ("click", "flit-core", "uv", *(["colorama"] if os.name == "nt" else []))
 PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
 STEPS = ("  1/4 ", "  2/4 ", "  3/4 ", "  4/4 ")
 
@@ -53,16 +52,6 @@ def wheels_without_uv(wheels, tmp_path_factory):
     return folder
 
 
-def make_house(folder):
-    """What set-up needs of the repository, with the small lock."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "workshop", folder / "workshop", ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    pins = [f"{name}=={importlib.metadata.version(name)}" for name in LOCKED if is_installed(name)]
-    (folder / "requirements.txt").write_text("\n".join([*pins, ""]), encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
 def house_to_fill(house, wheels):
     """A house whose lock has the wheels with their hashes."""
@@ -73,20 +62,6 @@ def house_to_fill(house, wheels):
 @pytest.fixture
 def house(tmp_path):
     return make_house(tmp_path / "Büro Müller [1]")
-
-
-def environ(**more):
-    """An environment in which no package index can be reached, and none is named."""
-    dropped = ("WORKSHOP_", "PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "ALL_PROXY")
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)}
-    # No uv of this computer's, so that set-up gets its own, unless a test gives it one.
-    folders = os.environ["PATH"].split(os.pathsep)
-    kept["PATH"] = os.pathsep.join(f for f in folders if not shutil.which("uv", path=f))
-    nowhere = "http://127.0.0.1:9"
-    proxies = {"HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere, "NO_PROXY": ""}
-    kept = {k: v for k, v in kept.items() if k.upper() not in proxies}
-    quiet = {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "PYTHONUTF8": "1"}
-    return kept | proxies | quiet | more
 
 
 def call(house, *arguments, python=sys.executable, **more):
