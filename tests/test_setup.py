@@ -25,6 +25,7 @@ import pytest
 from setup_support import LOCKED, environ, make_house
 from wheel_support import exchange, is_installed, lock_of, pack, pretend
 
+from workshop.host.ports import free_port
 from workshop.setup import environment, installer, lock, mirror, set_up
 from workshop.setup.process import ROOT, SetupError
 
@@ -193,10 +194,19 @@ def test_a_changed_lock_is_installed_in_place(settled, wheels):
     assert "Setting up" not in call(settled.folder).stderr
 
 
-def test_a_moved_folder_works_again(settled, wheels, tmp_path):
+def test_a_moved_folder_works_again_from_a_kit_that_is_served(settled, wheels, tmp_path):
+    (tmp_path / "kit").mkdir()
+    shutil.copytree(wheels, tmp_path / "kit" / "wheels")
     moved = tmp_path / "umgezogen nach Köln"
     shutil.copytree(settled.folder, moved, symlinks=True)
-    run = call(moved, WORKSHOP_MIRROR=str(wheels))
+    port = str(free_port())
+    server = [sys.executable, "-u", "-m", "http.server", port, "--directory", tmp_path / "kit"]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout.readline().startswith(b"Serving HTTP")
+        run = call(moved, WORKSHOP_MIRROR=f"http://127.0.0.1:{port}")
+        process.terminate()
+    told = run.stderr.splitlines()
+    assert f"      (all packages come from http://127.0.0.1:{port}/wheels/)" in told
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("Usage:")
     assert imported_from(moved) == moved
