@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from workshop import cli
-from workshop.setup import environment as bootstrap
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.symlink"}
@@ -129,20 +128,27 @@ def refresh(root):
 def make_kit(house, index, stick):
     """`kit STICK` in the small workshop `house`; pip gets wheels from `index`."""
     from workshop.core import datasets
-    from workshop.teach import usb_kit as kit
+    from workshop.teach import usb_kit
 
-    kit.ROOT, kit.LOCK, datasets.DATA = house, house / "requirements.txt", house / "data"
+    usb_kit.ROOT, usb_kit.LOCK = house, house / "requirements.txt"
+    datasets.DATA = house / "data"
     os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
     return cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"])
 
 
 def set_up(house, wheels):
-    """`python3 -m workshop --wheels WHEELS` in `house`, which is not set up yet."""
-    os.chdir(house)
-    bootstrap.ROOT, bootstrap.LOCK = house, house / "requirements.txt"
-    bootstrap.PROJECT = house / "pyproject.toml"
-    bootstrap.replace_process = lambda _: 0  # the command itself is not the point
-    return bootstrap.main(["--wheels", str(wheels)])
+    """`python3 -m workshop` in `house`, which isn't set up yet, with the packages in the folder `wheels`."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "workshop"]:
+        del sys.modules[
+            name
+        ]  # so that the workshop in `house` is imported, as when it is run there
+    sys.path.insert(0, str(house))
+    from workshop.__main__ import main
+    from workshop.setup import process
+
+    os.environ["WORKSHOP_MIRROR"] = str(wheels)
+    process.replace_process = lambda _: 0  # the command itself doesn't matter here
+    return main([])
 
 
 def fetch(home, members):

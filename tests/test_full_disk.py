@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from full_disk_support import NOTE, PLACES
-from test_bootstrap import environ
+from setup_support import environ
 
 from workshop.learn.my_copy import originals
 from workshop.setup.process import ROOT

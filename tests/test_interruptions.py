@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import nbformat
 import psutil
 import pytest
 from interruption_support import call, command, fetch, interruptions, make_kit, refresh, set_up
-from test_bootstrap import environ, make_house
+from setup_support import environ, make_house
 from wheel_support import lock_of, pack, pretend
 
 from workshop.core import files
@@ -159,7 +158,6 @@ def test_a_kit_has_whole_files_and_the_next_call_finishes_it(folder, tmp_path, n
     index = tmp_path / "index"  # pip takes a space for the end of a place in its variable
     for place in (house, index):
         place.mkdir()
-    shutil.copy(ROOT / ".gitignore", house)
     for package in ("click-8.5.1-py3-none-any.whl", "idna-3.20-py3-none-any.whl"):
         pretend(package, index)
     (house / "requirements.txt").write_text(lock_of(index), encoding="utf-8")
@@ -186,7 +184,6 @@ def test_a_kit_that_was_cut_off_at_its_end_leaves_no_folder_of_parts(folder):
     house, index, stick = (folder / part for part in ("workshop", "index", "stick"))
     for place in (house, index, stick / "wheels.part"):
         place.mkdir(parents=True)
-    shutil.copy(ROOT / ".gitignore", house)
     (house / "requirements.txt").write_text("", encoding="utf-8")
     (stick / "wheels.part" / "wanted.txt").touch()
     assert make_kit_again(house, index, stick) == 0
@@ -350,14 +347,13 @@ time.sleep(600)
 KIT = """
 import sys
 from pathlib import Path
-from workshop.teach import usb_kit as kit
+from workshop.teach import wheels
 
 begun = Path(sys.argv[1])
-real = kit.pip_download
-kit.hashes_of = lambda lock: {"click==1": []}
-kit.pip_download = lambda *given: [*real(*given)[:3], "endless", begun / "begun"]
+real = wheels.pip_download
+wheels.pip_download = lambda *given: [*real(*given)[:3], "endless", begun / "begun"]
 (begun / "endless.py").write_text(sys.argv[2])
-kit.download(["click==1"], kit.Target("linux", "3.11"), begun, print)
+wheels.download({"click==1": "click==1"}, wheels.Target("linux", "3.11"), begun)
 """
 
 

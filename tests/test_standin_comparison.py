@@ -37,7 +37,9 @@ def add_real_data(repository, *names):
     sha256 = hashlib.sha256(REAL).hexdigest()
     for name in names:
         members = f"(Member('{name}.real', {len(REAL)}, '{sha256}'),)"
-        with (repository / "workshop" / "core" / "datasets.py").open("a", encoding="utf-8") as module:
+        with (repository / "workshop" / "core" / "datasets.py").open(
+            "a", encoding="utf-8"
+        ) as module:
             module.write(f"\n\n{name} = RemoteData('{name}', 'some.zip', 'some', {members})\n")
         (repository / "data" / f"{name}.real").write_bytes(REAL)
 

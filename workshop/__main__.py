@@ -40,8 +40,11 @@ def main(arguments):
         return replace_process([environment.python, "-m", "workshop"] + arguments)
     if importlib.util.find_spec("click") is None:
         # An upgraded Python looks for its packages in another folder.
-        environment.stamp.unlink()
         say("The packages are gone (was Python upgraded?): the same command installs them again.")
+        try:
+            environment.forget()
+        except OSError as error:
+            say("First delete %s by hand (%s)." % (environment.stamp, error.strerror))
         return 1
     from workshop.cli import run
 

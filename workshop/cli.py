@@ -28,7 +28,7 @@ COMMAND_ORDER = (
     "pictures",
 )
 
-# What `kit` can bring wheels for; the systems are described in workshop/kit.py.
+# What `kit` can bring wheels for; the systems are described in workshop/teach/wheels.py.
 KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
 KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
@@ -103,7 +103,7 @@ def commands() -> None:
     """From a notebook to a web app people can use, with Flask.
 
     Run a command from the folder that holds README.md. The first run sets everything up in the folder
-    .venv, which takes a minute or two; "--wheels FOLDER" does it without a network.
+    .venv, which takes a minute or two. Without a network, set WORKSHOP_MIRROR to the folder of a kit.
     """
 
 
@@ -292,15 +292,16 @@ def doctor() -> None:
     type=click.Choice(KIT_PYTHONS),
     help="Python version to bring wheels for; may be repeated.  [default: this one]",
 )
-def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...]) -> None:
-    """Make a folder for a USB stick, to set the workshop up where there is no network.
+@click.option("--with-tests", is_flag=True, help="Also bring what only the tests need.")
+def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...], with_tests: bool) -> None:
+    """Make a folder for a USB stick, to set up the workshop where there is no network.
 
     Served with "python3 -m http.server 9000", the folder is the room's mirror. Run the command again to
     finish, to add systems, or to bring the folder up to date.
     """
     from workshop.teach.usb_kit import make_kit
 
-    make_kit(folder, KIT_SYSTEMS if "all" in systems else systems, pythons)
+    make_kit(folder, KIT_SYSTEMS if "all" in systems else systems, pythons, with_tests)
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -1,7 +1,7 @@
 """The Python environment that the workshop runs in: where it is, whether it is whole, how it is made.
 
 A stamp, written last, says that the environment is whole and which lock, project file and folder it was
-made for. While the stamp fits, a call costs one hash of two small files; when it is missing, set-up was
+made for. While the stamp matches, a call costs one hash of two small files; when it is missing, set-up was
 interrupted and starts over (what was downloaded is still in the installer's cache).
 """
 
@@ -31,31 +31,38 @@ class Environment:
 
     @property
     def digest(self) -> str:
-        """What the stamp must hold: it changes with the lock, the project file and the folder."""
+        """What the stamp must say: it changes with the lock, the project file and the folder."""
         return self._digest_of(LOCK, PROJECT)
 
     @property
     def is_ready(self) -> bool:
         """Whether everything that attendees use is installed."""
-        return self.python.exists() and _holds(self.stamp, self.digest)
+        return self.python.exists() and self._is_stamped(self.stamp, LOCK, PROJECT)
 
     @property
     def test_stamp(self) -> Path:
+        """The stamp of what only the tests need."""
         return self.stamp.with_name(f"{self.stamp.name}-tests")
 
     @property
     def test_digest(self) -> str:
-        """What the tests' stamp must hold: it changes with either lock."""
+        """What the tests' stamp must say: it changes with either lock."""
         return self._digest_of(LOCK, PROJECT, TEST_LOCK)
 
     @property
     def is_ready_for_tests(self) -> bool:
         """Whether what only the tests need is installed too."""
-        return _holds(self.test_stamp, self.test_digest)
+        return self._is_stamped(self.test_stamp, LOCK, PROJECT, TEST_LOCK)
 
     @property
     def is_current(self) -> bool:
+        """Whether this process runs in the environment."""
         return Path(sys.prefix).resolve() == self.prefix.resolve()
+
+    def forget(self) -> None:
+        """Delete the stamps, so that the next command sets up again. Raises OSError."""
+        self.stamp.unlink(missing_ok=True)
+        self.test_stamp.unlink(missing_ok=True)
 
     def _digest_of(self, *files: Path) -> str:
         whole = hashlib.sha256(os.fsencode(f"{ROOT}\n{self.prefix}\n"))
@@ -63,12 +70,11 @@ class Environment:
             whole.update(file.read_bytes())
         return whole.hexdigest()
 
-
-def _holds(stamp: Path, digest: str) -> bool:
-    try:
-        return stamp.read_text(encoding="ascii") == digest
-    except (OSError, UnicodeDecodeError):
-        return False
+    def _is_stamped(self, stamp: Path, *files: Path) -> bool:
+        try:
+            return stamp.read_text(encoding="ascii") == self._digest_of(*files)
+        except (OSError, UnicodeDecodeError):  # one of the files may be missing: set-up says so
+            return False
 
 
 def find_environment() -> Environment:

@@ -1,18 +1,20 @@
 """Installs the packages of a lock with uv, or with pip where uv isn't available; hashes are checked.
 
-A place to take them from is the folder or URL `wheels/` of a mirror or kit, or None for the network.
+They come from a place: the folder or URL with the wheels of a mirror or kit, or None for the network.
 """
 
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from workshop.setup import mirror
 from workshop.setup.environment import NO_VENV, Environment
@@ -31,51 +33,68 @@ WRONG_HASH = "DO NOT MATCH THE HASHES"
 
 PIP_FOR_OTHERS = (22, 3)  # the first pip that installs for another Python than its own
 
-MIRROR_LIMIT = 5.0  # seconds a server in the room may be silent
+MIRROR_LIMIT = 5.0  # seconds to wait for a server in the room
 
 
 class NotServed(SetupError):
-    """The packages aren't available from one place; another one may have them."""
+    """A place is not there, or lacks a package; another place may have it."""
 
 
-def status_of(url: str) -> int:
-    """The status with which a server answers; 0 if none does."""
+def listing_at(url: str) -> bytes | None:
+    """The page with which a server lists the files of a folder, up to the first wheel.
+
+    Empty if there is no such page, and None if no server answers in time.
+    """
+    import base64
     import http.client
     import urllib.request  # here, because only a URL needs them
     from urllib.error import HTTPError
 
+    deadline = time.monotonic() + MIRROR_LIMIT
     try:
         mirror.go_past_proxy(url)
-        with urllib.request.urlopen(url, timeout=MIRROR_LIMIT) as answer:  # noqa: S310 (http or https)
-            return answer.status
-    except HTTPError as error:
-        return error.code
+        address = urlsplit(url)
+        login, _, host = address.netloc.rpartition("@")
+        request = urllib.request.Request(address._replace(netloc=host).geturl())  # noqa: S310 (http or https)
+        if login:  # urllib would take a name and password for a part of the host
+            token = base64.b64encode(unquote(login).encode()).decode()
+            request.add_header("Authorization", f"Basic {token}")
+        found = b""
+        with urllib.request.urlopen(request, timeout=MIRROR_LIMIT) as answer:  # noqa: S310
+            while b".whl" not in found and time.monotonic() < deadline:
+                part = answer.read1()
+                if not part:
+                    break
+                found += part
+        return found
+    except HTTPError:
+        return b""
     except (OSError, ValueError, http.client.HTTPException):
-        return 0
+        return None
 
 
 def wheels_in(place: str) -> str | None:
-    """The folder or URL of the wheels of a kit or mirror; None if it has none.
+    """The folder or URL with the wheels of a kit or mirror; None if it has none.
 
-    Wheels are in its folder `wheels`; a local folder may hold them itself. Raises `NotServed` if the
-    place itself is not there.
+    They are in its folder `wheels`; a local folder may also hold them directly. Raises `NotServed` with the
+    reason, a clause, if the place itself is not there or can't be read.
     """
-    if not mirror.is_url(place):
-        folder = mirror.folder_of(place)
+    if mirror.is_url(place):
+        url = f"{place.rstrip('/')}/wheels/"
+        listing = listing_at(url)
+        if listing is None:
+            raise NotServed(f"{mirror.shown(place)} does not answer")
+        return url if b".whl" in listing else None
+    folder = mirror.folder_of(place)
+    try:
         if not folder.is_dir():
-            raise NotServed(f"There is no folder {place}: plug in the stick, or check the name.")
+            raise NotServed(f"there is no folder {place}")
         for held in (folder / "wheels", folder):
             if any(held.glob("*.whl")):
                 return str(held.resolve())
-        return None
-    url = f"{place.rstrip('/')}/wheels/"
-    status = status_of(url)
-    if not status:
-        raise NotServed(
-            f"{mirror.shown(place)} does not answer: check the address, and that this computer is on the "
-            "room's network, then run the same command again."
-        )
-    return url if status == 200 else None
+    except OSError as error:
+        raise NotServed(f"{place} can't be read: {error.strerror}") from error
+    return None
 
 
 def places() -> Iterator[str | None]:
@@ -83,8 +102,8 @@ def places() -> Iterator[str | None]:
     for name, place in mirror.mirrors():
         try:
             found = wheels_in(place)
-        except NotServed:
-            say(f"{name} can't be reached, so the packages come from elsewhere.")
+        except NotServed as reason:
+            say(f"{name} can't be used ({reason}), so the packages come from elsewhere.")
         else:
             if found:
                 yield found
@@ -129,15 +148,15 @@ def pip_for(environment: Environment) -> list[str | Path]:
 def get_uv(pip: Sequence[str | Path], source: Sequence[str], file: Path) -> bool:
     """Install the uv that `file` names with pip; False where there is none for this system.
 
-    Raises `NotServed` where no package is available at all, or where this one is not what it should be.
+    Raises `NotServed` where the network can't be reached, or where the file is not the one that was locked.
     """
     patience = ["--retries", "1", "--timeout", "15"]
     command = [*pip, "install", "--quiet", *patience, *source, "-r", file]
     run = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if run.returncode and WRONG_HASH in run.stderr:
         raise NotServed(
-            "The package uv is not the file that the workshop names (its hash differs): it is damaged, or "
-            "was exchanged, so get the packages from another place."
+            "The package uv is not the file that the workshop expects (its hash differs): it is damaged, or "
+            "somebody replaced it, so get the packages from another place."
         )
     if run.returncode and NETWORK_TROUBLE.search(run.stderr):
         raise NotServed(
@@ -150,7 +169,7 @@ def get_uv(pip: Sequence[str | Path], source: Sequence[str], file: Path) -> bool
 
 @dataclass(frozen=True)
 class Installer:
-    """The command that installs packages into the environment from one place; `is_uv` says how."""
+    """The command that installs packages into the environment from one place, with uv or with pip."""
 
     command: list[str | Path]
     is_uv: bool
@@ -171,17 +190,14 @@ class Installer:
     def install_workshop(self) -> None:
         """Install the workshop itself. Raises `NotServed` if what builds it isn't there."""
         # No build isolation: what builds it (flit-core) came with the lock, so nothing is downloaded.
-        self._run("--no-deps", "--no-build-isolation", "-e", ROOT)
+        # "." because the path of the folder may hold brackets, which would be read as extras.
+        self._run("--no-deps", "--no-build-isolation", "-e", ".")
 
     def _run(self, *what: str | Path) -> None:
-        if subprocess.run([*self.command, *what]).returncode == 0:
-            return
+        if subprocess.run([*self.command, *what], cwd=ROOT).returncode == 0:
+            return  # a command that fails has said why, on stderr
         if self.place:
-            raise NotServed(
-                f"{mirror.shown(self.place)} does not hold everything that this Python and system need (the "
-                "lines above say what is missing): ask for a kit that does, or unset WORKSHOP_MIRROR and "
-                "use the network."
-            )
+            raise NotServed("Not all packages could be installed from there.")
         raise NotServed(
             "The packages could not all be installed (the lines above say why): check the network and "
             "the free space on the disk, then run the same command again."
@@ -193,8 +209,11 @@ def find_installer(environment: Environment, place: str | None) -> Installer:
 
     Raises `NotServed` where `place` has no packages, and `SetupError` where there is no pip.
     """
+    if environment.own:
+        # Where a system asks for --user installs, pip would refuse to fill `.venv`.
+        os.environ["PIP_USER"] = "0"
     source = find_links(place)
-    # To a terminal uv draws a bar. Elsewhere it would print a line for each package.
+    # In a terminal uv draws a progress bar. Elsewhere it would print a line for each package.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     with_uv = ["pip", "install", *quiet, "--python", environment.python, *source]
     if found := shutil.which("uv"):

@@ -34,8 +34,9 @@ def is_url(place: str) -> bool:
 
 def folder_of(place: str) -> Path:
     """A relative folder counts from here; from the repository if there is none here."""
-    folder = Path(place).expanduser()
-    return folder if folder.is_dir() else ROOT / folder
+    # Not Path's own ways, which raise an error for `~nobody` and where a folder may not be entered.
+    folder = Path(os.path.expanduser(place))  # noqa: PTH111
+    return folder if os.path.isdir(folder) else ROOT / folder  # noqa: PTH112
 
 
 def shown(url: str) -> str:

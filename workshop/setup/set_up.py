@@ -1,7 +1,6 @@
 """Set-up with the standard library alone: makes `.venv` and fills it from the lock."""
 
 import errno
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ ROOM = 50e6  # bytes; where less is left after a failure, that is why
 
 def sentence_for(error: OSError) -> str:
     """What to do about a file system that refuses."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The disk is full: free about 1 GB, then run the same command again."
     return (
         f"The workshop cannot write in {ROOT}: move it to a folder of your own, "
@@ -29,30 +28,41 @@ def sentence_for(error: OSError) -> str:
 def from_first_place(act: Callable[[str | None], None]) -> None:
     """Call `act` with one place after the other until one has all packages.
 
-    Raises the `NotServed` of the last one if none has.
+    Raises the `NotServed` of the last one, the network, if none has.
     """
-    candidates = list(places())
-    for place in candidates:
+    lacking = []
+    for place in places():
         if place:
             say(f"      (all packages come from {mirror.shown(place)})")
         try:
             act(place)
             return
-        except NotServed:
-            if place is candidates[-1]:
+        except NotServed as error:
+            if place:
+                lacking.append(mirror.shown(place))
+                say(f"      {error}")
+                say("      (asking the next place)")
+            elif lacking:
+                raise NotServed(
+                    f"{' and '.join(lacking)} lacks packages that this Python and system need (the lines "
+                    f"above say which). {error}"
+                ) from error
+            else:
                 raise
-            say(
-                "      that lacks something this Python and system need, so the next place is asked"
+
+
+def require(*files: Path) -> None:
+    """Raise `SetupError` if one of the files is not there."""
+    for file in files:
+        if not file.is_file():
+            raise SetupError(
+                f"{file.name} is not in {ROOT}: get the whole folder of the workshop again."
             )
 
 
 def set_up(environment: Environment) -> None:
     """Make the environment whole. Raises `SetupError` with a sentence that says what to do."""
-    for file in (LOCK, PROJECT):
-        if not file.is_file():
-            raise SetupError(
-                f"{file.name} is not in {ROOT}: get the whole folder of the workshop again."
-            )
+    require(LOCK, PROJECT)
     began = time.monotonic()
     where = environment.prefix if environment.own else environment.python
     say(f"Setting up the workshop in {where} (once; a minute or two, depending on the network)")
@@ -69,9 +79,6 @@ def set_up(environment: Environment) -> None:
         installer.install_workshop()
 
     try:
-        if environment.own:
-            # Where a system asks for --user installs, pip would refuse to fill `.venv`.
-            os.environ["PIP_USER"] = "0"
         whole_before = environment.stamp.exists() and environment.python.exists()
         environment.stamp.unlink(missing_ok=True)
         if environment.own and not environment.is_current and not whole_before:
@@ -87,12 +94,14 @@ def set_up(environment: Environment) -> None:
 
 
 def set_up_tests(environment: Environment) -> None:
-    """Install what only the tests need, if it isn't there. Raises `SetupError` where it can't be."""
+    """Install what only the tests need, once. Raises `SetupError` where it isn't available."""
     with one_at_a_time():
         if environment.is_ready_for_tests:
             return
         say(f"Installing what only the tests need ({TEST_LOCK.name}; once)")
         try:
+            require(TEST_LOCK)
+            environment.test_stamp.unlink(missing_ok=True)
             from_first_place(lambda place: find_installer(environment, place).install(TEST_LOCK))
             environment.test_stamp.write_text(environment.test_digest, encoding="ascii")
         except (OSError, SetupError) as error:
