@@ -7,7 +7,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from workshop.stages import ROOT
+from workshop.setup.process import ROOT
 
 FILES = sorted(ROOT.glob("apps/*/requirements.txt"))
 # Packages that come with another, whose modules an app may import without naming them.
