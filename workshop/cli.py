@@ -55,6 +55,23 @@ class StageType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class AppType(StageType):
+    """A stage, or the name of an app of the learner's own."""
+
+    name = "app"
+
+    def convert(self, value, param, ctx):
+        from workshop.core.own_apps import NoSuchApp, OwnApp, find_app
+
+        if isinstance(value, Stage | OwnApp):
+            return value
+        use_my_copy()  # it holds the learner's apps
+        try:
+            return find_app(value)
+        except NoSuchApp as error:
+            self.fail(str(error), param, ctx)
+
+
 class PortType(click.ParamType):
     """A number from 1 to 65535."""
 
@@ -134,15 +151,17 @@ def start(
 
 
 @commands.command()
-@click.argument("stage", type=StageType())
-@click.option("--port", type=PORT, help="Port to serve on.  [default: 8000 + stage]")
+@click.argument("stage", type=AppType(), metavar="STAGE_OR_APP")
+@click.option(
+    "--port", type=PORT, help="Port to serve on.  [default: 8000 + stage; your apps: 8010 and up]"
+)
 @click.option(
     "--debug", is_flag=True, help="Reload on changes, and show Flask's debugger on errors."
 )
 def app(stage: Stage, port: int | None, debug: bool) -> None:
-    """Run only one stage's app. With --debug, Flask's development server runs it.
+    """Run one app: that of a stage, or one of your own in work/apps.
 
-    STAGE may be 4, 04, iris or 04_iris.
+    A stage may be 4, 04, iris or 04_iris. With --debug, Flask's development server runs the app.
     """
     from workshop.core.build import make_database
     from workshop.core.stages import require_app
@@ -151,7 +170,6 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     from workshop.host.server import serve_stage
 
     require_app(stage)
-    use_my_copy()
     if not debug:
         serve_stage(stage, "127.0.0.1", port, 1, "Open {url} ; Ctrl-C ends it.")
         return
@@ -165,7 +183,7 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("stage", type=StageType())
+@click.argument("stage", type=AppType(), metavar="STAGE_OR_APP")
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -182,9 +200,11 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     help="Of each worker; each one waits for one slow client.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the app listens on.")
-@click.option("--port", type=PORT, help="Port to serve on.  [default: 8000 + stage]")
+@click.option(
+    "--port", type=PORT, help="Port to serve on.  [default: 8000 + stage; your apps: 8010 and up]"
+)
 def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None) -> None:
-    """Run one stage's app as in production, with granian.
+    """Run one app, of a stage or your own, as in production, with granian.
 
     A line in the log for each request; Ctrl-C ends it when the requests under way are answered.
     """
@@ -192,7 +212,6 @@ def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None)
     from workshop.host.server import serve_stage
 
     require_app(stage)
-    use_my_copy()
     os.environ["WORKSHOP_THREADS"] = str(threads)
     serve_stage(
         stage,

@@ -66,6 +66,11 @@ class Stage:
         return f"{self.code}_{self.name}"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What people may type for it: `4`, `04`, `iris` or `04_iris`."""
+        return str(self.number), self.code, self.name, self.slug
+
+    @property
     def folder(self) -> Path:
         return base() / "apps" / self.slug
 
@@ -167,7 +172,7 @@ def find_stage(text: str | int) -> Stage:
     """
     wanted = str(text).strip().lower().rstrip("/\\")
     for stage in STAGES:
-        if wanted in (str(stage.number), stage.code, stage.name, stage.slug):
+        if wanted in stage.names:
             return stage
     known = ", ".join(stage.slug for stage in STAGES)
     raise UnknownStage(f"there is no stage {text!r}; the stages are {known}")

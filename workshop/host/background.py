@@ -15,7 +15,8 @@ from typing import Self
 
 from workshop.core.build import make_database
 from workshop.core.errors import ServerDied
-from workshop.core.stages import find_stage, require_app
+from workshop.core.own_apps import OwnApp, find_app
+from workshop.core.stages import require_app
 from workshop.host.end_with_parent import end_tree
 from workshop.host.ports import free_port, status_of
 from workshop.host.server import served
@@ -112,7 +113,7 @@ class Server:
 
 @contextlib.contextmanager
 def serve(stage: str | int) -> Iterator[str]:
-    """Run a stage's app in a process of its own, and give its base URL: `with serve("iris") as url:`.
+    """Run a stage's app, or your own, as a process, and give its base URL: `with serve("iris") as url:`.
 
     The app listens on a free port of this machine only, has answered once when the block begins, and is
     stopped when the block ends. Raises `ServerDied`, with the end of its log, if it does not come up.
@@ -124,13 +125,16 @@ def serve(stage: str | int) -> Iterator[str]:
 @contextlib.contextmanager
 def running_app(stage: str | int) -> Iterator[Server]:
     """What `serve` runs, for those who also want to read its log."""
-    found = find_stage(stage)
+    found = find_app(stage)
     require_app(found)
     if found.database:
         make_database(found)
     port = free_port()
     command = granian("workshop.host.server:create_app", "127.0.0.1", port)
-    name, url = f"the app of stage {found.slug}", f"http://127.0.0.1:{port}"
+    name, url = (
+        f"the app {found.slug}" if isinstance(found, OwnApp) else f"the app of stage {found.slug}",
+        f"http://127.0.0.1:{port}",
+    )
     with Server(name, command, url, served(found, "127.0.0.1")) as server:
         server.wait_until_ready()
         trouble = None

@@ -12,11 +12,17 @@ from flask import Flask
 from jinja2 import TemplateError
 
 from workshop.core.build import model_problem, where
-from workshop.core.stages import Stage, load_app_module
+from workshop.core.errors import WorkshopError
+from workshop.core.own_apps import OwnApp
+from workshop.core.stages import Stage, load_module
 from workshop.host.guard import Application, guard
 
 LOOK_EVERY = 0.05  # seconds between two looks at the model's files
 PATIENCE = 15.0  # seconds that a request waits for an app that is being made again
+
+
+class NoApp(WorkshopError):
+    """An app.py makes no Flask app."""
 
 
 class Mount:
@@ -27,7 +33,7 @@ class Mount:
     it is made at once, and what its code raises is raised.
     """
 
-    def __init__(self, stage: Stage, fallback: Application | None = None) -> None:
+    def __init__(self, stage: Stage | OwnApp, fallback: Application | None = None) -> None:
         self.stage = stage
         self.app: Flask | None = None
         self.problem: str | None = None
@@ -92,7 +98,7 @@ class Mount:
             self.problem = where(error, self.stage.folder)
 
     def _make(self) -> None:
-        app = load_app_module(self.stage.slug).create_app()
+        app = make_app(self.stage)
         read_templates(app)
         problem = model_problem(app) if self.stage.model else None
         if problem and self._has_model:
@@ -105,7 +111,23 @@ class Mount:
         self._guarded = guard(app.wsgi_app, app.config["MAX_CONTENT_LENGTH"])
 
 
-def model_files(stage: Stage) -> list[tuple[str, int, int]]:
+def make_app(stage: Stage | OwnApp) -> Flask:
+    """Run the `app.py` of a stage, or of a learner's own app, and return the app that it makes.
+
+    Raises `NoApp` if it makes none, and whatever its code raises.
+    """
+    module = load_module(stage, "app")
+    make = getattr(module, "create_app", None)
+    app = make() if make else getattr(module, "app", None)
+    if not isinstance(app, Flask):
+        raise NoApp(
+            f"apps/{stage.slug}/app.py makes no app: give it a line like `app = Flask(__name__)`, or a "
+            "`create_app()` that returns one"
+        )
+    return app
+
+
+def model_files(stage: Stage | OwnApp) -> list[tuple[str, int, int]]:
     """Name, time of the last change and size of each file in a stage's model folder."""
     found = []
     with contextlib.suppress(FileNotFoundError):

@@ -17,7 +17,8 @@ from pathlib import Path
 import click
 
 from workshop.core.build import make_database
-from workshop.core.stages import Stage, find_stage, require_app
+from workshop.core.own_apps import OwnApp, find_app
+from workshop.core.stages import Stage, require_app
 from workshop.host.end_with_parent import follow
 from workshop.host.guard import Application, behind_proxies, threads
 from workshop.host.network import reachable, trusted_names, url_of
@@ -125,16 +126,23 @@ def create_app() -> Application:
     end_with_main_process()
     from workshop.host.mount import Mount  # here, so that the main process goes without Flask
 
-    return behind_proxies(Mount(find_stage(os.environ[SERVED])))
+    stage = find_app(os.environ[SERVED])
+    if isinstance(stage, OwnApp):
+        os.chdir(
+            stage.folder
+        )  # so that it finds its files by their names, as with `flask run` there
+    return behind_proxies(Mount(stage))
 
 
-def served(stage: Stage, host: str) -> dict[str, str]:
+def served(stage: Stage | OwnApp, host: str) -> dict[str, str]:
     """The variables that tell workers what to serve, where the server listens on `host`."""
     return {SERVED: stage.slug, "FLASK_DEBUG": "0", **trusted_names(host)}
 
 
-def serve_stage(stage: Stage, host: str, port: int | None, workers: int, tell: str) -> None:
-    """Serve a stage until Ctrl-C or SIGTERM.
+def serve_stage(
+    stage: Stage | OwnApp, host: str, port: int | None, workers: int, tell: str
+) -> None:
+    """Serve a stage, or an app of a learner's own, until Ctrl-C or SIGTERM.
 
     `tell` is printed once the app answers, with its address for `{url}` and `{workers}`. Raises
     `WorkshopError` if the stage has no app or the port is taken.

@@ -17,11 +17,12 @@ from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from workshop.core.own_apps import own_apps
 from workshop.core.stages import STAGES, Stage, stages_with_app
 from workshop.host.guard import Application, behind_proxies, guard
 from workshop.host.mount import Mount
 from workshop.host.network import BEHIND_PROXY, qr_as_svg
-from workshop.host.ports import FOLDER
+from workshop.host.ports import FOLDER, status_of
 from workshop.host.server import end_with_main_process
 
 LAB_PORT = "WORKSHOP_LAB_PORT"
@@ -80,6 +81,9 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
             render_template(
                 "index.html",
                 cards=cards,
+                own_apps=[
+                    (app, status_of(f"http://127.0.0.1:{app.port}/", 1)) for app in own_apps()
+                ],
                 lab=lab_address(),
                 present=bool(os.environ.get(PRESENT)),
                 room=room,
