@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import selectors
 import shutil
 import socket
@@ -34,10 +35,15 @@ import psutil
 from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from load import PERSON, http_request, is_complete
-
+PERSON = {
+    "age": 39,
+    "workclass": "State-gov",
+    "education": "Bachelors",
+    "marital_status": "Never-married",
+    "race": "White",
+    "sex": "Male",
+    "hours_per_week": 40,
+}
 CONNECTIONS = 256
 TURNS = 25  # requests over one connection; then it opens another, so that all workers get some
 WORKERS = 2
@@ -47,8 +53,21 @@ NEW_WORKER = 2.0  # seconds
 KILL_AFTER = 3_000  # requests
 PATIENCE = 60  # seconds for anything to come at all
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
-REQUEST = http_request("POST", "/api/v1/predictions", json.dumps(PERSON).encode())
+BODY = json.dumps(PERSON).encode()
+REQUEST = (
+    b"POST /api/v1/predictions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+)
 RIGHT = (b"HTTP/1.1 200 ", b'"probability":')
+
+
+def is_complete(answer: bytearray) -> bool:
+    """Whether all of a response is there. Raises ValueError if it has no Content-Length."""
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    if separator and not length:
+        raise ValueError(f"an answer without Content-Length: {bytes(head)!r}")
+    return bool(separator) and len(body) >= int(length[1])
 
 
 class LoadError(Exception):
