@@ -13,21 +13,6 @@ from workshop.core.errors import WorkshopError
 from workshop.core.stages import Stage, UnknownStage, find_stage
 from workshop.setup.process import ROOT, replace_process
 
-COMMAND_ORDER = (
-    "start",
-    "app",
-    "serve",
-    "catch-up",
-    "train",
-    "score",
-    "doctor",
-    "kit",
-    "test",
-    "bench",
-    "refresh",
-    "pictures",
-)
-
 # What `kit` can bring wheels for; the systems are described in workshop/teach/wheels.py.
 KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
 KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -88,10 +73,10 @@ PORT = PortType()
 
 
 class InOrder(click.Group):
-    """Lists the commands in the order in which a newcomer needs them."""
+    """Lists the commands as they are defined below, in the order in which a newcomer needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in COMMAND_ORDER if name in self.commands]
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -338,61 +323,6 @@ def test(everything: bool, pytest_arguments: tuple[str, ...]) -> None:
 
 
 @commands.command()
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1),
-    default=3.0,
-    show_default=True,
-    help="How long each server is asked, in each round.",
-)
-@click.option(
-    "--people",
-    type=click.IntRange(10_000),
-    default=200_000,
-    show_default=True,
-    help="In the CSV file that is scored.",
-)
-@click.option("--only", multiple=True, metavar="SECTION", help="One part alone; may be repeated.")
-@click.option("--no-peers", is_flag=True, help="Measure without FastAPI, which has to be fetched.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the figures and the plot.  [default: work/bench]",
-)
-@click.option(
-    "--docs", is_flag=True, help="Put the tables and the plot into docs/speed.md as well."
-)
-def bench(
-    rounds: int,
-    seconds: float,
-    people: int,
-    only: tuple[str, ...],
-    no_peers: bool,
-    output: Path | None,
-    docs: bool,
-) -> None:
-    """Measure how fast the workshop is on this machine, beside FastAPI and a bare server.
-
-    Takes some ten minutes; let the machine do nothing else meanwhile. Exit code 1: a goal was missed.
-    """
-    from workshop.bench import SECTIONS, Settings
-    from workshop.bench import bench as run_bench
-    from workshop.core.stages import COPY
-
-    for name in only:
-        if name not in SECTIONS:
-            raise click.BadParameter(
-                f"there is no section {name!r}; there are {', '.join(SECTIONS)}",
-                param_hint="--only",
-            )
-    use_my_copy()
-    settings = Settings(rounds, seconds, people, peers=not no_peers)
-    sys.exit(run_bench(settings, only, output or COPY / "bench", docs))
-
-
-@commands.command()
 @click.argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
 @click.option(
     "--guide", is_flag=True, help="Write the run sheets into the instructor's guide instead."
@@ -413,19 +343,7 @@ def refresh(stages: tuple[Stage, ...], guide: bool) -> None:
             notebooks.refresh(file)
 
 
-@commands.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
-def pictures(folder: Path | None) -> None:
-    """Make the README's pictures anew, from the running apps.
-
-    They go into docs/images, or into FOLDER.
-    """
-    from workshop.core.stages import BASE
-    from workshop.upkeep.readme_pictures import FOLDER, make_pictures
-
-    os.environ[BASE] = str(ROOT)
-    for file in make_pictures(folder or FOLDER):
-        click.echo(f"made {file}")
+COMMAND_ORDER = tuple(commands.commands)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,19 +1,29 @@
-"""`python3 -m workshop pictures`: makes the README's pictures anew, from the running apps in a browser."""
+"""Take the README's pictures of the running apps. A program of its own, which needs what the tests need:
+
+    .venv/bin/python -m workshop.upkeep.readme_pictures [FOLDER]
+
+The pictures go into docs/images, or into FOLDER.
+"""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Error, Page, sync_playwright
 
 from workshop.core.errors import WorkshopError
+from workshop.core.stages import BASE
 from workshop.host.ports import free_port
 from workshop.host.start import gallery_server, make_databases, train_models
 from workshop.setup.process import ROOT
 from workshop.upkeep.browsers import installed_browsers, launch_options
 
 FOLDER = ROOT / "docs" / "images"
-SIZE = {"width": 1100, "height": 850}
+SIZE = {"width": 1100, "height": 850}  # pixels
+# The name of each picture and the page in it. A form on the page is sent first.
+PAGES = {"gallery": "", "iris": "04_iris/", "census": "05_census/", "housing": "06_housing/"}
 FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "Petal width": "0.2"}
 
 
@@ -21,37 +31,10 @@ class NoBrowser(WorkshopError):
     """There is no browser that could take a picture."""
 
 
-def gallery(page: Page, url: str) -> None:
-    page.goto(url)
+def take_pictures(folder: Path) -> Iterator[Path]:
+    """Take every picture into `folder`, and yield each file's path once it's there.
 
-
-def iris(page: Page, url: str) -> None:
-    page.goto(f"{url}/04_iris/")
-    for label, value in FLOWER.items():
-        page.get_by_label(label).fill(value)
-    page.get_by_role("main").get_by_role("button").first.click()
-
-
-def census(page: Page, url: str) -> None:
-    page.goto(f"{url}/05_census/")
-    page.get_by_role("main").get_by_role("button").first.click()
-
-
-def housing(page: Page, url: str) -> None:
-    page.goto(f"{url}/06_housing/")
-    page.get_by_role("main").get_by_role("button").first.click()
-
-
-ATTEMPTS = 4  # to take a picture
-PAUSE = 1000  # milliseconds between two of them
-
-PICTURES: tuple[Callable[[Page, str], None], ...] = (gallery, iris, census, housing)
-
-
-def make_pictures(folder: Path = FOLDER) -> Iterator[Path]:
-    """Take every picture into `folder`, and give each file's path as it is done.
-
-    Raises `NoBrowser` where there is none.
+    Raises `NoBrowser` if no browser is installed, or if it doesn't start.
     """
     found = installed_browsers()
     if not found:
@@ -61,7 +44,7 @@ def make_pictures(folder: Path = FOLDER) -> Iterator[Path]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     make_databases()
-    # The port of JupyterLab is not asked here; without one the gallery would show no buttons for notebooks.
+    # Nothing listens on JupyterLab's port here, but with a port the gallery has buttons for notebooks.
     server = gallery_server("127.0.0.1", free_port(), lab_port=8888, token="0" * 32)
     with server, sync_playwright() as playwright:
         server.wait_until_ready()
@@ -69,21 +52,38 @@ def make_pictures(folder: Path = FOLDER) -> Iterator[Path]:
         try:
             browser = playwright.chromium.launch(executable_path=found[0], **launch_options())
         except Error as error:
-            raise NoBrowser(f"{found[0]} does not start: {str(error).splitlines()[0]}") from error
+            raise NoBrowser(f"{found[0]} doesn't start: {str(error).splitlines()[0]}") from error
         page = browser.new_page(viewport=SIZE, color_scheme="light")
-        for show in PICTURES:
-            show(page, server.url)
-            file = folder / f"{show.__name__}.png"
-            take(page, file)
-            yield file
+        for name, path in PAGES.items():
+            page.goto(f"{server.url}/{path}")
+            for label, value in FLOWER.items() if name == "iris" else ():
+                page.get_by_label(label).fill(value)
+            if path:
+                page.get_by_role("main").get_by_role("button").first.click()
+            take(page, folder / f"{name}.png")
+            yield folder / f"{name}.png"
         browser.close()
 
 
 def take(page: Page, file: Path) -> None:
-    """Take a picture of a page. Chromium can fail to while the machine is busy, so it is asked again."""
-    for _ in range(ATTEMPTS - 1):
+    """Take a picture. On a busy machine Chromium sometimes fails to, so there are three more attempts."""
+    for _ in range(3):
         with contextlib.suppress(Error):
             page.screenshot(path=file)
             return
-        page.wait_for_timeout(PAUSE)
+        page.wait_for_timeout(1000)
     page.screenshot(path=file)
+
+
+def main(arguments: list[str]) -> None:
+    """Take the pictures, and print each one's path."""
+    os.environ[BASE] = str(ROOT)  # the originals, wherever this is called
+    try:
+        for file in take_pictures(Path(arguments[0]) if arguments else FOLDER):
+            print(f"made {file}")
+    except WorkshopError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
