@@ -63,15 +63,6 @@ REQUEST = HEAD.encode() + BODY
 RIGHT = (b"HTTP/1.1 200 ", b'"probability":')
 
 
-def is_complete(answer: bytearray) -> bool:
-    """Whether all of a response is there. Raises ValueError if it has no Content-Length."""
-    head, separator, body = answer.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-    if separator and not length:
-        raise ValueError(f"an answer without Content-Length: {bytes(head)!r}")
-    return bool(separator) and len(body) >= int(length[1])
-
-
 class LoadError(Exception):
     """There is nothing to measure."""
 
