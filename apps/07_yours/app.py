@@ -16,9 +16,9 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from guard import guard
 from log import open_log, write
-from model import MODEL_FOLDER, OTHER, TRAIN, Answer, ModelUnavailable, Refusal, load, plain
+from model import MODEL_FOLDER, TRAIN, Answer, ModelUnavailable, Refusal, load, plain
 
-MOST_ROWS = 1000  # in one call of the API
+MOST_ROWS, MOST_ERRORS = 1000, 100  # in one call of the API, and in its answer
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -36,10 +36,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     except ModelUnavailable as problem:
         app.logger.error("%s", problem)
         return without_model(app, problem)
-    card, log = model.card, open_log(app.config.get("PREDICTION_LOG"))
-    app.jinja_env.globals.update(
-        card=card, version=model.version, typical=model.typical, OTHER=OTHER
-    )
+    log = open_log(app.config.get("PREDICTION_LOG"))
+    app.jinja_env.globals.update(model=model, card=model.card)
 
     def answer(rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """Return the model's answers, and write each one to the log."""
@@ -61,8 +59,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     @app.post("/predict")
     def predict_form() -> str | tuple[str, int]:
         """The answer, next to the form as it was filled in; or what is wrong, field by field."""
-        fields = {f"f{place}": name for place, name in enumerate(model.typical)}
-        typed = {name: request.form.get(field, "") for field, name in fields.items()}
+        typed = {name: request.form.get(f"f{i}", "") for i, name in enumerate(model.typical)}
         try:
             found = answer([model.read(typed)])[0]
         except Refusal as refusal:
@@ -83,42 +80,40 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
         """For whatever watches over the app: can it answer?"""
-        return {"status": "ok", "model_version": model.version}
+        return {"status": "ok"}
 
     @app.post("/api/v1/predictions")
-    def predict() -> Response | dict[str, Any]:
+    def predict() -> dict[str, Any]:
         """The answer to one row; or, for a list of rows, a list of answers in the same order."""
         body = read_json()
-        several = isinstance(body, list)
-        if several and not 0 < len(body) <= MOST_ROWS:
+        rows, errors = body if isinstance(body, list) else [body], []
+        if not 0 < len(rows) <= MOST_ROWS:
             abort(422, f"Send between 1 and {MOST_ROWS:,} rows in one call.")
-        rows, errors = [], []
-        for index, row in enumerate(body if several else [body]):
+        for index, row in enumerate(rows):
             try:
-                rows.append(model.read(row))
+                rows[index] = model.read(row)
             except Refusal as refusal:
-                place = {"index": index} if several else {}
-                errors += [place | each for each in refusal.errors]
-        try:
-            answers = [] if errors else answer(rows)
-        except Refusal as refusal:
-            errors = refusal.errors
+                errors += [{"index": index, **each} for each in refusal.errors]
         if errors:
-            detail = "The model can't answer this; see errors."
-            return problem_details(422, detail, errors[:100])
-        found = [{name: x for name, x in asdict(each).items() if x is not None} for each in answers]
-        return {"predictions": found, "model_version": model.version} if several else found[0]
+            raise Refusal(*errors)
+        found = [asdict(each) for each in answer(rows)]
+        several = {"predictions": found, "model_version": model.version}
+        return several if isinstance(body, list) else found[0]
 
     @app.get("/api/v1/model")
     def card_as_json() -> dict[str, Any]:
         """The card, for programs."""
-        return {"model_version": model.version, **card.model_dump()}
+        return {"model_version": model.version, **model.card}
 
     @app.get("/api/v1/openapi.json")
     def openapi() -> Response:
         """The document that describes the API (OpenAPI 3.1), for tools that read such documents."""
         document = render_template("openapi.json", schema=model.row.model_json_schema())
         return Response(document, content_type="application/json")
+
+    @app.errorhandler(Refusal)
+    def refused(refusal: Refusal) -> Response:
+        return problem_details(422, "No prediction; see errors.", refusal.errors[:MOST_ERRORS])
 
     return app
 
@@ -127,14 +122,13 @@ def without_model(app: Flask, problem: ModelUnavailable) -> Flask:
     """Let every page of the app say what is wrong with its model, and how to fix it."""
 
     @app.before_request
-    def no_model() -> Response | tuple[str | dict[str, str], int] | None:
-        if request.endpoint == "static":
-            return None
+    def no_model() -> Any:
         if request.path == "/healthz":
             return {"status": "unavailable", "reason": str(problem)}, 503
         if asked_by_api():
             return problem_details(503, str(problem))
-        return render_template("no_model.html", error=problem, command=TRAIN), 503
+        if request.endpoint != "static":
+            return render_template("no_model.html", error=problem, command=TRAIN), 503
 
     return app
 

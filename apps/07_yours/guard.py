@@ -1,9 +1,8 @@
 """What keeps the pages of others away from this app's: names, headers, bodies.
 
 Environment variables
-    TRUSTED_NAMES    the app's own host names, such as `model.example.org`; `.example.org` means all below
-                     it, `*` any name. Without it: localhost, numeric addresses, and the name that a host
-                     such as Render announces in a variable of its own.
+    TRUSTED_NAMES    the app's own host names; `.example.org` is any name below it, `*` any at all. Without
+                     it: localhost, numeric addresses, and the name that a host such as Render announces.
     FRAME_ANCESTORS  who may show the app in a frame, such as `https://example.org`. Without it: nobody, or
                      Hugging Face where the app runs in a Space.
 """
@@ -23,10 +22,7 @@ HOSTS = {  # what hosts announce, and the name that follows from it
     "FLY_APP_NAME": "{}.fly.dev",
     "PYTHONANYWHERE_DOMAIN": ".{}",  # any name below it: only PythonAnywhere can give those
 }
-OTHER_NAME = (
-    "This app does not go by the name in the address. If the name is yours, start the app with "
-    "TRUSTED_NAMES=THE.NAME in its environment."
-)
+OTHER_NAME = "This app goes by another name. If the name is yours, set TRUSTED_NAMES=THE.NAME."
 
 
 def guard(app: Flask) -> None:
@@ -65,9 +61,8 @@ def is_own_name(host: str, trusted: list[str]) -> bool:
     (DNS rebinding). It can't do that with numbers, which no name server looks up.
     """
     name = re.sub(r":\d+$", "", host).strip("[]").lower()
-    if "*" in trusted or name in ("localhost", *trusted):
-        return True
-    if any(name.endswith(end) for end in trusted if end.startswith(".")):
+    above = [each for each in trusted if each.startswith(".")]
+    if "*" in trusted or name in ("localhost", *trusted) or name.endswith(tuple(above)):
         return True
     try:
         return bool(ipaddress.ip_address(name))

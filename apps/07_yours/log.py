@@ -20,11 +20,10 @@ def open_log(place: str | None = None) -> logging.Logger:
     """Return the log at `place`, or where PREDICTION_LOG says. Raises OSError for a file it can't open."""
     place = place or os.environ.get("PREDICTION_LOG") or "standard output"
     log = logging.Logger("predictions")  # its own, with none of the app's handlers
-    if place == "standard output":
-        log.addHandler(logging.StreamHandler(sys.stdout))
-    elif place != "off":
-        log.addHandler(logging.FileHandler(place, encoding="utf-8"))
     log.disabled = place == "off"
+    if not log.disabled:
+        to_file = place != "standard output"
+        log.addHandler(logging.FileHandler(place) if to_file else logging.StreamHandler(sys.stdout))
     return log
 
 

@@ -1,35 +1,39 @@
 """The trained model and its card: reads both, checks what visitors send, and answers.
 
 The card is a JSON file that says what the model learned from, how good it is, and which model file
-belongs to it. The form, the API and its document are made from the card, so a model of another table
-needs no change here. A model file is a pickle, and opening a pickle can run any code; so a file that is
-not the one its card describes is never opened.
+belongs to it; train.py writes it. The form, the API and its document are made from the card, so a model of
+another table needs no change here. A model file is a pickle, and opening a pickle can run any code; so a
+file that is not the one its card describes is never opened.
 """
 
+import difflib
 import hashlib
 import importlib.metadata
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import joblib
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
 
-from table import OTHER, clean_name, is_gap, likeliest, number, word_key
+from table import OTHER, is_gap, number, word_key
 
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER, CARD_NAME = HERE / "model", "card.json"
-IN_WORKSHOP = HERE.name == "07_yours" and any(
-    (up / "workshop").is_dir() for up in HERE.parents[1:3]
-)
-TRAIN = "python3 -m workshop train 07" if IN_WORKSHOP else "python train.py data.csv TARGET"
+TRAIN = "python train.py data.csv TARGET"
+if HERE.name == "07_yours" and any((above / "workshop").is_dir() for above in HERE.parents[1:3]):
+    TRAIN = "python3 -m workshop train 07"
+
+# A target is described like a feature (see `describe` in table.py); the words of one are its classes.
+FIELDS = ("target", "features", "left_out", "data", "estimator", "metrics", "classes", "interval")
+FIELDS += ("trained", "versions", "previous", "model_file", "sha256", "card_sha256")
 
 
 class ModelUnavailable(Exception):
@@ -43,81 +47,28 @@ class ModelUnavailable(Exception):
 class Refusal(Exception):
     """A row that the model can't answer; each of `errors` has a `field` and a `message`."""
 
-    def __init__(self, *errors: dict[str, str]) -> None:
+    def __init__(self, *errors: dict[str, Any]) -> None:
         super().__init__(errors[0]["message"])
         self.errors = list(errors)
 
 
-class Feature(BaseModel):
-    """A column of the table.
-
-    A number has its 1 % and 99 % quantiles as `low` and `high`, and the median as `typical`. Words are
-    listed in the table's own spelling, the most common one being `typical`; with `other`, the table has
-    more of them, each in too few rows to be listed.
-    """
-
-    name: str
-    kind: Literal["number", "words"]
-    gaps: bool  # whether a value may be missing, as it is in some row of the table
-    typical: float | str
-    decimal: Literal[".", ","] = "."
-    unit: str = ""  # a sign in the cells, such as $ or %
-    low: float = 0.0
-    high: float = 0.0
-    words: list[str] = []
-    other: bool = False
-
-
-class Interval(BaseModel):
-    """How far from a predicted number the truth may be, for `level` of the rows."""
-
-    level: float
-    width: float  # to each side, in the target's unit
-    relative: bool  # the estimator predicts the logarithm of the target, and `width` is one as well
-    floor: float | None  # 0 where the target is never negative
-    coverage: float  # the share of rows whose truth was in it, though they had no part in its width
-
-
-class Card(BaseModel):
-    """What anyone who uses the model should know; it was tested on each third of the table in turn."""
-
-    target: Feature  # its `words` are the classes; of kind `number`, a number is predicted
-    features: list[Feature]
-    left_out: dict[str, str]  # columns that the model doesn't use, and why
-    data: dict[str, str | int]
-    estimator: str
-    metrics: dict[str, float]
-    classes: dict[
-        str, dict[str, int]
-    ]  # `rows` of each class, how many are `found`, how often it's `said`
-    interval: Interval | None
-    trained: str
-    versions: dict[str, str]
-    previous: str | None  # the version in use before this one
-    model_file: Annotated[str, Field(pattern=r"^[0-9a-f]{12}\.joblib$")]
-    sha256: str  # of the model file
-    card_sha256: str  # of the other fields
-
-
-def card_hash(fields: Mapping[str, Any]) -> str:
+def card_hash(card: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the fields of a card, except `card_sha256`."""
-    rest = {name: value for name, value in fields.items() if name != "card_sha256"}
+    rest = {name: value for name, value in card.items() if name != "card_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def read_card(path: Path) -> Card:
+def read_card(path: Path) -> dict[str, Any]:
     """Return the card at `path`, checked. Raises ModelUnavailable."""
     try:
-        fields = json.loads(path.read_bytes())
-        card = Card.model_validate(fields)
-    except OSError as error:
+        card = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
         raise ModelUnavailable("There is no trained model yet") from error
-    except ValidationError as error:
-        field = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
-        raise ModelUnavailable(f"The card {path.name} lacks a good value for {field}") from error
-    except ValueError as error:
-        raise ModelUnavailable(f"The card {path.name} is damaged: it isn't JSON") from error
-    if card.card_sha256 != card_hash(fields):
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"The card {path.name} can't be read") from error
+    if missing := [name for name in FIELDS if name not in card]:
+        raise ModelUnavailable(f"The card {path.name} has no field {missing[0]}")
+    if card["card_sha256"] != card_hash(card):
         raise ModelUnavailable(f"The card {path.name} was changed after the training")
     return card
 
@@ -125,7 +76,8 @@ def read_card(path: Path) -> Card:
 def load(folder: Path = MODEL_FOLDER) -> "Model":
     """Return the model in `folder`, if it is the one its card describes. Raises ModelUnavailable."""
     card = read_card(Path(folder, CARD_NAME))
-    trained, used = card.versions["scikit_learn"], importlib.metadata.version("scikit-learn")
+    name, trained = card["model_file"], card["versions"]["scikit_learn"]
+    used = importlib.metadata.version("scikit-learn")
     if trained.split(".")[:2] != used.split(".")[:2]:
         raise ModelUnavailable(
             f"The model was trained with scikit-learn {trained}, and {used} is installed",
@@ -134,15 +86,15 @@ def load(folder: Path = MODEL_FOLDER) -> "Model":
     if trained != used:
         logging.warning("Trained with scikit-learn %s; %s is installed.", trained, used)
     try:
-        content = Path(folder, card.model_file).read_bytes()
+        content = Path(folder, name).read_bytes()
     except OSError as error:
-        raise ModelUnavailable(f"The model file {card.model_file} is missing") from error
-    if hashlib.sha256(content).hexdigest() != card.sha256:
-        raise ModelUnavailable(f"The model file {card.model_file} doesn't match its card")
+        raise ModelUnavailable(f"The model file {name} is missing") from error
+    if hashlib.sha256(content).hexdigest() != card["sha256"]:
+        raise ModelUnavailable(f"The model file {name} doesn't match its card")
     try:
         return Model(joblib.load(io.BytesIO(content)), card)
     except Exception as error:  # a pickle from elsewhere may raise anything
-        raise ModelUnavailable(f"The model file {card.model_file} can't be opened") from error
+        raise ModelUnavailable(f"The model file {name} can't be opened") from error
 
 
 @dataclass(frozen=True)
@@ -159,10 +111,10 @@ class Answer:
 class Model:
     """The trained estimator, its card, and the pydantic model of a row."""
 
-    def __init__(self, estimator: Any, card: Card) -> None:
-        self.estimator, self.card, self.row = estimator, card, row_model(card.features)
-        self.version = card.sha256[:12]
-        self.typical = {each.name: each.typical for each in card.features}  # a row to begin with
+    def __init__(self, estimator: Any, card: dict[str, Any]) -> None:
+        self.estimator, self.card, self.features = estimator, card, card["features"]
+        self.row, self.version = row_model(self.features), card["sha256"][:12]
+        self.typical = {each["name"]: each["typical"] for each in self.features}  # to begin with
 
     def read(self, row: object) -> dict[str, Any]:
         """Return the values of a row, by feature. Raises Refusal.
@@ -172,9 +124,17 @@ class Model:
         """
         if not isinstance(row, dict):
             raise Refusal({"field": "body", "message": "Send each row as a JSON object."})
-        row = {clean_name(name) or "Unnamed: 0": value for name, value in row.items()}
+        row = {
+            name: value
+            for key, value in row.items()
+            if (name := " ".join(key.split()).strip("\ufeff"))
+        }
         errors = {}
-        for name in row.keys() - {*self.typical, *self.card.left_out, self.card.target.name}:
+        for name in row.keys() - {
+            *self.typical,
+            *self.card["left_out"],
+            self.card["target"]["name"],
+        }:
             nearest = likeliest(name, self.typical)[0]
             errors[name] = f'The table has no column with this name. Did you mean "{nearest}"?'
         try:
@@ -189,11 +149,11 @@ class Model:
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """Return an answer to each of the `rows`, which `read` has checked. Raises Refusal."""
-        interval, classes = self.card.interval, getattr(self.estimator, "classes_", ())
+        interval = self.card["interval"]
         ask = self.estimator.predict if interval else self.estimator.predict_proba
         try:
             with np.errstate(all="ignore"):
-                found = np.array(ask(to_frame(self.card.features, rows)), dtype=float)
+                found = np.array(ask(to_frame(self.features, rows)), dtype=float)
                 found = np.transpose(ends(found, interval)) if interval else found
         except ValueError:  # a number has become infinite on the way
             found = np.array(np.inf)
@@ -202,33 +162,39 @@ class Model:
             raise Refusal({"field": "body", "message": message})
         answers = []
         for row, values in zip(rows, found.tolist(), strict=True):
-            warnings = [text for each in self.card.features if (text := warning(each, row))]
-            if interval:
-                answers.append(Answer(values[0], None, values[1:], warnings, self.version))
-            else:
-                shares = dict(zip(classes, values, strict=True))
-                best = max(shares, key=shares.get)
-                answers.append(Answer(best, shares, None, warnings, self.version))
+            warnings = [text for each in self.features if (text := warning(each, row))]
+            shares = dict(zip(self.card["target"]["words"], values, strict=False)) or None
+            prediction = max(shares, key=shares.get) if shares else values[0]
+            both_ends = None if shares else values[1:]
+            answers.append(Answer(prediction, shares, both_ends, warnings, self.version))
         return answers
 
 
-def ends(found: Any, interval: Interval) -> tuple[Any, Any, Any]:
-    """Return predicted numbers, and the lower and upper ends of their intervals."""
-    ends = found, found - interval.width, found + interval.width
-    if interval.relative:
-        return tuple(np.exp(each) for each in ends)
-    return ends if interval.floor is None else tuple(np.maximum(x, interval.floor) for x in ends)
+def ends(found: Any, interval: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return predictions, the lower and the upper ends; all are logarithms before, if `relative`."""
+    values = found, found - interval["width"], found + interval["width"]
+    if interval["relative"]:
+        return tuple(map(np.exp, values))
+    floor = -np.inf if interval["floor"] is None else interval["floor"]
+    return tuple(np.maximum(each, floor) for each in values)
 
 
-def warning(feature: Feature, row: Mapping[str, Any]) -> str | None:
+def warning(feature: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
     """Return why the value of a feature makes the answer less certain, if it does."""
-    value = row[feature.name]
+    value = row[feature["name"]]
     if value == OTHER:
-        return f"{feature.name}: the table has very few rows with this word, or none."
-    if feature.kind == "words" or value is None or feature.low <= value <= feature.high:
+        return f"{feature['name']}: the table has very few rows with this word, or none."
+    if isinstance(value, str) or value is None or feature["low"] <= value <= feature["high"]:
         return None
-    usual = f"{plain(feature.low)} to {plain(feature.high)}"
-    return f"{feature.name}: {plain(value)} is outside the usual range, {usual}."
+    usual = f"{plain(feature['low'])} to {plain(feature['high'])}"
+    return f"{feature['name']}: {plain(value)} is outside the usual range, {usual}."
+
+
+def likeliest(name: str, names: Iterable[str]) -> list[str]:
+    """Return `names`, those that are most like `name` first."""
+    ratio = difflib.SequenceMatcher(b=name[:99].lower())
+    likeness = {x: ratio.set_seq1(x.lower()) or ratio.ratio() for x in names}
+    return sorted(likeness, key=likeness.get, reverse=True)
 
 
 def plain(value: float) -> str:
@@ -236,64 +202,53 @@ def plain(value: float) -> str:
     return np.format_float_positional(float(f"{value:.6g}"), trim="-")
 
 
-def to_frame(features: Sequence[Feature], rows: Any) -> pd.DataFrame:
+def to_frame(features: Sequence[Mapping[str, Any]], rows: Any) -> pd.DataFrame:
     """Return rows, or columns by name, as the estimator takes them: columns of floats and categories."""
-    frame = pd.DataFrame(rows, columns=[each.name for each in features], dtype=object)
-    for each in features:
-        words = pd.CategoricalDtype([*each.words, OTHER])
-        frame[each.name] = frame[each.name].astype(float if each.kind == "number" else words)
-    return frame
+    frame = pd.DataFrame(rows, columns=[each["name"] for each in features], dtype=object)
+    words = {x["name"]: pd.CategoricalDtype([*x["words"], OTHER]) for x in features if "words" in x}
+    return frame.astype({name: words.get(name, float) for name in frame})
 
 
-def row_model(features: Sequence[Feature]) -> type[BaseModel]:
+def row_model(features: Sequence[Mapping[str, Any]]) -> type[BaseModel]:
     """Return the pydantic model of a row. A column may have any name, so that is the field's alias."""
     fields = {}
     for place, feature in enumerate(features):
-        kind = float if feature.kind == "number" else str
-        kind = Annotated[
-            kind | None if feature.gaps else kind, BeforeValidator(partial(convert, feature))
-        ]
-        listed = {"enum": feature.words + [None] * feature.gaps}
-        extra = listed if feature.words and not feature.other else None
-        default = None if feature.gaps else ...
-        fields[f"f{place}"] = (kind, Field(default, alias=feature.name, json_schema_extra=extra))
+        kind, gaps = str if "words" in feature else float, feature["gaps"]
+        check = BeforeValidator(partial(convert, feature))
+        listed = "words" in feature and not feature["other"]
+        extra = {"enum": feature["words"] + [None] * gaps} if listed else None
+        field = Field(None if gaps else ..., alias=feature["name"], json_schema_extra=extra)
+        fields[f"f{place}"] = (Annotated[kind | None if gaps else kind, check], field)
     return create_model("Row", **fields)
 
 
-def convert(feature: Feature, value: object) -> float | str | None:
+def convert(feature: Mapping[str, Any], value: object) -> float | str | None:
     """Return a cell as the model takes it: a number, a listed word, OTHER, or None for a gap.
 
     `value` is text, from the table or a form, or what JSON has instead. Raises ValueError with a message
     that says what to send.
     """
-    value = value.strip() if isinstance(value, str) else value
-    if value is None or (isinstance(value, str) and is_gap(value)):
-        if feature.gaps:
-            return None
-        raise ValueError("A value is needed: every row of the table has one.")
     if isinstance(value, list | dict):
         raise ValueError("Send one value, not a list or an object.")
-    found = _word(feature, value) if feature.words else _number(feature, value)
-    if found is None and feature.words:
-        words = likeliest(str(value), feature.words)
-        raise ValueError(f"The table has no such word. Send one of: {', '.join(words[:10])}.")
-    if found is None:
-        raise ValueError(f"Send a number, such as {plain(feature.typical)}.")
-    return found
-
-
-def _number(feature: Feature, value: str | float) -> float | None:
-    """Return a number of JSON, or one that was typed with either decimal mark."""
-    if isinstance(value, str):
-        found = number(value, feature.decimal)
-        return number(value, "," if feature.decimal == "." else ".") if found is None else found
-    return None if isinstance(value, bool) else number(repr(value))
-
-
-def _word(feature: Feature, value: str | float) -> str | None:
-    """Return the word that `value` spells. Where the table has 1 and 0, true and false will do."""
-    if value in feature.words:
-        return value
-    known = {word_key(word): word for word in reversed(feature.words)}
-    keys = [word_key(value), str(int(value)) if isinstance(value, bool) else ""]
-    return next((known[key] for key in keys if key in known), OTHER if feature.other else None)
+    text = "" if value is None else str(value).strip()
+    if is_gap(text):
+        if feature["gaps"]:
+            return None
+        raise ValueError("A value is needed: every row of the table has one.")
+    if feature["kind"] == "number":
+        mark = feature["decimal"] if isinstance(value, str) else "."
+        found = number(text, mark)  # True and False are none
+        if found is None and isinstance(value, str):  # typed with the other decimal mark
+            found = number(text, "," if mark == "." else ".")
+        if found is None:
+            raise ValueError(f"Send a number, such as {plain(feature['typical'])}.")
+        return found
+    if text in feature["words"]:
+        return text
+    known = {word_key(word): word for word in reversed(feature["words"])}
+    keys = [word_key(text), str(int(value)) if isinstance(value, bool) else ""]  # true can be 1
+    found = next((known[key] for key in keys if key in known), None)
+    if found is None and not feature["other"]:
+        words = ", ".join(likeliest(text, feature["words"])[:10])
+        raise ValueError(f"The table has no such word. Send one of: {words}.")
+    return found or OTHER

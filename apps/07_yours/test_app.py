@@ -1,4 +1,4 @@
-"""Tests of the app with its trained model. They pass with any table; add your own. Run `pytest`."""
+"""Tests of the app and its model, which pass with any table. Run `pytest`, and add your own."""
 
 import re
 
@@ -7,28 +7,25 @@ import pytest
 from app import create_app
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client():
-    """A client of the app, which writes no log of predictions."""
     return create_app({"PREDICTION_LOG": "off"}).test_client()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def row(client):
     """A typical row, made from the card."""
-    card = client.get("/api/v1/model").get_json()
-    return {feature["name"]: feature["typical"] for feature in card["features"]}
+    return {x["name"]: x["typical"] for x in client.get("/api/v1/model").get_json()["features"]}
 
 
-def test_the_form_as_it_comes_gets_an_answer(client):
+def test_the_form_gets_an_answer(client, row):
     page = client.get("/").get_data(as_text=True)
-    fields = re.findall(r'name="(f\d+)" value="([^"]*)"', page)
-    answer = client.post("/predict", data=dict(fields))
-    assert answer.status_code in (200, 422)
-    assert client.get("/model").status_code == 200
+    fields = re.findall(r'name="(f\d+)"', page)
+    answer = client.post("/predict", data=dict(zip(fields, row.values(), strict=True)))
+    assert answer.status_code == 200
 
 
-def test_the_api_answers_a_row_and_a_list_alike(client, row):
+def test_a_row_gets_the_same_answer_alone_and_in_a_list(client, row):
     one = client.post("/api/v1/predictions", json=row).get_json()
     two = client.post("/api/v1/predictions", json=[row, row]).get_json()
     assert two["predictions"] == [one, one]
@@ -37,4 +34,3 @@ def test_the_api_answers_a_row_and_a_list_alike(client, row):
 def test_a_name_that_the_table_never_had_is_refused(client, row):
     answer = client.post("/api/v1/predictions", json=row | {"no such column": 1})
     assert answer.status_code == 422
-    assert answer.get_json()["errors"][0]["field"] == "no such column"

@@ -1,11 +1,10 @@
 """How the app is served for others: `python wsgi.py`, or any WSGI server with `wsgi:app`.
 
 Environment variables
-    PORT             where it listens; without it, 8000
-    HOST             the address it listens on; without it, 127.0.0.1: only this machine can ask
-    TRUSTED_PROXIES  how many proxies in front of it are to be believed; without it, none is, and the app
-                     takes the proxy's address for the visitor's and builds links with http
-    OMP_NUM_THREADS  threads for one prediction; without it, 1: a single row gains nothing from more
+    PORT             where it listens; without it, 8000, for this machine only
+    HOST             the address it listens on; without it, all of them if a host has set PORT
+    TRUSTED_PROXIES  how many proxies in front to believe; without it, none: links begin with http
+    OMP_NUM_THREADS  threads for one prediction; without it, 1: for one row, more are slower
 """
 
 import os
@@ -21,14 +20,12 @@ from app import create_app
 
 app = create_app()
 if proxies := int(os.environ.get("TRUSTED_PROXIES") or 0):
-    app.wsgi_app = ProxyFix(
-        app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies
-    )
+    app.wsgi_app = ProxyFix(app.wsgi_app, proxies, proxies, proxies, x_prefix=proxies)
 
 if __name__ == "__main__":
     Granian(
         "wsgi:app",
-        address=os.environ.get("HOST") or "127.0.0.1",
+        address=os.environ.get("HOST") or ("0.0.0.0" if "PORT" in os.environ else "127.0.0.1"),  # noqa: S104
         port=int(os.environ.get("PORT") or 8000),
         interface=Interfaces.WSGI,
         blocking_threads=128,  # each one waits for one slow visitor
