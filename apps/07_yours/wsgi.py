@@ -12,17 +12,10 @@ import os
 # scikit-learn reads it once, when it is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from granian import Granian
-from granian.constants import Interfaces
-from werkzeug.middleware.proxy_fix import ProxyFix
-
-from app import create_app
-
-app = create_app()
-if proxies := int(os.environ.get("TRUSTED_PROXIES") or 0):
-    app.wsgi_app = ProxyFix(app.wsgi_app, proxies, proxies, proxies, x_prefix=proxies)
-
 if __name__ == "__main__":
+    from granian import Granian
+    from granian.constants import Interfaces
+
     Granian(
         "wsgi:app",
         address=os.environ.get("HOST") or ("0.0.0.0" if "PORT" in os.environ else "127.0.0.1"),  # noqa: S104
@@ -30,3 +23,11 @@ if __name__ == "__main__":
         interface=Interfaces.WSGI,
         blocking_threads=128,  # each one waits for one slow visitor
     ).serve()
+else:  # a server has imported this file
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    from app import create_app
+
+    app = create_app()
+    if proxies := int(os.environ.get("TRUSTED_PROXIES") or 0):
+        app.wsgi_app = ProxyFix(app.wsgi_app, proxies, proxies, proxies, x_prefix=proxies)
