@@ -27,8 +27,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_mapping(MODEL_FOLDER=MODEL_FOLDER, MAX_CONTENT_LENGTH=1024 * 1024)
     app.config.from_mapping(config)
     app.json.sort_keys = False
-    app.add_template_filter(plain)
-    app.add_template_filter(percent)
+    app.jinja_env.filters.update(plain=plain, percent=percent)
     app.register_error_handler(HTTPException, http_error)
     guard(app)
     try:
