@@ -5,17 +5,12 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.parse
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from yours_support import API, FOLDER, HEADER, PENGUINS, plain_rows, write
+from yours_support import FOLDER, HEADER, PENGUINS, answers, plain_rows, served, write
 
 from workshop.errors import WorkshopError
 from workshop.learn.new_app import new_app
@@ -43,52 +38,12 @@ def made(unusual, tmp_path_factory):
     return new_app("my-app_1", unusual, UNUSUAL[-1], say=said.append, apps_folder=apps), said
 
 
-@contextmanager
-def served(folder, python=sys.executable):
-    """The app of `folder`, as `python wsgi.py` serves it; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"PORT": str(port), "HOST": "127.0.0.1", "PREDICTION_LOG": "log"}
-    server = subprocess.Popen([python, "wsgi.py"], cwd=folder, env=environment)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                assert get(f"{address}/healthz")["status"] == "ok"
-                break
-            except OSError:
-                assert server.poll() is None
-                time.sleep(0.1)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def get(address, data=None, kind="application/json"):
-    request = urllib.request.Request(address, data, {"Content-Type": kind})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        text = answer.read().decode()
-    return json.loads(text) if "json" in answer.headers["Content-Type"] else text
-
-
-def answers(address):
-    """The form as it comes, and a typical row, get a prediction over HTTP."""
-    card = get(f"{address}/api/v1/model")
-    row = {feature["name"]: feature["typical"] for feature in card["features"]}
-    assert get(f"{address}{API}", json.dumps(row).encode())["prediction"]
-    form = urllib.parse.urlencode({f"f{i}": value for i, value in enumerate(row.values())})
-    page = get(f"{address}/predict", form.encode(), "application/x-www-form-urlencoded")
-    assert "The prediction" in page
-
-
 def test_new_makes_a_folder_that_answers_over_http(made):
     folder, said = made
     assert folder.name == "my-app_1"
     assert sorted(path.name for path in folder.parent.iterdir()) == ["my-app_1"]
     assert (folder / "app.py").read_bytes() == (FOLDER / "app.py").read_bytes()
-    assert {".dockerignore", ".gitignore", ".github", "data.csv"} <= set(os.listdir(folder))
+    assert all((folder / name).exists() for name in (".gitignore", ".github", "data.csv"))
     assert any("trivial answer" in line for line in said)
     assert said[-1].endswith("python3 -m workshop app my-app_1")
     readme = (folder / "README.md").read_text("utf-8")

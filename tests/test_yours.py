@@ -14,13 +14,16 @@ from yours_support import (
     FOLDER,
     HEADER,
     PENGUINS,
+    accepts,
     app,
     as_pandas,
     as_text,
+    change_card,
     fit,
     guard,
     make,
     model,
+    money_table,
     plain_rows,
     table,
     train,
@@ -36,16 +39,6 @@ def penguins(tmp_path_factory):
 @pytest.fixture(scope="module")
 def mass(tmp_path_factory):
     return make(shutil.copy(PENGUINS, tmp_path_factory.mktemp("mass") / "p.csv"), "body_mass_g")
-
-
-def accepts(made, rows):
-    """Every row gets a prediction, in lists as long as the API takes."""
-    for start in range(0, len(rows), 1000):
-        answer = made.ask(rows[start : start + 1000])
-        assert answer.status_code == 200, answer.get_json()["errors"][:3]
-    pages = ("/", "/model", "/docs", "/healthz", "/api/v1/model", "/api/v1/openapi.json")
-    assert {made.client.get(page).status_code for page in pages} == {200}
-    assert made.post_form().status_code == 200
 
 
 # Tables as people have them
@@ -78,24 +71,7 @@ def test_european_tables_in_any_encoding(tmp_path, encoding, delimiter):
 
 @pytest.fixture(scope="module")
 def money(tmp_path_factory):
-    draw = random.Random(2)
-    rows = []
-    for number in range(150):
-        price, net = draw.lognormvariate(8, 1.2), draw.gauss(0, 2000)
-        rows.append(
-            [
-                number,
-                f"${price:,.2f}",
-                f"({-net:,.0f})" if net < 0 else f"{net:,.0f}",
-                draw.choice(["True", "False"]),
-                draw.choice(["0", "1"]),
-                draw.choice(["a", "b", "NA", "None", "-", "?", "", "n/a"]),
-                f"{draw.gauss(5, 1):.2f}" if number % 9 else "--",
-                f"{price * draw.lognormvariate(0, 0.3):.2f}",
-            ]
-        )
-    header = ["", "price", "net", "is new", "flag", "grade", "score", "model_dump"]
-    return write(tmp_path_factory.mktemp("money") / "t.csv", header, rows)
+    return money_table(tmp_path_factory.mktemp("money") / "t.csv")
 
 
 def test_money_booleans_gaps_and_an_index_column(money):
@@ -470,13 +446,6 @@ def test_the_remedy_is_the_one_that_works_where_the_folder_is(tmp_path):
     run = [sys.executable, "-c", code]
     said = subprocess.run(run, cwd=tmp_path / "copy", capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "python train.py data.csv TARGET"
-
-
-def change_card(folder, **changes):
-    card = json.loads((folder / "card.json").read_text("utf-8")) | changes
-    card = {name: value for name, value in card.items() if value != "gone"}
-    card["card_sha256"] = changes.get("card_sha256", model.card_hash(card))
-    (folder / "card.json").write_text(json.dumps(card), "utf-8")
 
 
 @pytest.mark.parametrize(
