@@ -166,7 +166,7 @@ def test_the_card_names_no_rare_word_and_no_extreme_but_their_rows_are_accepted(
     public += made.client.get("/api/v1/openapi.json").get_data(as_text=True)
     assert not re.search(r"Secret|Hidden|999\b", public.replace(made.card["sha256"], ""))
     assert made.card["target"]["words"] == ["x", "y"]
-    assert "1 classes" in made.said
+    assert "Left out: the rows of classes" in made.said
     accepts(made, as_text(path))
     assert made.ask({"n": 0, "w": "Secret"}).get_json()["warnings"]
 
@@ -222,7 +222,7 @@ GOOD = "a,b,t\n" + "".join(f"0.{i:02},{i % 7}.5,{'xy'[i % 2]}\n" for i in range(
     "content, target, told",
     [
         (GOOD, "tt", 'no column "tt". The columns are: t, '),
-        (GOOD.replace("x\n", "y\n"), "t", "two of them"),
+        (GOOD.replace("x\n", "y\n"), "t", "Fewer than two"),
         ("a,t\n" + "".join(f"{i}.5,word{i}\n" for i in range(3000)), "t", "too many"),
         (GOOD[: GOOD.index("0.15")], "t", "Only 15 rows"),
         ("a,b,t\n", "t", "Only 0 rows"),
@@ -235,6 +235,7 @@ GOOD = "a,b,t\n" + "".join(f"0.{i:02},{i % 7}.5,{'xy'[i % 2]}\n" for i in range(
         ("Sales of 2026,,\n" + GOOD, "t", "title"),
         ("Sales, 2026\n" + GOOD, "t", "title"),
         ("t\n" + "x\ny\n" * 40, "t", "one column"),
+        ('sep=;\n""\n', "t", "one column"),
         (GOOD.replace("0.01,1.5,y", '0.01,1.5,"y'), "t", "Line 3 opens a quotation mark"),
         (b"PK\x03\x04 a workbook", "t", "not CSV"),
     ],
@@ -466,7 +467,7 @@ def test_a_model_that_does_not_match_its_card_is_refused(penguins, tmp_path, cha
     assert told in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"not JSON", b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"not JSON", b"[]", b"5", b"\xff\xfe"])
 def test_a_card_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "card.json").write_bytes(content)
     client = app.create_app({"MODEL_FOLDER": tmp_path}).test_client()

@@ -61,10 +61,10 @@ def card_hash(card: Mapping[str, Any]) -> str:
 def read_card(path: Path) -> dict[str, Any]:
     """Return the card at `path`, checked. Raises ModelUnavailable."""
     try:
-        card = json.loads(path.read_bytes())
+        card = dict(json.loads(path.read_bytes()))
     except FileNotFoundError as error:
         raise ModelUnavailable("There is no trained model yet") from error
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ModelUnavailable(f"The card {path.name} can't be read") from error
     if missing := [name for name in FIELDS if name not in card]:
         raise ModelUnavailable(f"The card {path.name} has no field {missing[0]}")

@@ -99,9 +99,7 @@ def _decode(content: bytes) -> str:
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each row that is not empty, with the line on which it begins."""
-    csv.field_size_limit(
-        2**31 - 1
-    )  # so that a quotation mark left open is found by the count of cells
+    csv.field_size_limit(2**31 - 1)  # for cells that a quotation mark has made long
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     line = 1
     for row in reader:
@@ -118,8 +116,8 @@ def _delimiter(text: str) -> str:
 
     def evenness(delimiter: str) -> tuple[bool, float, int]:
         sizes = Counter(len(cells) for _, cells in islice(_rows(text, delimiter), 200))
-        size, rows = sizes.most_common(1)[0]
-        return size > 1, rows / sizes.total(), size
+        [(size, rows)] = sizes.most_common(1) or [(0, 0)]
+        return size > 1, rows / (sizes.total() or 1), size
 
     best = max(",;\t|", key=evenness)
     if not evenness(best)[0]:
@@ -228,7 +226,7 @@ def _why_not(name: str, known: list[str], count: Counter[str], mark: str) -> str
         return reason if rises and values[1:] else None
     odd = sum(count[cell] for cell in count if not marks([cell]))
     if odd < 0.1 * len(known):
-        return f"numbers, apart from {odd} cells; empty those or make them numbers to use it"
+        return f"numbers that are not written alike ({odd} of them as words); make them alike"
     if len(count) > 0.5 * len(known) and sum(map(len, count)) > 40 * len(count):
         return "free text"
     if len(count) > MOST_WORDS:

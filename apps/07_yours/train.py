@@ -96,13 +96,13 @@ def find_target(data: table.Table, name: str, mark: str, task: str) -> tuple[dic
     if task == "classes" and len(count) > table.MOST_WORDS:
         raise TableProblem(f"{has}, too many to be classes: put them into fewer groups.")
     if len(count) < 2 or (task == "classes" and len(classes) < 2):
-        raise TableProblem(f"{has}. A model needs two of them, in {FEWEST_ROWS} rows or more each.")
+        raise TableProblem(f'Fewer than two values of "{name}" are in {FEWEST_ROWS} rows or more.')
     print(f"{has}, so {task} are predicted." if task == guess else f"{has}; {task} are predicted.")
     if task == "numbers":
         goal = table.describe(data, name, mark, keep=True) | {"words": []}
         return goal, [None if cell in gaps else number(cell, mark) for cell in cells]
-    if rare := len(count) - len(classes):
-        print(f"Left out: the rows of {rare} classes that have fewer than {FEWEST_ROWS} rows.")
+    if len(classes) < len(count):
+        print(f"Left out: the rows of classes that have fewer than {FEWEST_ROWS} rows each.")
     typical = max(classes, key=count.get)
     goal = {"name": name, "kind": "words", "gaps": False, "typical": typical, "words": classes}
     return goal, [cell if cell in classes else None for cell in cells]
