@@ -24,7 +24,10 @@ from yours_support import (
     make,
     model,
     money_table,
+    new_client,
+    page,
     plain_rows,
+    status_for,
     table,
     train,
     write,
@@ -112,6 +115,19 @@ def test_a_target_of_two_values_has_classes(money, target, words):
     assert list(answer["probabilities"]) == words
     assert answer["prediction"] in words
     accepts(made, as_text(money))
+
+
+def test_what_spreadsheets_and_r_add_to_a_table(tmp_path):
+    plain = [",".join(row) for row in plain_rows(60)]
+    head = ",".join(HEADER)
+    for lines in (
+        [f"{head},,,,,", *(f"{row},,,,," for row in plain), ",,,,,,,,"],
+        [head, *(f"{row}," for row in plain)],
+        [head, *(f"{number},{row}" for number, row in enumerate(plain))],
+        ["sep=,", head, *plain],
+    ):
+        (tmp_path / "t.csv").write_text("\n".join(lines))
+        assert list(make(tmp_path / "t.csv", "kind").features) == HEADER[:3]
 
 
 def test_none_is_a_class_and_no_gap_where_the_target_has_words(tmp_path):
@@ -388,10 +404,6 @@ def test_the_document_of_the_api_describes_a_row(penguins, mass):
 # The pages
 
 
-def page(made, path):
-    return made.client.get(path).get_data(as_text=True)
-
-
 def test_the_form_keeps_what_was_typed_next_to_the_answer(mass):
     answer = mass.post_form(bill_length_mm="39,1", sex="").get_data(as_text=True)
     assert 'value="39,1"' in answer
@@ -509,15 +521,6 @@ def test_hosts_names_are_trusted(penguins, monkeypatch, variable, value, name):
     assert status_for(penguins, name) == 200
     assert status_for(penguins, f"{name}.evil.test") == 400
     assert status_for(penguins, "127.0.0.1:8007") == status_for(penguins, "[::1]") == 200
-
-
-def new_client(made, **settings):
-    settings = {"MODEL_FOLDER": made.folder, "PREDICTION_LOG": "off"} | settings
-    return app.create_app(settings).test_client()
-
-
-def status_for(made, host):
-    return new_client(made).get("/healthz", headers={"Host": host}).status_code
 
 
 def test_who_may_frame_the_app(penguins, monkeypatch):

@@ -182,3 +182,16 @@ def change_card(folder, **changes):
     card = {name: value for name, value in card.items() if value != "gone"}
     card["card_sha256"] = changes.get("card_sha256", model.card_hash(card))
     (folder / "card.json").write_text(json.dumps(card), "utf-8")
+
+
+def new_client(made, **settings):
+    settings = {"MODEL_FOLDER": made.folder, "PREDICTION_LOG": "off"} | settings
+    return app.create_app(settings).test_client()
+
+
+def status_for(made, host):
+    return new_client(made).get("/healthz", headers={"Host": host}).status_code
+
+
+def page(made, path):
+    return made.client.get(path).get_data(as_text=True)

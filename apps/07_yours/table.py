@@ -134,8 +134,8 @@ def _names(rows: list[tuple[int, list[str]]]) -> list[str]:
         names = [*names, ""]  # each row ends with a separator
     elif len(names) == width - 1 and len(firsts) == len(others) and marks(others[0][:1]):
         names = ["", *names]  # R numbers its rows, and has no name for that column
-    filled = sum(map(bool, names))
-    if len(names) < width or filled == 1 or 2 * filled < len(names):
+    named, used = sum(map(bool, names)), sum(map(any, zip(*others, strict=False)))
+    if len(names) < width or named < 2 or 2 * named < used:
         problem = f"Line {rows[0][0]} has fewer names than there are columns"
         raise TableProblem(f"{problem}: if it is a title, delete it. The column names come first.")
     names = [" ".join(name.split()) or f"Unnamed: {place}" for place, name in enumerate(names)]

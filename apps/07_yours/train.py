@@ -244,6 +244,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.rollback and options.target is None:
         parser.error("name a CSV file and the column to predict, such as: data.csv species")
+    sys.stdout.reconfigure(errors="replace")  # for terminals that lack a letter of some name
     warnings.simplefilter("ignore")  # of scikit-learn, about rare classes and slow convergence
     try:
         if options.rollback:
