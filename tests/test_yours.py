@@ -205,10 +205,9 @@ def test_sorted_tables_are_shuffled_before_they_are_tested(tmp_path):
     assert made.card["metrics"]["mean_absolute_error"] < 20
 
 
-@pytest.mark.parametrize("rows, warned", [(24, True), (60, False)])
-def test_small_tables_get_a_warning(tmp_path, rows, warned):
-    made = make(write(tmp_path / "t.csv", HEADER, plain_rows(rows)), "kind")
-    assert ("Warning" in made.said) == warned
+def test_small_tables_get_a_warning(tmp_path):
+    paths = [write(tmp_path / f"{rows}.csv", HEADER, plain_rows(rows)) for rows in (24, 60)]
+    assert ["Warning" in make(path, "kind").said for path in paths] == [True, False]
 
 
 def test_a_large_table_is_sampled_and_its_rows_are_accepted(tmp_path, monkeypatch):
@@ -276,7 +275,6 @@ def test_what_is_no_table_is_refused_in_a_sentence(tmp_path, content, target, to
         ("1'234.5", ".", 1234.5),
         ("$1,234", ".", 1234),
         ("-€ 5", ".", -5),
-        ("12 %", ".", 12),
         ("($1,234.50)", ".", -1234.5),
         ("5-", ".", -5),
         ("−5", ".", -5),
@@ -345,10 +343,8 @@ def test_a_missing_name_is_a_gap_only_where_the_data_has_gaps(penguins):
         (b"\xff\xff", 400),
         (b'"text"', 422),
         (b"5", 422),
-        (b"null", 422),
         (b"[]", 422),
         (b"[1]", 422),
-        (b"[[]]", 422),
         (b"{}", 422),
         (json.dumps([{}] * 1001).encode(), 422),
         (b'{"year": ' + b"9" * 5000 + b"}", 400),
