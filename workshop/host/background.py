@@ -141,9 +141,10 @@ def running_app(stage: str | int) -> Iterator[Server]:
         try:
             yield server
         except OSError as error:
-            # A request that broke off: a dying app closes its connections a moment before it is gone.
+            # A request that broke off: a dying app closes its connections a moment before it is gone, and
+            # granian takes another moment to notice, which is longer on a busy machine.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                server.process.wait(0.5)
+                server.process.wait(3)
             if server.is_running():
                 raise
             trouble = error
