@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from yours_support import FOLDER, HEADER, PENGUINS, answers, plain_rows, served, write
 
-from workshop.errors import WorkshopError
+from workshop.core.errors import WorkshopError
 from workshop.learn.new_app import new_app
 
 UNUSUAL = ["Größe (cm)", "od280/od315", "class", "", "Ziel: ja/nein?"]

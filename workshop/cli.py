@@ -1,7 +1,6 @@
 """The commands of `python3 -m workshop`. Each one imports what it needs when it is called."""
 
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,82 +8,22 @@ from pathlib import Path
 
 import click
 
+from workshop.core.command_line import (
+    REFUSALS,
+    AppType,
+    InOrder,
+    Interrupted,
+    PortType,
+    StageType,
+)
 from workshop.core.errors import WorkshopError
-from workshop.core.stages import Stage, UnknownStage, find_stage
+from workshop.core.stages import Stage
 from workshop.setup.process import ROOT, replace_process
 
 # What `kit` can bring wheels for; the systems are described in workshop/teach/wheels.py.
 KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
 KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-
-
-# What a file system says that refuses: it is full, or nobody may write there.
-REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-
-
-class Interrupted(WorkshopError):
-    """Somebody pressed Ctrl-C."""
-
-
-class StageType(click.ParamType):
-    """A stage as people type it: 4, 04, iris or 04_iris."""
-
-    name = "stage"
-
-    def convert(self, value, param, ctx) -> Stage:
-        if isinstance(value, Stage):
-            return value
-        try:
-            return find_stage(value)
-        except UnknownStage as error:
-            self.fail(str(error), param, ctx)
-
-
-class AppType(StageType):
-    """A stage, or the name of an app of the learner's own."""
-
-    name = "app"
-
-    def convert(self, value, param, ctx):
-        from workshop.core.own_apps import NoSuchApp, OwnApp, find_app
-
-        if isinstance(value, Stage | OwnApp):
-            return value
-        use_my_copy()  # it holds the learner's apps
-        try:
-            return find_app(value)
-        except NoSuchApp as error:
-            self.fail(str(error), param, ctx)
-
-
-class PortType(click.ParamType):
-    """A number from 1 to 65535."""
-
-    name = "port"
-
-    def convert(self, value, param, ctx) -> int:
-        text = str(value)
-        if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= 65535):
-            self.fail(f"{text!r} is not a port: give a number from 1 to 65535", param, ctx)
-        return int(text)
-
-
 PORT = PortType()
-
-
-class InOrder(click.Group):
-    """Lists the commands as they are defined below, in the order in which a newcomer needs them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as interrupt:  # click itself would say that it "aborted"
-            raise Interrupted(
-                f"\n{ctx.invoked_subcommand} was interrupted: the same command finishes it."
-            ) from interrupt
 
 
 def use_my_copy() -> None:
@@ -136,7 +75,7 @@ def start(
 
 
 @commands.command()
-@click.argument("stage", type=AppType(), metavar="STAGE_OR_APP")
+@click.argument("stage", type=AppType(use_my_copy), metavar="STAGE_OR_APP")
 @click.option(
     "--port", type=PORT, help="Port to serve on.  [default: 8000 + stage; your apps: 8010 and up]"
 )
@@ -168,7 +107,7 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("stage", type=AppType(), metavar="STAGE_OR_APP")
+@click.argument("stage", type=AppType(use_my_copy), metavar="STAGE_OR_APP")
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -204,6 +143,51 @@ def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None)
         port,
         workers,
         f"Serving {stage.slug} at {{url}} with {{workers}}; Ctrl-C ends it.",
+    )
+
+
+@commands.command()
+@click.argument("name")
+@click.option("--csv", required=True, type=click.Path(path_type=Path), help="Your table.")
+@click.option("--target", required=True, help="The column to predict.")
+@click.option(
+    "--task", type=click.Choice(["classes", "numbers"]), help="[default: what the target says]"
+)
+@click.option("--drop", multiple=True, metavar="COLUMN", help="Leave it out; may be repeated.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Use it after all; may be repeated.")
+@click.option(
+    "--model",
+    type=click.Choice(["auto", "linear", "boosted"]),
+    default="auto",
+    show_default=True,
+    help="auto tries both and takes the better one.",
+)
+def new(
+    name: str,
+    csv: Path,
+    target: str,
+    task: str | None,
+    drop: tuple[str, ...],
+    keep: tuple[str, ...],
+    model: str,
+) -> None:
+    """Make an app of your own from a table: work/apps/NAME, a small project that stands alone."""
+    from workshop.core.stages import base
+    from workshop.learn.new_app import new_app
+
+    table = csv.absolute()
+    use_my_copy()
+    folder = base() / "apps"
+    new_app(
+        name,
+        table,
+        target,
+        task=task,
+        drop=drop,
+        keep=keep,
+        model=model,
+        say=click.echo,
+        apps_folder=folder,
     )
 
 

@@ -12,6 +12,7 @@ from flask import Flask
 from workshop.core import datasets
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import Stage, base, load_module
+from workshop.setup.process import ROOT
 
 
 class TrainingFailed(WorkshopError):
@@ -27,8 +28,9 @@ def model_module(stage: Stage) -> ModuleType:
 
     Raises `TrainingFailed` if its code, which learners edit, can't even be imported.
     """
+    name = "model" if stage.table else f"{stage.model}_model"
     try:
-        return load_module(stage, f"{stage.model}_model")
+        return load_module(stage, name)
     except Exception as error:
         raise TrainingFailed(f"{where(error, stage.folder)}; {mend(stage)}") from error
 
@@ -74,6 +76,8 @@ def mend(stage: Stage) -> str:
 
 def train(stage: Stage) -> str:
     """Train a stage's model and save it with its card. Returns one line that says how well it does."""
+    if stage.table:
+        return _run_train_script(stage)
     module = model_module(stage)
     data = getattr(datasets, stage.dataset)()
     try:
@@ -92,6 +96,25 @@ def train(stage: Stage) -> str:
     numbers = [(name, x) for name, x in card["metrics"].items() if isinstance(x, float)]
     measured = [f"{name} {x:,.3f}" if x < 10 else f"{name} {x:,.0f}" for name, x in numbers[:3]]
     return f"{stage.slug}: trained on {card['data']['rows_train']:,} rows; {', '.join(measured)}"
+
+
+def _run_train_script(stage: Stage) -> str:
+    """Run a stage's own `train.py` in its folder; return its line about the training."""
+    table, target = stage.table
+    run = subprocess.run(
+        [sys.executable, "train.py", ROOT / table, target],
+        cwd=stage.folder,
+        env=os.environ | {"PYTHONUTF8": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if run.returncode:
+        reason = (run.stderr.strip() or "no reason given").splitlines()[-1]
+        raise TrainingFailed(f"the model of stage {stage.slug} can't be trained: {reason}")
+    told = run.stdout.strip().splitlines()
+    return f"{stage.slug}: {next((line for line in told if 'trained on' in line), told[-1])}"
 
 
 def make_database(stage: Stage) -> str:

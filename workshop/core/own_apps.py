@@ -13,7 +13,8 @@ from workshop.core.errors import WorkshopError
 from workshop.core.files import write_whole
 from workshop.core.stages import STAGES, Stage, UnknownStage, base, find_stage
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+# Windows allows no folder with one of the names in the second bracket.
+NAME = re.compile(r"(?!-)(?!(?i:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,40}")
 FIRST_PORT = 8010
 PORTS = ".ports.json"  # in the folder `apps`: the port that each app has had from its first run on
 

@@ -39,9 +39,10 @@ class Stage:
     """One step of the workshop: a notebook, and from stage 01 on the app it leads to.
 
     `model` names the trained model, if the stage has one: `model="iris"` means the module
-    `iris_model.py` in the app's folder and the artifact `model/iris.joblib` beside it. `dataset` is the
-    function of `workshop.core.datasets` whose result that module's `train` takes. `database` says that the
-    app has one, which its command `init-db` makes and upgrades.
+    `iris_model.py` in the app's folder and the card `model/iris.json` in its folder `model`. `dataset` is
+    the function of `workshop.core.datasets` whose result that module's `train` takes; a stage whose folder
+    has a `train.py` of its own has `table` instead, the file and the column that it is run with.
+    `database` says that the app has one, which its command `init-db` makes.
     """
 
     number: int
@@ -52,8 +53,9 @@ class Stage:
     app: bool = True
     model: str | None = None
     dataset: str | None = None
+    table: tuple[str, str] | None = None
     database: bool = False
-    notebooks: tuple[str, ...] = ()
+    notebooks: tuple[str, ...] | None = None  # its own name, if None
 
     @property
     def code(self) -> str:
@@ -85,7 +87,7 @@ class Stage:
 
     @property
     def notebook_files(self) -> tuple[Path, ...]:
-        names = self.notebooks or (self.slug,)
+        names = (self.slug,) if self.notebooks is None else self.notebooks
         return tuple(base() / "notebooks" / f"{name}.ipynb" for name in names)
 
     @property
@@ -153,6 +155,16 @@ STAGES = (
         dataset="fetch_housing",
         database=True,
         notebooks=("06_housing", "06b_attacks"),
+    ),
+    Stage(
+        number=7,
+        name="yours",
+        title="Your own model",
+        learn="Any table as an app of your own: a form, an API, a card, tests, and what a host needs.",
+        minutes=30,
+        model="card",
+        table=("data/penguins.csv", "species"),
+        notebooks=(),
     ),
 )
 

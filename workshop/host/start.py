@@ -50,6 +50,7 @@ def gallery_server(
         gallery.LAB_TOKEN: token,
         gallery.PRESENT: "1" if present else "",
         gallery.ROOM: network.url_of(found[0], port) if found else "",
+        "PREDICTION_LOG": "off",  # stage 07's: the terminal of `start` is for people
         "FLASK_DEBUG": "0",  # whatever the terminal says: others may reach this server
         **network.trusted_names(host),
     }

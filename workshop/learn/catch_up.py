@@ -35,8 +35,8 @@ def catch_up(stage: Stage, fresh: bool) -> Iterator[str]:
     if failed:
         stages = " and ".join(before.code for before in failed)
         raise BehindStill(f"What stage {stages} builds is missing; the lines above say why.")
-    notebook = stage.notebook_files[0].relative_to(copy)
-    yield f"You are at the start of stage {stage.code}: open {notebook.as_posix()} in {copy}"
+    first = stage.notebook_files[0] if stage.notebook_files else stage.folder
+    yield f"You are at the start of stage {stage.code}: open {first.relative_to(copy).as_posix()} in {copy}"
     yield (
         "To go on: run python3 -m workshop start, and press Notebook on the card of stage "
         f"{stage.code}"

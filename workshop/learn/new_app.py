@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from workshop.core.errors import WorkshopError
-from workshop.core.own_apps import NoSuchApp, check_name
+from workshop.core.own_apps import check_name
 from workshop.setup.process import ROOT
 
 TEMPLATE = ROOT / "apps" / "07_yours"
