@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from workshop.core.command_line import (
+    KIT_PYTHONS,
+    KIT_SYSTEMS,
     REFUSALS,
     AppType,
     InOrder,
@@ -20,9 +22,6 @@ from workshop.core.errors import WorkshopError
 from workshop.core.stages import Stage
 from workshop.setup.process import ROOT, replace_process
 
-# What `kit` can bring wheels for; the systems are described in workshop/teach/wheels.py.
-KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
-KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PORT = PortType()
 
 
@@ -132,10 +131,8 @@ def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None)
 
     A line in the log for each request; Ctrl-C ends it when the requests under way are answered.
     """
-    from workshop.core.stages import require_app
     from workshop.host.server import serve_stage
 
-    require_app(stage)
     os.environ["WORKSHOP_THREADS"] = str(threads)
     serve_stage(
         stage,

@@ -9,6 +9,10 @@ from workshop.core.errors import WorkshopError
 from workshop.core.own_apps import NoSuchApp, OwnApp, find_app
 from workshop.core.stages import Stage, UnknownStage, find_stage
 
+# What `kit` can bring wheels for; the systems are described in workshop/teach/wheels.py.
+KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
+KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+
 # What a file system says that refuses: it is full, or nobody may write there.
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
