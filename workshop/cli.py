@@ -72,6 +72,15 @@ class AppType(StageType):
             self.fail(str(error), param, ctx)
 
 
+class TypedType(StageType):
+    """A stage, or the name of an app that a notebook has learners type: hello or my."""
+
+    def convert(self, value, param, ctx) -> Stage | str:
+        from workshop.core.own_apps import TYPED
+
+        return value if value in TYPED else super().convert(value, param, ctx)
+
+
 class PortType(click.ParamType):
     """A number from 1 to 65535."""
 
@@ -223,19 +232,21 @@ def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None)
 
 
 @commands.command("catch-up")
-@click.argument("stage", type=StageType())
+@click.argument("stage", type=TypedType(), metavar="STAGE_OR_APP")
 @click.option(
-    "--fresh", is_flag=True, help="Put the stage back to how it came; your files are set aside."
+    "--fresh", is_flag=True, help="Put it back to how it came; your files are set aside."
 )
-def catch_up(stage: Stage, fresh: bool) -> None:
+def catch_up(stage: Stage | str, fresh: bool) -> None:
     """Go to the start of a stage, whatever was skipped.
 
     Builds what the stages before it would have built. Files that you have changed stay as they are.
+    "hello" and "my" bring the app that notebook 01 or 04 has you type.
     """
     from workshop.learn import catch_up as catchup
 
     use_my_copy()
-    for line in catchup.catch_up(stage, fresh):
+    bring = catchup.bring_typed if isinstance(stage, str) else catchup.catch_up
+    for line in bring(stage, fresh):
         click.echo(line)
 
 
