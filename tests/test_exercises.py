@@ -87,7 +87,7 @@ def test_an_app_that_a_check_imports_and_python_cannot_read_is_named(double, err
 def asked(double):
     """Lets exercise 04.99 ask the app of stage 01 for a page `/new`."""
 
-    @exercise("04.99", hint="add the page", app="hello")
+    @exercise("04.99", hint="add the page", app="01")
     def _(app):
         return f"it says {app.get_added('/new/7', '/new/<int:number>').text}"
 

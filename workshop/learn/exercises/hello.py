@@ -114,7 +114,7 @@ def _judge_cube(number: int, cube: str, page: str) -> None:
 
 @exercise(
     "01.4",
-    hint="type the ten lines of “Your own app, from an empty file” into `apps/hello/app.py`. Then add a view "
+    hint="type the ten lines of “How do you start an app from an empty file?” into `apps/hello/app.py`. Then add a view "
     "below them whose route has a gap, like that of `profile`.",
     app="hello",
 )

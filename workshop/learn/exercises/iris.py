@@ -199,7 +199,7 @@ def _judge_words(says: dict[float, bool], template: str) -> None:
 
 @exercise(
     "04.4",
-    hint="type the lines of “Can you build that app yourself?” into `apps/my/app.py`. Then make `predict` refuse "
+    hint="type the lines of “Can you put the model on the web yourself?” into `apps/my/app.py`. Then make `predict` refuse "
     "what is not a number, with `try`, `except ValueError` and `abort`.",
     app="my",
 )
