@@ -117,11 +117,8 @@ def names(folder):
 # For whom
 
 
-def test_the_command_offers_the_systems_that_are_described():
-    assert tuple(wheels.SYSTEMS) == cli.KIT_SYSTEMS
-
-
 def test_this_computer(monkeypatch):
+    assert tuple(wheels.SYSTEMS) == cli.KIT_SYSTEMS, "what the command offers"
     for name, system in wheels.SYSTEMS.items():
         monkeypatch.setattr(sys, "platform", system.markers["sys_platform"])
         machine = system.markers["platform_machine"]
@@ -200,15 +197,7 @@ def test_a_kit_and_then_one_more_system(stick, capsys, monkeypatch):
     }
     text = (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
     assert "    Windows (Intel or AMD, 64 bit)\n        Python 3.12\n" in text
-    assert "    Linux on Intel or AMD, 64 bit (Ubuntu 20.04, Debian 10 or newer)\n" in text
     assert "macOS 12" not in text
-    for command in (
-        "py -m workshop start",
-        "python3 -m workshop start",
-        "export WORKSHOP_MIRROR=http://192.168.1.20:9000",
-        "python3 -m http.server 9000",
-    ):
-        assert command in text
     assert max(map(len, text.splitlines())) <= 80
     marker = json.loads((stick / "kit.json").read_bytes())
     assert marker == {"targets": [["linux", "3.11"], ["windows", "3.12"]], "tests": False}
@@ -256,7 +245,6 @@ def test_a_package_without_a_wheel_is_named_and_the_rest_is_kept(stick, index, c
     told = capsys.readouterr()
     assert "windows with Python 3.11: no wheel of numpy==2.4.6\n" in told.err
     assert "The kit is made, but set-up needs a network for what the lines above list." in told.err
-    assert "complete" not in told.out
     assert "no wheel of uv" not in told.err, "where there is none, set-up uses pip"
     assert names(stick / "wheels") == FOR_LINUX | {WHEELS[1]}
     assert json.loads((stick / "kit.json").read_bytes())["targets"] == [["linux", "3.11"]]
@@ -340,25 +328,17 @@ def test_the_repository_with_git_is_what_git_tracks(house):
 # The data
 
 
-@pytest.fixture
-def small_data(monkeypatch):
-    """Data sets of a few bytes in place of the real ones."""
-
-    for name, archive, folder, file in (
-        ("CENSUS", "adult.zip", "adult", "adult.data"),
-        ("HOUSING", "cal_housing.zip", "housing", "cal_housing.data"),
+def test_the_data_at_hand_is_laid_out_as_a_mirror(stick, house, no_wheels, tmp_path, monkeypatch):
+    for name, folder, file in (
+        ("CENSUS", "adult", "adult.data"),
+        ("HOUSING", "housing", "cal.data"),
     ):
         member = datasets.Member(file, len(file), hashlib.sha256(file.encode()).hexdigest())
-        small = datasets.RemoteData(f"{name.title()} data", archive, folder, (member,))
+        small = datasets.RemoteData(f"{name.title()} data", f"{folder}.zip", folder, (member,))
         monkeypatch.setattr(datasets, name, small)
-
-
-def test_the_data_at_hand_is_laid_out_as_a_mirror(
-    stick, house, no_wheels, small_data, tmp_path, monkeypatch
-):
     (house / "data").mkdir()
     (house / "data" / "adult.data").write_bytes(b"adult.data")
-    (house / "data" / "cal_housing.data").write_bytes(b"not verified")
+    (house / "data" / "cal.data").write_bytes(b"not verified")
     make_kit(stick, ["linux"], ["3.11"])
     assert not (stick / "housing").exists()
     text = (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
@@ -413,11 +393,8 @@ def test_a_disk_that_refuses(stick, monkeypatch, capsys):
 def test_what_keeps_pip_from_it():
     no_wheel = "ERROR: No matching distribution found for a==1"
     assert wheels.unserved_by([no_wheel], ["a==1"]) == "a==1"
-    for lines in ([no_wheel], ["ERROR: something else"], []):
-        told = re.escape(
-            f"({lines[0] if lines else 'it said nothing'}): run the same command again"
-        )
-        with pytest.raises(KitFailed, match=told):
+    for lines, told in (([no_wheel], no_wheel), ([], "it said nothing")):
+        with pytest.raises(KitFailed, match=re.escape(f"({told}): run the same command again")):
             wheels.unserved_by(lines, ["b==1"])
 
 

@@ -28,22 +28,19 @@ from trouble_support import (
     spec_of_another_python,
     type_in,
 )
+from wheel_support import pretend
 
-from workshop import (
-    bootstrap,
-    cli,
-    copies,
-    datasets,
-    doctor,
-    fetch_census,
-    mirror,
-    notebooks,
-    serve,
-)
+from workshop import cli, fetch_census, serve
+from workshop.core import datasets
 from workshop.core.errors import ServerDied
 from workshop.core.stages import BASE, find_stage, load_app_module, load_module
 from workshop.host.ports import FOLDER, free_port
+from workshop.learn import my_copy
+from workshop.setup import mirror
 from workshop.setup.process import ROOT
+from workshop.setup.set_up import sentence_for
+from workshop.teach import doctor, try_stage
+from workshop.upkeep import refresh_notebooks
 from workshop.upkeep.refresh_notebooks import NotebookFailed
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -209,12 +206,13 @@ def no_network(bench):
     return type_in(bench.house(), "start")
 
 
-@trouble("The folder of wheels does not fit")
-def wrong_wheels(bench):
-    house = bench.house()
-    (house / "empty").mkdir()
-    nowhere = type_in(house, "start", "--wheels", "nowhere")
-    return nowhere + type_in(house, "start", "--wheels", "empty")
+@trouble("The kit does not fit")
+def wrong_kit(bench):
+    house, wheels = bench.house(), bench.folder / "kit" / "wheels"
+    wheels.mkdir(parents=True)
+    pretend("numpy-1.0-py3-none-any.whl", wheels)
+    nowhere = type_in(house, "start", WORKSHOP_MIRROR="nowhere")
+    return nowhere + type_in(house, "start", WORKSHOP_MIRROR=str(wheels.parent))
 
 
 @trouble("You pressed Ctrl-C during the set-up")
@@ -235,9 +233,7 @@ def interrupted(bench):
             start_new_session=True,
         )
 
-    code = (
-        "import workshop.setup.environment as b\nwith b.one_at_a_time(): print(flush=True); input()"
-    )
+    code = "import workshop.setup.process as b\nwith b.one_at_a_time(): print(flush=True); input()"
     with begin("-c", code) as first:
         first.stdout.readline()  # it has begun, so the second finds it at work
         with begin("-m", "workshop") as second:
@@ -266,14 +262,14 @@ def no_permission(bench):
     bench.patch.setenv(BASE, str(bench.folder / "file" / "work"))
     told += bench.command("train", "04")
     (bench.folder / "notebooks").mkdir(mode=0o555)
-    code = "from workshop import doctor; print(*doctor.write_access())"
+    code = "from workshop.teach import doctor; print(*doctor.write_access())"
     run = subprocess.run(
         [*bound, sys.executable, "-c", code],
         env=os.environ | {BASE: str(bench.folder)},
         capture_output=True,
         text=True,
     )
-    return told + run.stdout + bootstrap.sentence_for(OSError(28, "No space left on device"))
+    return told + run.stdout + sentence_for(OSError(28, "No space left on device"))
 
 
 # Starting
@@ -323,7 +319,7 @@ def run_cell(source: str, folder: Path) -> str:
     """What a notebook says that holds one cell, which fails."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     with pytest.raises(NotebookFailed):
-        notebooks.run(notebook, folder, "this")
+        refresh_notebooks.run(notebook, folder, "this")
     (output,) = notebook.cells[0].outputs
     return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output["traceback"]))
 
@@ -382,15 +378,13 @@ def other_version(bench):
 
 @trouble("The app of stage 06 has no database")
 def no_database(bench):
-    from workshop.teach import try_stage as rehearsal
-
     bench.patch.delenv("DATABASE_URL", raising=False)
     module = load_app_module("06_housing")
     bench.patch.setattr(module, "INSTANCE_FOLDER", bench.folder)
     told = page_of("06_housing", "/login")
     module.create_app().test_cli_runner().invoke(args=["init-db"])
     bench.patch.setattr(load_module(find_stage("housing"), "housing_database"), "SCHEMA_VERSION", 0)
-    return told + "".join(map(str, rehearsal.database(find_stage("housing"))))
+    return told + str(try_stage.database(find_stage("housing")))
 
 
 @trouble("The page says that it broke")
@@ -403,8 +397,8 @@ def newer_original(bench):
     name = Path("apps/01_hello/app.py")
     original, mine = bench.folder / "originals" / name, bench.folder / "work" / name
     original.parent.mkdir(parents=True)
-    bench.patch.setattr(copies, "ROOT", bench.folder / "originals")
-    bench.patch.setattr(copies, "COPIED", ("apps",))
+    bench.patch.setattr(my_copy, "ROOT", bench.folder / "originals")
+    bench.patch.setattr(my_copy, "COPIED", ("apps",))
     bench.patch.setenv(BASE, str(bench.folder / "work"))
     original.write_text("first\n", encoding="utf-8")
     cli.use_my_copy()

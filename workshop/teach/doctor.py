@@ -1,4 +1,4 @@
-"""Looks whether everything the workshop needs is there and works, and says how to mend what is not."""
+"""Checks whether everything the workshop needs is there and works, and says how to fix what isn't."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,25 +20,24 @@ from urllib.parse import urlsplit
 from workshop.core.stages import STAGES, base, find_stage, stages_with_app, stages_with_model
 from workshop.host.ports import FOLDER, GALLERY_URL, gallery_at, is_free, status_of
 from workshop.setup.environment import find_environment
+from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
 from workshop.setup.lock import LOCK, locked
-from workshop.setup.mirror import folder_of, is_url, mirrors, shown
+from workshop.setup.mirror import is_url, mirrors, shown
 from workshop.setup.process import ROOT
 
 GALLERY_PORT = 8000
 LAB_PORT = 8888
 ROOM_NEEDED = 100_000_000  # bytes: all data, models and notebooks, several times over
-MIRROR_LIMIT = 5.0  # seconds for each thing that the room's mirror is asked for
 DATABASE_LIMIT = 5  # seconds for a database server
-STAGE_LIMIT = (
-    60.0  # seconds for the code of one stage; a cold laptop imports scikit-learn in about ten
-)
+# Seconds for the code of one stage; a cold laptop imports scikit-learn in about ten.
+STAGE_LIMIT = 60.0
 
 
 @dataclass(frozen=True)
 class Finding:
     """One line of the doctor's report. If `well` is false, `text` ends with what to do.
 
-    A `note` is well too: it tells something worth knowing that keeps nobody from working.
+    A `note` is well too: something worth knowing that keeps nobody from working.
     """
 
     subject: str
@@ -59,35 +58,31 @@ def set_up_anew() -> str:
 
 
 def interpreter() -> Iterator[Finding]:
-    environment = find_environment()
-    version = platform.python_version()
-    if environment.is_current:
-        yield Finding("interpreter", True, f"Python {version} in {sys.prefix}")
-    else:
-        fix = "start it as: python3 -m workshop doctor"
-        yield Finding(
-            "interpreter", False, f"Python {version} in {sys.prefix} is not the workshop's; {fix}"
-        )
+    """Whether this is the workshop's Python."""
+    text = f"Python {platform.python_version()} in {sys.prefix}"
+    is_ours = find_environment().is_current
+    fix = " is not the workshop's; start it as: python3 -m workshop doctor"
+    yield Finding("interpreter", is_ours, text if is_ours else text + fix)
 
 
 def lock() -> Iterator[Finding]:
+    """Whether each package is installed at the version of the lock."""
     from packaging.requirements import Requirement
 
-    wrong, count = [], 0
-    for wanted in map(Requirement, locked(LOCK)):
-        if wanted.marker and not wanted.marker.evaluate():
-            continue
-        count += 1
+    pins = map(Requirement, locked(LOCK))
+    wanted = [pin for pin in pins if not pin.marker or pin.marker.evaluate()]
+    wrong = []
+    for pin in wanted:
         try:
-            found = importlib.metadata.version(wanted.name)
+            found = importlib.metadata.version(pin.name)
         except importlib.metadata.PackageNotFoundError:
-            if wanted.name != "uv":  # it only installs the others; pip has done that where it can't
-                wrong.append(f"{wanted.name} is missing")
+            if pin.name != "uv":  # it only installs the others; pip does that where there is none
+                wrong.append(f"{pin.name} is missing")
         else:
-            if not wanted.specifier.contains(found, prereleases=True):
-                wrong.append(f"{wanted.name} is {found} instead of {wanted.specifier}")
+            if not pin.specifier.contains(found, prereleases=True):
+                wrong.append(f"{pin.name} is {found} instead of {pin.specifier}")
     if not wrong:
-        yield Finding("lock", True, f"{count} packages as requirements.txt says")
+        yield Finding("lock", True, f"{len(wanted)} packages as requirements.txt says")
         return
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     fix = f"delete {find_environment().stamp} and run any workshop command again"
@@ -99,38 +94,42 @@ def kernel() -> Iterator[Finding]:
 
     All notebooks ask for the kernel named python3, and the first folder that has one wins. In `.venv`
     ours comes before the user's own; JUPYTER_PATH comes before both, and without `.venv` so does the
-    user's. IPython's own kernel is taken only where no folder has one (`ensure_native_kernel`).
+    user's. IPython's own kernel is used only where no folder has one (`ensure_native_kernel`).
     """
     import nbformat
     from jupyter_client.kernelspec import KernelSpecManager
+    from nbclient import NotebookClient
 
-    from workshop.upkeep import refresh_notebooks as notebooks
-
-    code = "import sys\nprint(sys.prefix)\nimport workshop"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    folders = [base() / "notebooks", ROOT / "notebooks"]  # the first is back with the next start
-    reason = ""
+    cell = nbformat.v4.new_code_cell("import sys\nprint(sys.prefix)\nimport workshop")
+    client = NotebookClient(
+        nbformat.v4.new_notebook(cells=[cell]),
+        timeout=STAGE_LIMIT,
+        kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=50"],  # what it logs is not for learners
+    )
+    folders = [base() / "notebooks", ROOT / "notebooks"]  # the next start brings the first one back
+    trouble = ""
     try:
-        notebooks.run(notebook, next(filter(Path.is_dir, folders)), "the doctor's notebook")
+        with client.setup_kernel(cwd=str(next(filter(Path.is_dir, folders)))):
+            client.execute_cell(client.nb.cells[0], 0)  # `execute` would take Ctrl-C for itself
     except Exception as error:  # noqa: BLE001 (whatever keeps a kernel from running is the finding)
-        reason = type(error).__name__
-    outputs = notebook.cells[0].get("outputs", [])
-    used = "".join(part.text for part in outputs if part.get("name") == "stdout").strip()
-    if not reason and Path(used).resolve() == Path(sys.prefix).resolve():
+        trouble = f"notebooks can't run ({type(error).__name__})"
+    ours = Path(sys.prefix).resolve()
+    printed = [part.text for part in client.nb.cells[0].outputs if part.get("name") == "stdout"]
+    if (used := "".join(printed).strip()) and Path(used).resolve() != ours:
+        trouble = f"notebooks run with the Python in {used}"
+    if not trouble:
         yield Finding("kernel", True, "a notebook ran with the workshop's Python")
         return
     folder = KernelSpecManager().find_kernel_specs().get("python3", "")
-    if Path(folder).resolve().is_relative_to(Path(sys.prefix).resolve()):
+    fix = f"another Python's kernel is in the way: rename the folder {folder}"
+    if Path(folder).resolve().is_relative_to(ours):
         fix = set_up_anew()
-    else:
-        fix = f"another Python's kernel is in the way: rename the folder {folder}"
-    if used and Path(used).resolve() != Path(sys.prefix).resolve():
-        yield Finding("kernel", False, f"notebooks run with the Python in {used}; {fix}")
-    else:
-        yield Finding("kernel", False, f"notebooks can't run ({reason}); {fix}")
+    yield Finding("kernel", False, f"{trouble}; {fix}")
 
 
 def write_access() -> Iterator[Finding]:
+    """Whether notebooks, data and models can be saved."""
     models = [stage.card_file.parent for stage in stages_with_model()]
     apps = [folder.parent for folder in models]
     for folder in filter(Path.is_dir, [ROOT, base() / "notebooks", ROOT / "data", *apps, *models]):
@@ -138,33 +137,30 @@ def write_access() -> Iterator[Finding]:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            name = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
-            where = "the workshop's folder" if folder == ROOT else name
-            fix = "move the workshop to a folder of your own"
-            yield Finding(
-                "write access", False, f"can't write in {where} ({error.strerror}); {fix}"
-            )
+            name = "the workshop's folder" if folder == ROOT else shown_path(folder, ROOT)
+            text = f"can't write in {name} ({error.strerror}); move the workshop to a folder of your own"
+            yield Finding("write access", False, text)
             return
-    free = shutil.disk_usage(base()).free
-    if free < ROOM_NEEDED:
+    free, text = shutil.disk_usage(base()).free, "notebooks, data and models can be saved"
+    if is_short := free < ROOM_NEEDED:
         text = f"only {free / 1e6:.0f} MB are free on the disk; make room for {ROOM_NEEDED / 1e6:.0f} MB"
-        yield Finding("write access", False, text)
-        return
-    yield Finding("write access", True, "notebooks, data and models can be saved")
+    yield Finding("write access", not is_short, text)
+
+
+def shown_path(path: Path, folder: Path) -> str:
+    """A path as people know it: from `folder` if it is inside."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def busy_app_ports() -> str:
     """What runs on the ports of the apps; empty if all are free."""
     serving, taken = [], []
-    for stage in stages_with_app():
-        if is_free(stage.port):
-            continue
-        if status_of(f"http://127.0.0.1:{stage.port}/") is None:
-            taken.append(
-                f"{stage.port} is in use by another program (use app {stage.number} --port)"
-            )
-        else:
+    for stage in (stage for stage in stages_with_app() if not is_free(stage.port)):
+        if status_of(f"http://127.0.0.1:{stage.port}/") is not None:
             serving.append(f"an app is running on {stage.port}")
+        else:
+            fix = f"(use app {stage.number} --port)"
+            taken.append(f"{stage.port} is in use by another program {fix}")
     return ", ".join(serving + taken)
 
 
@@ -182,25 +178,24 @@ def ports() -> Iterator[Finding]:
             text = f"the workshop is running on {url.rpartition(':')[2]}"
             yield Finding("ports", True, f"{text}; {apps}" if apps else text, note=bool(apps))
             return
-    busy = []
-    if not gallery and not is_free(GALLERY_PORT):
+    wrong, busy = [], []
+    if gallery:
+        where = f"another copy of the workshop runs on {GALLERY_PORT}"
+        wrong.append(f"{where} (end that one, or use start --port)")
+    elif not is_free(GALLERY_PORT):
         busy.append(f"{GALLERY_PORT} (use start --port)")
     if not is_free(LAB_PORT):
         busy.append(f"{LAB_PORT} (use start --lab-port)")
-    wrong = [f"in use by another program: {', '.join(busy)}"] if busy else []
-    if gallery:
-        where = f"another copy of the workshop runs on {GALLERY_PORT}"
-        wrong.insert(0, f"{where} (end that one, or use start --port)")
-    if wrong:
-        yield Finding("ports", False, "; ".join(wrong))
-    elif apps:
-        yield Finding("ports", True, f"{GALLERY_PORT} and {LAB_PORT} are free; {apps}", note=True)
-    else:
-        last = max(stage.port for stage in stages_with_app())
-        yield Finding("ports", True, f"{GALLERY_PORT}, {LAB_PORT} and those up to {last} are free")
+    if busy:
+        wrong.append(f"in use by another program: {', '.join(busy)}")
+    text = f"{GALLERY_PORT}, {LAB_PORT} and those of the apps are free"
+    if apps:
+        text = f"{GALLERY_PORT} and {LAB_PORT} are free; {apps}"
+    yield Finding("ports", not wrong, "; ".join(wrong) or text, note=bool(apps and not wrong))
 
 
 def data() -> Iterator[Finding]:
+    """The data sets of the stages: whether they are there and undamaged."""
     from workshop.core import datasets
 
     for name in sorted({stage.dataset for stage in STAGES if stage.dataset}):
@@ -215,47 +210,30 @@ def mirror() -> Iterator[Finding]:
     if not asked:
         yield Finding("mirror", True, "none is set, and none is needed")
     for name, place in asked:
-        holds, trouble = [], None
-        for dataset in (datasets.CENSUS, datasets.HOUSING):
-            try:
-                with contextlib.redirect_stderr(
-                    io.StringIO()
-                ):  # no word of a download: nothing is kept
-                    datasets.read_mirror(dataset, place, MIRROR_LIMIT)
-            except datasets.DataUnavailableError as error:
-                if not str(error).startswith(f"there is no {dataset.archive} in "):
-                    trouble = error
-                    break
-            else:
-                holds.append(dataset.title.lower())
-        if trouble:
-            yield Finding("mirror", False, f"{name} can't be used ({trouble}); {mirror_fix(place)}")
+        holds = []
+        try:
+            for dataset in (datasets.CENSUS, datasets.HOUSING):
+                try:
+                    with contextlib.redirect_stderr(
+                        io.StringIO()
+                    ):  # nothing is kept, so no word of it
+                        datasets.read_mirror(dataset, place, MIRROR_LIMIT)
+                    holds.append(dataset.title.lower())
+                except datasets.DataUnavailableError as error:
+                    if not str(error).startswith(f"there is no {dataset.archive} in "):
+                        raise
+            holds += ["wheels"] if wheels_in(place) else []
+        except (datasets.DataUnavailableError, NotServed) as error:
+            yield Finding("mirror", False, f"{name} can't be used ({error}); {mirror_fix(place)}")
             continue
-        if has_wheels(place):
-            holds.append("wheels")
-        where = shown(place) if is_url(place) else place
-        if holds:
-            yield Finding("mirror", True, f"{where} answers, with {', '.join(holds)}")
-        else:
-            text = f"{where} holds no data and no wheels; {mirror_fix(place)}"
-            yield Finding("mirror", False, text)
-
-
-def has_wheels(place: str) -> bool:
-    """Whether a mirror, which has answered, holds the folder `wheels` for the set-up."""
-    import requests
-
-    if not is_url(place):
-        return any(folder_of(place).glob("wheels/*.whl"))
-    try:
-        answer = requests.get(f"{place.rstrip('/')}/wheels/", timeout=MIRROR_LIMIT)
-    except (OSError, ValueError):  # requests' own errors are both
-        return False
-    return answer.ok and ".whl" in answer.text
+        text = f"answers, with {', '.join(holds)}"
+        if not holds:
+            text = f"holds no data and no wheels; {mirror_fix(place)}"
+        yield Finding("mirror", bool(holds), f"{shown(place) if is_url(place) else place} {text}")
 
 
 def mirror_fix(place: str) -> str:
-    """What to do about a mirror that does not answer, or holds nothing."""
+    """What to do about a mirror that doesn't answer, or holds nothing."""
     from requests.utils import get_environ_proxies
 
     if not is_url(place):
@@ -265,17 +243,16 @@ def mirror_fix(place: str) -> str:
         )
     fix = "check the address with your instructor, and join the room's network; or unset it"
     with contextlib.suppress(ValueError):  # no valid address, as the finding says
-        fix = f"WORKSHOP_MIRROR is {shown(place)}: {fix}"
         if get_environ_proxies(place).get(urlsplit(place).scheme):
             host = urlsplit(place).hostname
             fix += f"; or set NO_PROXY to {host}, because a proxy may be in the way"
-    return fix
+    return f"WORKSHOP_MIRROR is {shown(place)}: {fix}"
 
 
 def stages() -> Iterator[Finding]:
     """Each stage's model, app and database, tried in a process of its own (see `workshop.teach.try_stage`).
 
-    Learners change that code: whatever it does there, the doctor goes on, and it is read anew each time.
+    Learners change that code: whatever it does there, the doctor goes on, and it is read again each time.
     """
     from workshop.core.build import mend
 
@@ -286,8 +263,9 @@ def stages() -> Iterator[Finding]:
     }
     codes = [stage.code for stage in STAGES]
     under_way = None
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
             [sys.executable, "-m", "workshop.teach.try_stage", str(STAGE_LIMIT), *codes],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -295,18 +273,15 @@ def stages() -> Iterator[Finding]:
             stderr=log,
             encoding="utf-8",
             env=os.environ | environ,
-        )
-        try:
-            for line in process.stdout:
-                found = json.loads(line)
-                if isinstance(found, str):
-                    under_way = found
-                else:
-                    yield Finding(**found)
-        finally:  # also where nobody wants to hear the rest
-            process.kill()
-            process.wait()
-            process.stdout.close()
+        ) as process,
+    ):
+        for line in process.stdout:
+            found = json.loads(line)
+            if isinstance(found, str):
+                under_way = found
+            else:
+                yield Finding(**found)
+        process.wait()
         log.seek(0)
         told = log.read().decode("utf-8", "replace")
     if under_way is None:
@@ -321,21 +296,12 @@ def why_ended(log: str, folder: Path) -> str:
     """Why the code in `folder` took its process along, as far as its log tells."""
     for file, line in re.findall(r'File "(.+)", line (\d+) in ', log):  # the innermost call first
         if Path(file).is_relative_to(folder):
-            name = Path(file).relative_to(base()).as_posix()
+            name = shown_path(Path(file), base())
             return f"{name}, line {line}, is still at work after {STAGE_LIMIT:.0f} seconds"
     return "its code ended Python"
 
 
-EXAMINATIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    interpreter,
-    lock,
-    kernel,
-    write_access,
-    ports,
-    data,
-    mirror,
-    stages,
-)
+EXAMINATIONS = (interpreter, lock, kernel, write_access, ports, data, mirror, stages)
 
 
 def examine() -> Iterator[Finding]:

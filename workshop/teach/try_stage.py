@@ -1,47 +1,49 @@
 """`python -m workshop.teach.try_stage SECONDS STAGE...`: tries the code of stages, and tells the doctor.
 
-A process of its own, because learners change this code: it may end Python, never return, or print what it
-likes. Each line on standard output is JSON: the slug of the stage that begins, a finding, or at the end an
-empty text. Nothing of the learner's is changed: what the code makes goes into temporary folders.
+A process of its own, because learners change this code: it may end Python, never return, or print anything.
+Each line on standard output is JSON: the slug of the stage that begins, a finding, or at the end an empty
+string. Nothing of the learner's is changed: what the code makes goes into temporary folders.
 """
 
-import contextlib
 import faulthandler
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from workshop.core import datasets
 from workshop.core.build import mend, model_module, where
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import Stage, base, find_stage, load_module
-from workshop.teach.doctor import Finding
+from workshop.teach.doctor import Finding, shown_path
 
 ROUND_TRIP = "iris"  # the stage whose model is trained in a moment
 SAME = 1e-12  # probabilities that differ by less are the same, added up in another order
 
+# Deleted in the end, as far as Windows lets go of its files.
+temporary_folder = partial(TemporaryDirectory, ignore_cleanup_errors=True)
 
-def model(stage: Stage) -> Iterator[Finding]:
+Result = tuple[bool, str] | tuple[bool, str, bool]  # of a step: the last fields of a `Finding`
+
+
+def model(stage: Stage) -> Result:
     """Whether the model is there, and is the one its card describes."""
     module = model_module(stage)
     if not stage.card_file.exists():
-        text = f"not trained yet; start does it, or: python3 -m workshop train {stage.code}"
-        yield Finding("model", True, f"{stage.slug}: {text}", note=True)
-        return
+        fix = f"start does it, or: python3 -m workshop train {stage.code}"
+        return True, f"not trained yet; {fix}", True
     try:
         module.load()
     except module.ModelUnavailable as problem:
-        yield Finding("model", False, f"{stage.slug}: {problem}")
-    else:
-        text = "trained, and the file is the one its card describes"
-        yield Finding("model", True, f"{stage.slug}: {text}")
+        return False, str(problem)
+    return True, "trained, and the file is the one its card describes"
 
 
-def round_trip(stage: Stage) -> Iterator[Finding]:
+def round_trip(stage: Stage) -> Result:
     """Train, save, load and predict with the code of stage 04, in a folder that is thrown away."""
     import numpy as np
     import pandas as pd
@@ -49,45 +51,39 @@ def round_trip(stage: Stage) -> Iterator[Finding]:
     module = model_module(stage)
     pipeline, card = module.train(datasets.read_iris())
     with temporary_folder() as folder:
-        module.save(pipeline, card, folder)
-        loaded = module.load(folder)
+        module.save(pipeline, card, Path(folder))
+        loaded = module.load(Path(folder))
     flower = {name: feature["median"] for name, feature in card["features"].items()}
     expected = pipeline.predict_proba(pd.DataFrame([flower])[module.FEATURES])[0]
     answer = loaded.answer(flower).probabilities
     if np.allclose(list(answer.values()), expected, rtol=0, atol=SAME):
-        text = "trained, saved and loaded a model, and its answer is the same"
-        yield Finding("round trip", True, f"{stage.slug}: {text}")
-    else:
-        text = f"{stage.slug}: a model answers differently once it was saved and loaded"
-        yield Finding("round trip", False, f"{text}; {mend_file(stage, module.__name__)}")
+        return True, "trained, saved and loaded a model, and its answer is the same"
+    text = "a model answers differently once it was saved and loaded"
+    return False, f"{text}; {mend_file(stage, module.__name__)}"
 
 
-def app(stage: Stage) -> Iterator[Finding]:
+def app(stage: Stage) -> Result:
     """One request to the app, for its first page; a database and a secret key of its own are made for it."""
     from flask import Flask
 
     with temporary_folder() as folder:
-        own = {"INSTANCE_FOLDER": folder, "DATABASE_URL": None} if stage.database else {}
+        own = {"INSTANCE_FOLDER": Path(folder), "DATABASE_URL": None} if stage.database else {}
         made = load_module(stage, "app").create_app(own)
         if not isinstance(made, Flask):
-            text = f"create_app returns no app; end it with `return app`, or {bring_back(stage)}"
-            yield Finding("app", False, f"{stage.slug}: {text}")
-            return
+            fix = f"end it with `return app`, or {bring_back(stage)}"
+            return False, f"create_app returns no app; {fix}"
         made.testing = True  # an error in a view comes here, instead of a page that hides it
         if stage.database:
             made.test_cli_runner().invoke(args=["init-db"])
         status = made.test_client().get("/").status_code
     if status < 400:
-        yield Finding("app", True, f"{stage.slug}: its first page answers")
-    elif status == 503 and stage.model:
-        text = "answers that it has no model it can use (see model)"
-        yield Finding("app", True, f"{stage.slug}: {text}", note=True)
-    else:
-        text = f"its first page answers with the error {status}; {mend_file(stage, 'app')}"
-        yield Finding("app", False, f"{stage.slug}: {text}")
+        return True, "its first page answers"
+    if status == 503 and stage.model:
+        return True, "answers that it has no model it can use (see model)", True
+    return False, f"its first page answers with the error {status}; {mend_file(stage, 'app')}"
 
 
-def database(stage: Stage) -> Iterator[Finding]:
+def database(stage: Stage) -> Result:
     """The database that the app would use: its own file, or the server that DATABASE_URL names."""
     module = load_module(stage, f"{stage.name}_database")
     create_app = load_module(stage, "app").create_app
@@ -97,8 +93,7 @@ def database(stage: Stage) -> Iterator[Finding]:
         if not os.environ.get("DATABASE_URL"):
             raise
         fix = "correct it, or unset it to use the app's own file"
-        yield Finding("database", False, f"DATABASE_URL can't be used ({error}); {fix}")
-        return
+        return False, f"DATABASE_URL can't be used ({error}); {fix}"
     with made.app_context():
         url = module.db.engine.url
         try:
@@ -106,58 +101,36 @@ def database(stage: Stage) -> Iterator[Finding]:
         except module.DatabaseUnavailable as problem:
             if module.INIT_COMMAND in str(problem):
                 fix = f"start sees to it, or: python3 -m workshop app {stage.code}"
-                text = f"{stage.slug}: {problem.problem}; {fix}"
-                yield Finding("database", True, text, note=True)
-                return
+                return True, f"{problem.problem}; {fix}", True
             if url.get_backend_name() == "sqlite":
-                fix = f", or rename {shown(Path(url.database))} and let start make a new one"
-            else:
-                fix = f" (DATABASE_URL is {url.render_as_string(hide_password=True)})"
-            yield Finding("database", False, f"{stage.slug}: {problem}{fix}")
-            return
-    text = f"opens, with tables of version {module.SCHEMA_VERSION}"
-    yield Finding("database", True, f"{stage.slug}: {text}")
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder that is deleted in the end, as far as Windows lets go of its files."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
-
-
-def shown(file: Path) -> str:
-    """A file's path as a learner knows it: from the folder that holds notebooks and apps."""
-    return file.relative_to(base()).as_posix() if file.is_relative_to(base()) else str(file)
+                file = shown_path(Path(url.database), base())
+                return False, f"{problem}, or rename {file} and let start make a new one"
+            return False, f"{problem} (DATABASE_URL is {url.render_as_string(hide_password=True)})"
+    return True, f"opens, with tables of version {module.SCHEMA_VERSION}"
 
 
 def mend_file(stage: Stage, name: str) -> str:
     """What to do about code that runs, and does the wrong thing."""
-    return f"mend {shown(stage.folder / name)}.py, or {bring_back(stage)}"
+    return f"mend {shown_path(stage.folder / name, base())}.py, or {bring_back(stage)}"
 
 
 def bring_back(stage: Stage) -> str:
     return f"get the stage back with: python3 -m workshop catch-up {stage.code} --fresh"
 
 
-def steps(stage: Stage) -> Iterator[Callable[[Stage], Iterator[Finding]]]:
-    """What there is to try in a stage."""
-    if stage.model:
-        yield model
-    if stage.name == ROUND_TRIP:
-        yield round_trip
-    if stage.app:
-        yield app
-    if stage.database:
-        yield database
-
-
 def rehearse(stage: Stage) -> Iterator[Finding]:
     """Try one stage, up to the first step at which its code breaks."""
-    for step in steps(stage):
+    steps = {
+        model: stage.model,
+        round_trip: stage.name == ROUND_TRIP,
+        app: stage.app,
+        database: stage.database,
+    }
+    for step in filter(steps.get, steps):
         subject = step.__name__.replace("_", " ")
         try:
-            yield from step(stage)
+            well, text, *note = step(stage)
+            yield Finding(subject, well, f"{stage.slug}: {text}", *note)
         except WorkshopError as error:
             yield Finding(subject, False, f"{stage.slug}: {error}")
             return
@@ -168,20 +141,18 @@ def rehearse(stage: Stage) -> Iterator[Finding]:
 
 def main(seconds: float, stages: list[Stage]) -> None:
     """Try the stages, each within so many seconds."""
-    report = sys.stdout
-
-    def tell(what: object) -> None:
-        print(json.dumps(what), file=report, flush=True)
-
-    with contextlib.redirect_stdout(sys.stderr):
-        for stage in stages:
-            tell(stage.slug)
-            # Code that never returns is ended; the log then says where it was.
-            faulthandler.dump_traceback_later(seconds, exit=True)
-            for finding in rehearse(stage):
-                tell(asdict(finding))
-        faulthandler.cancel_dump_traceback_later()
-        tell("")
+    # What the code prints, or a program that it starts, must not get between the findings.
+    report = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    tell = partial(print, file=report, flush=True)
+    for stage in stages:
+        tell(json.dumps(stage.slug))
+        # Code that never returns is ended; the log then says where it was.
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        for finding in rehearse(stage):
+            tell(json.dumps(asdict(finding)))
+    faulthandler.cancel_dump_traceback_later()
+    tell(json.dumps(""))
 
 
 if __name__ == "__main__":
