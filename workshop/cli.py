@@ -72,15 +72,6 @@ class AppType(StageType):
             self.fail(str(error), param, ctx)
 
 
-class TypedType(StageType):
-    """A stage, or the name of an app that a notebook has learners type: hello or my."""
-
-    def convert(self, value, param, ctx) -> Stage | str:
-        from workshop.core.own_apps import TYPED
-
-        return value if value in TYPED else super().convert(value, param, ctx)
-
-
 class PortType(click.ParamType):
     """A number from 1 to 65535."""
 
@@ -231,8 +222,15 @@ def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None)
     )
 
 
+def stage_or_typed(ctx: click.Context, param: click.Parameter, value: str) -> Stage | str:
+    """A stage, or the name of an app that a notebook has learners type: hello or my."""
+    from workshop.core.own_apps import TYPED
+
+    return value if value in TYPED else StageType().convert(value, param, ctx)
+
+
 @commands.command("catch-up")
-@click.argument("stage", type=TypedType(), metavar="STAGE_OR_APP")
+@click.argument("stage", callback=stage_or_typed, metavar="STAGE_OR_APP")
 @click.option(
     "--fresh", is_flag=True, help="Put it back to how it came; your files are set aside."
 )

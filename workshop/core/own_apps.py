@@ -14,9 +14,9 @@ from workshop.core.files import write_whole
 from workshop.core.stages import STAGES, Stage, UnknownStage, base, find_stage
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
-TYPED = {"hello": "01", "my": "04"}  # those that a notebook has learners type, and its stage
 FIRST_PORT = 8010
 PORTS = ".ports.json"  # in the folder `apps`: the port that each app has had from its first run on
+TYPED = {"hello": "01", "my": "04"}  # those that a notebook has learners type, and its stage
 
 
 class NoSuchApp(WorkshopError):
