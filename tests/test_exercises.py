@@ -269,7 +269,7 @@ def test_a_typed_app_is_short_enough_to_be_shown(name):
     assert len(lines) <= 25
     stage = find_stage(TYPED[name])
     notebook = nbformat.read(stage.notebook_files[0], as_version=4)
-    shown = [cell for cell in notebook.cells if f"apps/{name}/app.py\")" in cell.source]
+    shown = [cell for cell in notebook.cells if f'apps/{name}/app.py")' in cell.source]
     assert shown[0].outputs[0].data["text/plain"].splitlines() == lines
 
 

@@ -231,9 +231,7 @@ def stage_or_typed(ctx: click.Context, param: click.Parameter, value: str) -> St
 
 @commands.command("catch-up")
 @click.argument("stage", callback=stage_or_typed, metavar="STAGE_OR_APP")
-@click.option(
-    "--fresh", is_flag=True, help="Put it back to how it came; your files are set aside."
-)
+@click.option("--fresh", is_flag=True, help="Put it back to how it came; your files are set aside.")
 def catch_up(stage: Stage | str, fresh: bool) -> None:
     """Go to the start of a stage, whatever was skipped.
 

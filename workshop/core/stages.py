@@ -107,7 +107,7 @@ STAGES = (
         number=1,
         name="hello",
         title="Hello, Flask",
-        learn="Your first app, typed into an empty file; then routes, requests, sessions and a small JSON API.",
+        learn="Your first app, from an empty file; then routes, requests, sessions and a small JSON API.",
         minutes=80,
     ),
     Stage(

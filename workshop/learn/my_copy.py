@@ -104,7 +104,10 @@ def originals() -> Iterator[Path]:
         found = ROOT / place
         for file in sorted(found.rglob("*")) if found.is_dir() else [found]:
             path = file.relative_to(ROOT)
-            is_own = path.parts[0] == "apps" and path.parts[1] in {*TYPED, PORTS}  # of a learner's apps
+            is_own = path.parts[0] == "apps" and path.parts[1] in {
+                *TYPED,
+                PORTS,
+            }  # of a learner's apps
             if file.is_file() and not is_own and not MADE.intersection(path.parts):
                 yield path
 

@@ -81,8 +81,9 @@ def exercise(number: str, hint: str, app: str | None = None) -> Callable[[Check]
     """Register the check of exercise `number`; `hint` is for those who have not begun.
 
     The check takes the answer, returns a sentence of confirmation, or raises `Wrong` with a hint. If the
-    exercise changes an app, `app` is the code of its stage, or the name of an app that a notebook has learners
-    type (`TYPED`). The check then takes a `ChangedApp` instead; it raises `NotYet` for one without the change.
+    exercise changes an app, `app` is the code of its stage, or the name of one that a notebook has learners
+    type (`TYPED`). The check then takes a `ChangedApp` instead, and raises `NotYet` for one without the
+    change.
     """
 
     def register(function: Check) -> Check:
@@ -125,7 +126,8 @@ class ChangedApp:
             if isinstance(self.stage, OwnApp):
                 place = "the line before its `def` must be `@app.get(...)`"
             raise Wrong(
-                f"`{start}` is in app.py, but nothing answers {path}. The address must be `{rule}`, and {place}."
+                f"`{start}` is in app.py, but nothing answers {path}. The address must be `{rule}`, and "
+                f"{place}."
             )
         if reply.status_code == 405:
             raise Wrong(f"{rule} is there, but not for GET. Use `@app.get(...)`.")

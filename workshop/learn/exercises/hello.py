@@ -114,14 +114,14 @@ def _judge_cube(number: int, cube: str, page: str) -> None:
 
 @exercise(
     "01.4",
-    hint="type the ten lines of “How do you start an app from an empty file?” into `apps/hello/app.py`. Then add a view "
-    "below them whose route has a gap, like that of `profile`.",
+    hint="type the ten lines of “How do you start an app from an empty file?” into "
+    "`apps/hello/app.py`. Then add a view below them whose route has a gap, like that of `profile`.",
     app="hello",
 )
 def own_greeting(app: ChangedApp) -> str:
     """The learner's own app with a page that greets a visitor by name, escaped."""
     if app.get("/").status_code != 200:
-        raise Wrong("your first page is gone: keep the view with `@app.get(\"/\")`.")
+        raise Wrong('your first page is gone: keep the view with `@app.get("/")`.')
     for name in ("Ada", "Grace"):
         page = app.get_added(f"/hello/{name}", GREETING_RULE).text
         if name in page:
@@ -137,4 +137,6 @@ def own_greeting(app: ChangedApp) -> str:
             "/hello/<b>Ada comes out bold, so a visitor can put HTML into your page. Import `escape` from "
             "`markupsafe`, and write `{escape(name)}`."
         )
-    return "an app you typed yourself greets anyone by name, and no name can put HTML into its page."
+    return (
+        "an app you typed yourself greets anyone by name, and no name can put HTML into its page."
+    )

@@ -199,8 +199,8 @@ def _judge_words(says: dict[float, bool], template: str) -> None:
 
 @exercise(
     "04.4",
-    hint="type the lines of “Can you put the model on the web yourself?” into `apps/my/app.py`. Then make `predict` refuse "
-    "what is not a number, with `try`, `except ValueError` and `abort`.",
+    hint="type the lines of “Can you put the model on the web yourself?” into `apps/my/app.py`. "
+    "Then make `predict` refuse what is not a number, with `try`, `except ValueError` and `abort`.",
     app="my",
 )
 def own_app_refuses_words(app: ChangedApp) -> str:
@@ -231,9 +231,7 @@ def own_app_refuses_words(app: ChangedApp) -> str:
                 f"POST {path} with a petal width of `abc` is answered with status {status}. Refuse it with "
                 "`abort(422, ...)`."
             )
-    return (
-        "your own app predicts for people and for programs, and tells both of them when a length is no number."
-    )
+    return "your own app predicts for people and for programs, and tells both when a length is no number."
 
 
 def _judge_own(species: str, reply: requests.Response, asked: str) -> None:
@@ -243,4 +241,6 @@ def _judge_own(species: str, reply: requests.Response, asked: str) -> None:
     if reply.status_code != 200:
         raise Wrong(f"{asked} with a sound flower is answered with status {reply.status_code}.")
     if species not in reply.text.lower():
-        raise Wrong(f"{asked} with a clear {species} doesn't answer {species}: {reply.text[:100]!r}.")
+        raise Wrong(
+            f"{asked} with a clear {species} doesn't answer {species}: {reply.text[:100]!r}."
+        )

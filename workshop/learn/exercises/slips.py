@@ -96,10 +96,17 @@ def misplaced(app: OwnApp) -> str | None:
     for file in sorted(app.folder.glob("*")):
         if file.suffix in (".py", ".txt"):
             return (
-                f"`apps/{app.name}` holds `{file.name}`, but the file must be called `app.py`. Right-click it, "
-                "choose *Rename*, and type the whole name."
+                f"`apps/{app.name}` holds `{file.name}`, but the file must be called `app.py`. "
+                "Right-click it, choose *Rename*, and type the whole name."
             )
-    places = ("", "apps", "notebooks", app.name, f"notebooks/{app.name}", f"notebooks/apps/{app.name}")
+    places = (
+        "",
+        "apps",
+        "notebooks",
+        app.name,
+        f"notebooks/{app.name}",
+        f"notebooks/apps/{app.name}",
+    )
     others = [base() / place for place in places]
     others += sorted((base() / "apps").glob(f"*/{app.name}"))
     others += sorted((base() / "apps").glob("Untitled Folder*"))
@@ -107,7 +114,7 @@ def misplaced(app: OwnApp) -> str | None:
         file = folder / "app.py"
         if file.is_file():
             return (
-                f"your file is `{file.relative_to(base()).as_posix()}`, but it must be `{right}`. Drag it into "
-                f"the folder `{app.name}` inside `apps`, or make that folder first."
+                f"your file is `{file.relative_to(base()).as_posix()}`, but it must be `{right}`. "
+                f"Drag it into the folder `{app.name}` inside `apps`, or make that folder first."
             )
     return None
