@@ -21,6 +21,7 @@ from browser_support import (  # noqa: F401
 )
 from playwright.sync_api import expect
 
+from workshop.core.own_apps import find_app
 from workshop.core.stages import BASE, find_stage, stages_with_model
 from workshop.host.background import Server
 from workshop.host.ports import free_port, status_of
@@ -143,7 +144,10 @@ class Room:
         return run.stdout
 
     def serve(self, name, arguments, seen):
-        usual = "8000" if name == "start" else f"{find_stage(arguments[0]).port}"
+        if "--port" in arguments:
+            usual = arguments[arguments.index("--port") + 1]
+        else:
+            usual = "8000" if name == "start" else f"{find_app(arguments[0]).port}"
         options = ["--port", self.port(usual)]
         if name == "start":
             options += ["--lab-port", self.port("8888"), "--no-browser"]

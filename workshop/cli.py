@@ -17,6 +17,7 @@ from workshop.core.command_line import (
     Interrupted,
     PortType,
     StageType,
+    stage_or_typed,
 )
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import Stage
@@ -174,34 +175,24 @@ def new(
 
     table = csv.absolute()
     use_my_copy()
-    folder = base() / "apps"
-    new_app(
-        name,
-        table,
-        target,
-        task=task,
-        drop=drop,
-        keep=keep,
-        model=model,
-        say=click.echo,
-        apps_folder=folder,
-    )
+    options = {"task": task, "drop": drop, "keep": keep, "model": model}
+    new_app(name, table, target, **options, say=click.echo, apps_folder=base() / "apps")
 
 
 @commands.command("catch-up")
-@click.argument("stage", type=StageType())
-@click.option(
-    "--fresh", is_flag=True, help="Put the stage back to how it came; your files are set aside."
-)
-def catch_up(stage: Stage, fresh: bool) -> None:
+@click.argument("stage", callback=stage_or_typed, metavar="STAGE_OR_APP")
+@click.option("--fresh", is_flag=True, help="Put it back to how it came; your files are set aside.")
+def catch_up(stage: Stage | str, fresh: bool) -> None:
     """Go to the start of a stage, whatever was skipped.
 
     Builds what the stages before it would have built. Files that you have changed stay as they are.
+    "hello" and "my" bring the app that notebook 01 or 04 has you type.
     """
     from workshop.learn import catch_up as catchup
 
     use_my_copy()
-    for line in catchup.catch_up(stage, fresh):
+    bring = catchup.bring_typed if isinstance(stage, str) else catchup.catch_up
+    for line in bring(stage, fresh):
         click.echo(line)
 
 

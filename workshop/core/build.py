@@ -11,6 +11,7 @@ from flask import Flask
 
 from workshop.core import datasets
 from workshop.core.errors import WorkshopError
+from workshop.core.own_apps import TYPED, OwnApp
 from workshop.core.stages import Stage, base, load_module
 from workshop.setup.process import ROOT
 
@@ -69,8 +70,13 @@ def where(error: BaseException, folder: Path) -> str:
     return f"{name}, line {line}: {traceback.format_exception_only(error)[-1].strip()}"
 
 
-def mend(stage: Stage) -> str:
+def mend(stage: Stage | OwnApp) -> str:
     """What to do about an app whose code stops."""
+    if isinstance(stage, OwnApp) and stage.name not in TYPED:
+        return "fix that line"  # nobody but the learner has this app
+    if isinstance(stage, OwnApp):
+        command = f"python3 -m workshop catch-up {stage.name} --fresh"
+        return f"fix that line, or get the app as the notebook shows it with: {command}"
     return f"mend that line, or get the stage back with: python3 -m workshop catch-up {stage.code} --fresh"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import click
 
 from workshop.core.errors import WorkshopError
-from workshop.core.own_apps import NoSuchApp, OwnApp, find_app
+from workshop.core.own_apps import TYPED, NoSuchApp, OwnApp, find_app
 from workshop.core.stages import Stage, UnknownStage, find_stage
 
 # What `kit` can bring wheels for; the systems are described in workshop/teach/wheels.py.
@@ -78,3 +78,8 @@ class PortType(click.ParamType):
         if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= 65535):
             self.fail(f"{text!r} is not a port: give a number from 1 to 65535", param, ctx)
         return int(text)
+
+
+def stage_or_typed(ctx: click.Context, param: click.Parameter, value: str) -> Stage | str:
+    """A stage, or the name of an app that a notebook has learners type: hello or my."""
+    return value if value in TYPED else StageType().convert(value, param, ctx)

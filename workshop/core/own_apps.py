@@ -17,6 +17,7 @@ from workshop.core.stages import STAGES, Stage, UnknownStage, base, find_stage
 NAME = re.compile(r"(?!-)(?!(?i:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,40}")
 FIRST_PORT = 8010
 PORTS = ".ports.json"  # in the folder `apps`: the port that each app has had from its first run on
+TYPED = {"hello": "01", "my": "04"}  # those that a notebook has learners type, and its stage
 
 
 class NoSuchApp(WorkshopError):
@@ -33,6 +34,10 @@ class OwnApp:
 
     @property
     def slug(self) -> str:
+        return self.name
+
+    @property
+    def code(self) -> str:
         return self.name
 
     @property
@@ -75,24 +80,27 @@ def check_name(name: str) -> str:
 
 
 def own_apps() -> list[OwnApp]:
-    """The apps there are, by name."""
-    stages = {stage.slug for stage in STAGES}
+    """The apps there are, by name.
+
+    `hello` is one of them where notebook 01 has had it typed, although stage 01 goes by that name too.
+    """
+    taken = {name for stage in STAGES for name in stage.names} - TYPED.keys()
     found = sorted(file.parent.name for file in (base() / "apps").glob("*/app.py"))
-    return [OwnApp(name) for name in found if NAME.fullmatch(name) and name not in stages]
+    return [OwnApp(name) for name in found if NAME.fullmatch(name) and name.lower() not in taken]
 
 
 def find_app(text: str | int) -> Stage | OwnApp:
-    """The stage, or the learner's own app, that `text` means.
+    """The learner's own app of this name, or else the stage that `text` means.
 
-    Raises `UnknownStage` or `NoSuchApp`, which list what there is.
+    Raises `NoSuchApp`, which lists what there is.
     """
+    known = own_apps()
+    for app in known:
+        if app.name == text:
+            return app
     try:
         return find_stage(text)
     except UnknownStage as error:
-        known = own_apps()
-        for app in known:
-            if app.name == text:
-                return app
         check_name(str(text))
         yours = ", ".join(app.name for app in known) or "none yet"
         raise NoSuchApp(

@@ -1,11 +1,16 @@
-"""`python3 -m workshop catch-up STAGE`: puts a learner at the start of a stage, whatever was skipped."""
+"""`python3 -m workshop catch-up STAGE`: puts a learner at the start of a stage, whatever was skipped.
+
+`catch-up hello` and `catch-up my` bring one of the apps that notebooks have learners type.
+"""
 
 from collections.abc import Iterator
 
 from workshop.core import datasets
 from workshop.core.build import make_database, train, why_untrained
 from workshop.core.errors import WorkshopError
-from workshop.core.stages import STAGES, Stage, base
+from workshop.core.files import write_whole
+from workshop.core.own_apps import TYPED, OwnApp
+from workshop.core.stages import STAGES, Stage, base, find_stage
 from workshop.learn import my_copy
 from workshop.setup.process import ROOT
 
@@ -29,6 +34,8 @@ def catch_up(stage: Stage, fresh: bool) -> Iterator[str]:
             break
         try:
             yield from _build(before)
+            if copy != ROOT:
+                yield from _typed(before)
         except WorkshopError as error:
             failed.append(before)
             yield f"  stage {before.code}: {error}"
@@ -77,3 +84,39 @@ def _build(stage: Stage) -> Iterator[str]:
         getattr(datasets, stage.dataset)()
     if stage.database:
         make_database(stage)
+
+
+def _typed(stage: Stage) -> Iterator[str]:
+    """Bring the app that a stage's notebook has learners type, where it is missing."""
+    for name, code in TYPED.items():
+        if code == stage.code and not OwnApp(name).app_file.exists():
+            yield from bring_typed(name, fresh=False)
+
+
+def bring_typed(name: str, fresh: bool) -> Iterator[str]:
+    """Bring `apps/NAME/app.py` as the notebook shows it, and the model that it opens; say what is done.
+
+    A file that is there is the learner's and stays. With `fresh` it is set aside first.
+    """
+    app, copy = OwnApp(name), base()
+    if copy == ROOT:
+        raise WorkshopError(
+            f"WORKSHOP_WORK names the repository itself, which has no app {name}: unset it."
+        )
+    file = app.app_file.relative_to(copy)
+    shown = (ROOT / "notebooks" / "solutions" / file).read_bytes()
+    if fresh and app.app_file.exists() and app.app_file.read_bytes() != shown:
+        folder = my_copy.set_aside([file], copy) or copy / my_copy.ASIDE
+        yield f"  {file.as_posix()}: yours is set aside in {folder}"
+        app.app_file.unlink()
+    if app.app_file.exists():
+        yield f"  {file.as_posix()}: it is there, so it stays as it is"
+    else:
+        write_whole(app.app_file, shown)
+        yield f"  {file.as_posix()}: as the notebook of stage {TYPED[name]} shows it"
+    stage = find_stage(TYPED[name])
+    model = app.folder / f"{stage.model}.joblib"
+    if stage.model and not model.exists():
+        yield from _build(stage)
+        write_whole(model, stage.card_file.with_suffix(".joblib").read_bytes())
+        yield f"  {model.relative_to(copy).as_posix()}: the model of stage {stage.code}"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from workshop.core.errors import WorkshopError
 from workshop.core.files import sweep, write_whole
+from workshop.core.own_apps import PORTS, TYPED
 from workshop.core.stages import BASE, COPY, Stage, base
 from workshop.setup.process import ROOT
 
@@ -103,7 +104,11 @@ def originals() -> Iterator[Path]:
         found = ROOT / place
         for file in sorted(found.rglob("*")) if found.is_dir() else [found]:
             path = file.relative_to(ROOT)
-            if file.is_file() and not MADE.intersection(path.parts):
+            is_own = path.parts[0] == "apps" and path.parts[1] in {
+                *TYPED,
+                PORTS,
+            }  # of a learner's apps
+            if file.is_file() and not is_own and not MADE.intersection(path.parts):
                 yield path
 
 

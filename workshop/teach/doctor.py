@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from workshop.core.stages import STAGES, base, find_stage, stages_with_app, stages_with_model
+from workshop.core.own_apps import OwnApp, find_app, own_apps
+from workshop.core.stages import STAGES, base, stages_with_app, stages_with_model
 from workshop.host.ports import FOLDER, GALLERY_URL, gallery_at, is_free, status_of
 from workshop.setup.environment import find_environment
 from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
@@ -254,6 +255,17 @@ def stages() -> Iterator[Finding]:
 
     Learners change that code: whatever it does there, the doctor goes on, and it is read again each time.
     """
+    yield from tried([stage.code for stage in STAGES])
+
+
+def your_apps() -> Iterator[Finding]:
+    """The learner's own apps. Each gets a process: their modules may have the same names."""
+    for app in own_apps():
+        yield from tried([app.name])
+
+
+def tried(names: list[str]) -> Iterator[Finding]:
+    """What comes of trying these stages, or this app of the learner's own, in a new process."""
     from workshop.core.build import mend
 
     environ = {
@@ -261,12 +273,11 @@ def stages() -> Iterator[Finding]:
         "FLASK_RUN_FROM_CLI": "true",  # as with `flask run`, an app.run() in the code does nothing
         "PGCONNECT_TIMEOUT": str(DATABASE_LIMIT),
     }
-    codes = [stage.code for stage in STAGES]
     under_way = None
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
-            [sys.executable, "-m", "workshop.teach.try_stage", str(STAGE_LIMIT), *codes],
+            [sys.executable, "-m", "workshop.teach.try_stage", str(STAGE_LIMIT), *names],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -288,8 +299,9 @@ def stages() -> Iterator[Finding]:
         reason = (told.strip() or "no reason given").splitlines()[-1]
         yield Finding("app", False, f"no stage can be tried ({reason}); {set_up_anew()}")
     elif under_way:
-        stage = find_stage(under_way)
-        yield Finding("app", False, f"{stage.slug}: {why_ended(told, stage.folder)}; {mend(stage)}")
+        app = find_app(under_way)
+        subject = "your app" if isinstance(app, OwnApp) else "app"
+        yield Finding(subject, False, f"{app.slug}: {why_ended(told, app.folder)}; {mend(app)}")
 
 
 def why_ended(log: str, folder: Path) -> str:
@@ -301,7 +313,7 @@ def why_ended(log: str, folder: Path) -> str:
     return "its code ended Python"
 
 
-EXAMINATIONS = (interpreter, lock, kernel, write_access, ports, data, mirror, stages)
+EXAMINATIONS = (interpreter, lock, kernel, write_access, ports, data, mirror, stages, your_apps)
 
 
 def examine() -> Iterator[Finding]:

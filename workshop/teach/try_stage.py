@@ -1,4 +1,6 @@
-"""`python -m workshop.teach.try_stage SECONDS STAGE...`: tries the code of stages, and tells the doctor.
+"""`python -m workshop.teach.try_stage SECONDS NAME...`: tries the code of stages, and tells the doctor.
+
+NAME is a stage, or an app of the learner's own; of these, one in each process.
 
 A process of its own, because learners change this code: it may end Python, never return, or print anything.
 Each line on standard output is JSON: the slug of the stage that begins, a finding, or at the end an empty
@@ -18,7 +20,9 @@ from tempfile import TemporaryDirectory
 from workshop.core import datasets
 from workshop.core.build import mend, model_module, where
 from workshop.core.errors import WorkshopError
-from workshop.core.stages import Stage, base, find_stage, load_module
+from workshop.core.own_apps import OwnApp, find_app
+from workshop.core.stages import Stage, base, load_module
+from workshop.host.mount import make_app
 from workshop.teach.doctor import Finding, shown_path
 
 ROUND_TRIP = "iris"  # the stage whose model is trained in a moment
@@ -109,6 +113,17 @@ def database(stage: Stage) -> Result:
     return True, f"opens, with tables of version {module.SCHEMA_VERSION}"
 
 
+def your_app(own: OwnApp) -> Result:
+    """One request to an app of the learner's own, for its first page."""
+    os.chdir(own.folder)  # as where it is served
+    made = make_app(own)
+    made.testing = True
+    status = made.test_client().get("/").status_code
+    if status < 400:
+        return True, "its first page answers"
+    return True, f"it starts, and answers its address / with status {status}", True
+
+
 def mend_file(stage: Stage, name: str) -> str:
     """What to do about code that runs, and does the wrong thing."""
     return f"mend {shown_path(stage.folder / name, base())}.py, or {bring_back(stage)}"
@@ -118,14 +133,16 @@ def bring_back(stage: Stage) -> str:
     return f"get the stage back with: python3 -m workshop catch-up {stage.code} --fresh"
 
 
-def rehearse(stage: Stage) -> Iterator[Finding]:
-    """Try one stage, up to the first step at which its code breaks."""
+def rehearse(stage: Stage | OwnApp) -> Iterator[Finding]:
+    """Try one stage or app, up to the first step at which its code breaks."""
     steps = {
         model: stage.model,
         round_trip: stage.name == ROUND_TRIP,
         app: stage.app,
         database: stage.database,
     }
+    if isinstance(stage, OwnApp):
+        steps = {your_app: True}
     for step in filter(steps.get, steps):
         subject = step.__name__.replace("_", " ")
         try:
@@ -139,7 +156,7 @@ def rehearse(stage: Stage) -> Iterator[Finding]:
             return
 
 
-def main(seconds: float, stages: list[Stage]) -> None:
+def main(seconds: float, stages: list[Stage | OwnApp]) -> None:
     """Try the stages, each within so many seconds."""
     # What the code prints, or a program that it starts, must not get between the findings.
     report = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -156,4 +173,4 @@ def main(seconds: float, stages: list[Stage]) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), [find_stage(code) for code in sys.argv[2:]])
+    main(float(sys.argv[1]), [find_app(name) for name in sys.argv[2:]])

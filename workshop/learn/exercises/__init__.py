@@ -2,7 +2,8 @@
 
 The checks of a notebook are in the module of this package with the notebook's name (`census_data.py` for
 `05a_census_data.ipynb`), each a function with the decorator `exercise`. Most look at an answer. Those with
-`app` look at an app that the learner has changed: `check` runs it, and they ask it what a browser would.
+`app` look at an app that the learner has changed or typed: `check` runs it, and they ask it what a browser
+would.
 """
 
 import ctypes
@@ -17,14 +18,15 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import click
 import requests
 
 from workshop.core.errors import ServerDied, WorkshopError
-from workshop.core.stages import Stage, UnknownStage, base, find_stage
+from workshop.core.own_apps import TYPED, OwnApp
+from workshop.core.stages import Stage, UnknownStage, find_stage
+from workshop.learn.exercises.slips import misplaced, slip
 
 Check = Callable[..., str]
 # Gives a running app: its `url`, and `log_end(lines)`. This room does not know who serves.
@@ -34,9 +36,6 @@ SECONDS = 5  # a learner's call that takes longer is taken for one that never en
 APP_SECONDS = 15  # the same for a request, which may be the first to need a model
 
 UNSAVED = "Saved? A dot in place of the × in the file's tab says that it is not."
-
-# A line of a traceback that names a place in a file.
-FRAME = re.compile(r'^\s+File "(.+)", line (\d+)')
 
 # What the server, not the app, writes into the log when its worker has ended.
 OF_SERVER = re.compile(r"^\S+ \S+ (INFO |ERROR +Unexpected exit from worker)")
@@ -54,7 +53,7 @@ class NotYet(Exception):
 
 @dataclass(frozen=True)
 class Exercise:
-    """A check, the hint for those who have not begun, and the stage of the app that is changed, if any."""
+    """A check, the hint for those who have not begun, and the app that it looks at, if any."""
 
     check: Check
     hint: str
@@ -82,8 +81,9 @@ def exercise(number: str, hint: str, app: str | None = None) -> Callable[[Check]
     """Register the check of exercise `number`; `hint` is for those who have not begun.
 
     The check takes the answer, returns a sentence of confirmation, or raises `Wrong` with a hint. If the
-    exercise changes the app of a stage, `app` names the stage, and the check takes a `ChangedApp` instead;
-    it raises `NotYet` for an app without the change.
+    exercise changes an app, `app` is the code of its stage, or the name of one that a notebook has learners
+    type (`TYPED`). The check then takes a `ChangedApp` instead, and raises `NotYet` for one without the
+    change.
     """
 
     def register(function: Check) -> Check:
@@ -100,7 +100,7 @@ class ChangedApp:
     They raise `Wrong` if the app crashes (500), with the reason and its place, and if it gives no answer.
     """
 
-    def __init__(self, stage: Stage, server: Any) -> None:
+    def __init__(self, stage: Stage | OwnApp, server: Any) -> None:
         self.stage = stage
         self.server = server
         self.session = requests.Session()
@@ -122,9 +122,12 @@ class ChangedApp:
             start = rule.partition("<")[0].rstrip("/")
             if start not in self.source("app.py"):
                 raise NotYet
+            place = "the view must stand inside `create_app`, above `return app`"
+            if isinstance(self.stage, OwnApp):
+                place = "the line before its `def` must be `@app.get(...)`"
             raise Wrong(
-                f"`{start}` stands in app.py, but nothing answers {path}. The address must be `{rule}`, and "
-                "the view must stand inside `create_app`, above `return app`."
+                f"`{start}` is in app.py, but nothing answers {path}. The address must be `{rule}`, and "
+                f"{place}."
             )
         if reply.status_code == 405:
             raise Wrong(f"{rule} is there, but not for GET. Use `@app.get(...)`.")
@@ -153,71 +156,6 @@ class ChangedApp:
         """The text of a file in the app's folder, such as `templates/index.html`; empty if there is none."""
         file = self.stage.folder / name
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-
-
-def slip(log: str) -> str | None:
-    """The last error in a log or a traceback as one sentence, with its place if that is in an app's files.
-
-    None if there is no error in it.
-    """
-    _, _, last = click.unstyle(log).rpartition("Traceback (most recent call last):")
-    lines = last.splitlines()
-    frames = {number: found for number, line in enumerate(lines) if (found := FRAME.match(line))}
-    after = lines[max(frames, default=len(lines)) + 1 :]
-    error = next((line for line in after if line.strip() and not line[0].isspace()), None)
-    if error is None:
-        return None
-    kind, _, reason = error.partition(": ")
-    kind = kind.rpartition(".")[2]
-    if unknown := re.search(r"(\w+)\(\) got an unexpected keyword argument '(\w+)'", reason):
-        return (
-            f"The route hands over `{unknown[2]}`, so your view needs an argument of that name: "
-            f"`def {unknown[1]}({unknown[2]}):`."
-        )
-    blueprint, _, view = reason.rpartition(" ")[2].rpartition(".")
-    if blueprint and "overwriting an existing endpoint" in reason:  # found when it is registered
-        where = _where_twice(view)
-        return f"Two views{where} have the same name, {view}: give the new one a name of its own."
-    if reason.endswith("has no attribute 'create_app'"):  # found by the server, outside the app
-        return "app.py has no function `create_app`, which makes the app. Give it its name and place back."
-    places = [(name, found[2]) for found in frames.values() if (name := _in_apps(found[1]))]
-    if not places:
-        return f"{kind}: {reason}".rstrip(".: ") + "."
-    file, line = places[-1]
-    if kind in ("SyntaxError", "IndentationError", "TabError"):
-        return (
-            f"Python can't read {file}, line {line} ({reason}): mend that line or the one above it, save "
-            "the file, and run this cell again."
-        )
-    if "overwriting an existing endpoint" in reason:
-        return (
-            f"Two views in {file} have the same name, {reason.rpartition(' ')[2]}: give the one at line "
-            f"{line} a name of its own."
-        )
-    if reason == "name 'app' is not defined":
-        return (
-            f"In {file}, line {line} stands outside `create_app`, where there is no `app`: indent it, and "
-            "the lines that belong to it, like the views above."
-        )
-    return f"Look at {file}, line {line}: {kind}: {reason}".rstrip(".: ") + "."
-
-
-def _where_twice(view: str) -> str:
-    """The one file of the apps that defines a function twice, as " in apps/...", or nothing."""
-    defined = re.compile(rf"^\s*def {re.escape(view)}\(", re.MULTILINE)
-    files = base().glob("apps/*/*.py")
-    twice = [
-        file.relative_to(base()).as_posix()
-        for file in files
-        if len(defined.findall(file.read_text(encoding="utf-8", errors="replace"))) > 1
-    ]
-    return f" in {twice[0]}" if len(twice) == 1 else ""
-
-
-def _in_apps(filename: str) -> str | None:
-    """A file's path from the folder that holds `apps`, or None if it does not lie in there."""
-    root, file = base().resolve(), Path(filename).resolve()
-    return file.relative_to(root).as_posix() if file.is_relative_to(root / "apps") else None
 
 
 def within_limit(call: Callable[..., object], *arguments: object) -> object:
@@ -309,10 +247,18 @@ def check_answer(number: str, answer: object, run_app: RunApp) -> Verdict:
 
 
 def _check_app(asked: Exercise, run_app: RunApp) -> str:
-    """Run the app that an exercise changes, and have it checked. Raises Wrong if it does not start."""
+    """Run the app that an exercise changes, and have it checked.
+
+    Raises Wrong if it does not start, and NotYet if the learner has not typed it yet.
+    """
+    app = OwnApp(asked.app) if asked.app in TYPED else find_stage(asked.app)
+    if isinstance(app, OwnApp) and not app.app_file.is_file():
+        if found := misplaced(app):
+            raise Wrong(found)
+        raise NotYet
     try:
         with run_app(asked.app) as server:
-            return asked.check(ChangedApp(find_stage(asked.app), server))
+            return asked.check(ChangedApp(app, server))
     except ServerDied as death:
         log = click.unstyle(str(death))
         last = [line for line in log.splitlines() if not OF_SERVER.match(line)][-1]

@@ -1,4 +1,4 @@
-"""The checks of stage 01: a status code, a request, and a new route in the app."""
+"""The checks of stage 01: a status code, a request, and a new route, in the app and in one's own."""
 
 import re
 
@@ -7,6 +7,7 @@ from workshop.learn.exercises import ChangedApp, Wrong, exercise
 
 CUBES = {3: "27", 4: "64", 5: "125"}
 CUBE_RULE = "/cube/<int:number>"
+GREETING_RULE = "/hello/<string:name>"
 
 
 @exercise(
@@ -70,7 +71,7 @@ def request_for_a_note(answer: object) -> str:
     "01.3",
     hint="in `apps/01_hello/app.py`, copy the lines of `square`. In the copy, change the address, the "
     "function's name, the limit with its sentence, and what the page shows.",
-    app="hello",
+    app="01",
 )
 def cube_route(app: ChangedApp) -> str:
     """The app with one more route, which shows the cube of a number up to 1,000."""
@@ -108,4 +109,34 @@ def _judge_cube(number: int, cube: str, page: str) -> None:
         )
     raise Wrong(
         f"/cube/{number} must show {cube} ({number} × {number} × {number}); yours shows {shown!r}."
+    )
+
+
+@exercise(
+    "01.4",
+    hint="type the ten lines of “How do you start an app from an empty file?” into "
+    "`apps/hello/app.py`. Then add a view below them whose route has a gap, like that of `profile`.",
+    app="hello",
+)
+def own_greeting(app: ChangedApp) -> str:
+    """The learner's own app with a page that greets a visitor by name, escaped."""
+    if app.get("/").status_code != 200:
+        raise Wrong('your first page is gone: keep the view with `@app.get("/")`.')
+    for name in ("Ada", "Grace"):
+        page = app.get_added(f"/hello/{name}", GREETING_RULE).text
+        if name in page:
+            continue
+        if "{" in page:
+            raise Wrong(
+                f"/hello/{name} shows {page[:100]!r}. Put an `f` before the quote, so that Python fills the "
+                "braces."
+            )
+        raise Wrong(f"/hello/{name} must show {name}; yours shows {page[:100]!r}.")
+    if "<b>" in app.get("/hello/<b>Ada").text:
+        raise Wrong(
+            "/hello/<b>Ada comes out bold, so a visitor can put HTML into your page. Import `escape` from "
+            "`markupsafe`, and write `{escape(name)}`."
+        )
+    return (
+        "an app you typed yourself greets anyone by name, and no name can put HTML into its page."
     )

@@ -1,9 +1,10 @@
-"""The checks of stage 04: a rule by hand, a pipeline on two features, a page that admits doubt."""
+"""The checks of stage 04: a rule by hand, a pipeline, a page that admits doubt, an app of one's own."""
 
 import re
 from numbers import Real
 
 import numpy as np
+import requests
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import train_test_split
@@ -21,6 +22,8 @@ FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 FLOWERS = [(6.0, 2.2, 5.0, 1.5), (6.5, 3.0, 5.5, 1.8), (7.0, 3.2, 4.7, 1.4), (5.2, 4.1, 1.5, 0.1)]
 SURE = 0.8  # below it, the page of exercise 04.3 says WORDS
 WORDS = "not sure"
+# Two flowers that any sound model classifies correctly, for the learner's own app.
+CLEAR = {"setosa": (5.1, 3.5, 1.4, 0.2), "virginica": (6.3, 3.3, 6.0, 2.5)}
 
 
 @exercise(
@@ -192,3 +195,52 @@ def _judge_words(says: dict[float, bool], template: str) -> None:
                 f"{'with' if warns else 'without'} “{WORDS}”. Compare `probabilities[species]`, the "
                 "probability of the species in the heading, with 0.8."
             )
+
+
+@exercise(
+    "04.4",
+    hint="type the lines of “Can you put the model on the web yourself?” into `apps/my/app.py`. "
+    "Then make `predict` refuse what is not a number, with `try`, `except ValueError` and `abort`.",
+    app="my",
+)
+def own_app_refuses_words(app: ChangedApp) -> str:
+    """The learner's own app: a form and an API that predict, and refuse a length that is no number."""
+    form = app.get("/")
+    if form.status_code != 200:
+        raise Wrong(f"`/` is answered with status {form.status_code}. It must show the form.")
+    if missing := [name for name in FEATURES if name not in form.text]:
+        raise Wrong(f"the form at `/` has no field named {missing[0]}.")
+    for species, lengths in CLEAR.items():
+        flower = dict(zip(FEATURES, lengths, strict=True))
+        _judge_own(species, app.post("/", data=flower), "POST /")
+        reply = app.post("/api/predict", json=flower)
+        _judge_own(species, reply, "POST /api/predict")
+        if not reply.headers["Content-Type"].startswith("application/json"):
+            raise Wrong('/api/predict sends no JSON. Return a dictionary: `{"species": ...}`.')
+    wrong = flower | {"petal_width": "abc"}
+    for path, what in [("/", {"data": wrong}), ("/api/predict", {"json": wrong})]:
+        try:
+            status = app.post(path, **what).status_code
+        except Wrong as crash:
+            raise Wrong(
+                f"your app predicts, but a petal width of `abc` crashes it. {crash} Catch that error, and "
+                "refuse with `abort(422, ...)` and a sentence."
+            ) from None
+        if status not in (400, 422):
+            raise Wrong(
+                f"POST {path} with a petal width of `abc` is answered with status {status}. Refuse it with "
+                "`abort(422, ...)`."
+            )
+    return "your own app predicts for people and for programs, and tells both when a length is no number."
+
+
+def _judge_own(species: str, reply: requests.Response, asked: str) -> None:
+    """Compare what the learner's own app answers with the species that it must name. Raises Wrong."""
+    if reply.status_code in (404, 405):
+        raise Wrong(f"nothing answers {asked}. Compare the line with `@` above that view.")
+    if reply.status_code != 200:
+        raise Wrong(f"{asked} with a sound flower is answered with status {reply.status_code}.")
+    if species not in reply.text.lower():
+        raise Wrong(
+            f"{asked} with a clear {species} doesn't answer {species}: {reply.text[:100]!r}."
+        )

@@ -70,7 +70,7 @@ def _address(function: Callable[[int], object], stage: int) -> object:
     "00.3",
     hint="in `apps/01_hello/app.py`, copy the three lines of `hello`. In the copy, change the address to "
     "`/bye`, the function's name to `bye`, and the text.",
-    app="hello",
+    app="01",
 )
 def goodbye_page(app: ChangedApp) -> str:
     """The app of stage 01 with a page `/bye` more."""
