@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from host_support import train_in
 
-from workshop.core import datasets
-from workshop.core.build import model_module
 from workshop.core.stages import load_app_module, stages_with_app
 from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
@@ -27,17 +26,6 @@ def wait_for(url, status):
     while (found := status_of(url)) != status and time.monotonic() < deadline:
         time.sleep(0.1)
     return found
-
-
-def train_in(copy, stage):
-    """Train the model of a stage into a copy of its folder."""
-    if stage.table:
-        table, target = stage.table
-        run = [sys.executable, "train.py", "--model=linear", ROOT / table, target]
-        subprocess.run(run, cwd=copy, check=True, stdout=subprocess.DEVNULL)
-    else:
-        module = model_module(stage)
-        module.save(*module.train(getattr(datasets, stage.dataset)()), copy / "model")
 
 
 @each_stage

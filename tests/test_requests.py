@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from urllib.parse import urlencode
 
 import pytest
 from flask import Flask, got_request_exception
-from host_support import Mounted, hosted
+from host_support import Mounted, hosted, train_in
 from housing_support import BERKELEY, built, dispose, few, join, make_app, trained  # noqa: F401
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from workshop import fetch_census
 from workshop.core.datasets import read_iris
-from workshop.core.stages import load_app_module, load_module, stages_with_app
+from workshop.core.stages import find_stage, load_app_module, load_module, stages_with_app
 from workshop.host import gallery
 
 SECONDS = 1  # of the processor, for one request
@@ -143,6 +144,11 @@ def apps(built, tmp_path_factory) -> dict[str, Flask]:  # noqa: F811
         stage = next(each for each in stages_with_app() if each.slug == slug)
         model = load_module(stage, f"{stage.model}_model")
         folders[slug] = model.save(*model.train(data), tmp_path_factory.mktemp(slug)).parent
+    yours = tmp_path_factory.mktemp("yours") / "07"
+    ignored = shutil.ignore_patterns("model", "__pycache__")
+    shutil.copytree(find_stage("yours").folder, yours, ignore=ignored)
+    train_in(yours, find_stage("yours"))
+    folders["07_yours"] = yours / "model"
     made = {}
     for slug in SLUGS:
         config = {

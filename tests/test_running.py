@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from workshop.core.errors import ServerDied, WorkshopError
-from workshop.core.stages import UnknownStage
+from workshop.core.own_apps import NoSuchApp
 from workshop.host import background, ports
 from workshop.host.background import Server, serve
 from workshop.host.end_with_parent import end_tree
@@ -139,10 +139,10 @@ def test_an_app_that_ignores_the_signal_is_ended_too(app_file, processes, monkey
 
 
 def test_an_unknown_stage_lists_those_there_are():
-    with pytest.raises(UnknownStage) as error, serve("nine"):
+    with pytest.raises(NoSuchApp) as error, serve("nine"):
         pytest.fail("the block must not run")
     assert str(error.value).startswith("there is no stage 'nine'; the stages are 00_start_here, ")
-    assert error.value._render_traceback_() == [f"UnknownStage: {error.value}"]
+    assert error.value._render_traceback_() == [f"NoSuchApp: {error.value}"]
 
 
 def test_a_stage_without_an_app_says_so(processes):
