@@ -1,43 +1,30 @@
 """What a person may look like when they arrive: typed into the form, or sent to the API.
 
-All ways lead to the same seven values and refuse the same ones. Which categories there are is
-nowhere in this file: the model's card says so, and form and API read it there.
+Both refuse the same values, and both take their categories from the model's card: `Person`, which checks
+what a program sends, is made from the card, and so are the choices of the form.
 """
 
-import json
-from collections.abc import Mapping
-from contextlib import suppress
 from functools import lru_cache
-from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from flask_wtf import FlaskForm
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationInfo,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic import ValidationError as Invalid
-from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict
+from werkzeug.exceptions import HTTPException
 from wtforms import IntegerField, SelectField
 from wtforms.validators import ValidationError
 from wtforms.widgets import TextInput
 
 from census_model import FEATURES, OPTIONAL, Card, CensusModel
 
-MIN_AGE, MAX_AGE = 17, 120  # the census data has nobody younger; more is a slip of the finger
-MIN_HOURS, MAX_HOURS = 1, 168  # the census data has people who work; a week has 168 hours
+LIMITS = {  # both ends included
+    "age": (17, 120),  # the data has nobody younger; more is a slip of the finger
+    "hours_per_week": (1, 168),  # the data has people who work; a week has 168 hours
+}
 MAX_PEOPLE = 10_000  # in one batch
-# The same two ranges as regular expressions, for the API's description of a CSV file.
-AGE_PATTERN = "(1[7-9]|[2-9][0-9]|1[01][0-9]|120)"
-HOURS_PATTERN = "([1-9][0-9]?|1[0-5][0-9]|16[0-8])"
+TOO_MANY_ERRORS = 100_000  # to look at: a full batch has fewer values
 
-# The data's abbreviations, for people; what is sent and judged stays the data's own word.
+# The data's abbreviations, for people; what is sent stays the data's own word.
 SPELLED_OUT = {
     "Federal-gov": "Federal government",
     "Local-gov": "Local government",
@@ -131,13 +118,13 @@ class PersonForm(FlaskForm):
         # question with GET, and nothing remembers it: no account, no session, no SECRET_KEY.
         csrf = False
 
-    age = WholeNumberField("Age", MIN_AGE, MAX_AGE)
+    age = WholeNumberField("Age", *LIMITS["age"])
     sex = CategoryField("Sex", description="as the census asked")
     race = CategoryField("Race", description="as the census asked")
     marital_status = CategoryField("Marital status", description="in 1994")
     education = CategoryField("Education", description="the highest level reached")
     workclass = CategoryField("Kind of employer", description="of the main job")
-    hours_per_week = WholeNumberField("Hours of work per week", MIN_HOURS, MAX_HOURS)
+    hours_per_week = WholeNumberField("Hours of work per week", *LIMITS["hours_per_week"])
 
     def __init__(self, card: Card, formdata: Any, **kwargs: Any) -> None:
         super().__init__(formdata, **kwargs)
@@ -152,12 +139,16 @@ class PersonForm(FlaskForm):
         return {name: self[name].data or None for name in FEATURES}
 
 
-def typical_person(card: Card) -> dict[str, str | int]:
-    """Return the person the form starts with: each feature's median or most common value."""
-    return {
-        name: feature["most_common"] if "categories" in feature else round(feature["median"])
-        for name, feature in card["features"].items()
-    }
+ABOUT = {  # what the API's documentation says about each feature, and an example
+    "age": ("Age in years", 39),
+    "workclass": ("Kind of employer; null or left out if it isn't known", "State-gov"),
+    "education": ("Highest level reached", "Bachelors"),
+    "marital_status": ("Marital status", "Never-married"),
+    "race": ("Race, as the census of 1994 asked", "White"),
+    "sex": ("Sex, as the census of 1994 asked", "Male"),
+    "hours_per_week": ("Usual hours of work a week", 40),
+}
+STRICT = ConfigDict(strict=True, extra="forbid")
 
 
 def whole(value: Any) -> Any:
@@ -165,100 +156,89 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def known(value: str, info: ValidationInfo) -> str:
-    """Refuse a category that is not on the model's card, which is the validation's context."""
-    card: Card = info.context
-    categories = card["features"][info.field_name]["categories"]
-    if value not in categories:
-        raise PydanticCustomError(
-            "unknown_category",
-            "Unknown category. Known: {known}",
-            {"known": ", ".join(categories)},
-        )
-    return value
-
-
-Category = Annotated[str, AfterValidator(known)]
-Age = Annotated[int, Field(ge=MIN_AGE, le=MAX_AGE), BeforeValidator(whole)]
-Hours = Annotated[int, Field(ge=MIN_HOURS, le=MAX_HOURS), BeforeValidator(whole)]
-
-
-class Person(BaseModel):
-    """One person, as the API takes them. Validate with the model's card as the context."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    age: Age = Field(description="Age in years", examples=[39])
-    workclass: Category | None = Field(
-        default=None,
-        description="Kind of employer; null or left out where it is not known",
-        examples=["State-gov"],
-    )
-    education: Category = Field(description="Highest level reached", examples=["Bachelors"])
-    marital_status: Category = Field(description="Marital status", examples=["Never-married"])
-    race: Category = Field(description="Race, as the census of 1994 asked", examples=["White"])
-    sex: Category = Field(description="Sex, as the census of 1994 asked", examples=["Male"])
-    hours_per_week: Hours = Field(description="Usual hours of work a week", examples=[40])
-
-
-class People(BaseModel):
-    """Many people in one call."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    people: list[Person] = Field(
-        max_length=MAX_PEOPLE,
-        description=f"Up to {MAX_PEOPLE:,} people; the answers keep the order",
-    )
-
-
-# The two classes above have words for whatever is wrong, and call a Python function for every value.
-# What follows takes and refuses the same people several times as fast, because a model's categories
-# are part of the type, and has no words: whom it refuses, the classes above refuse with a reason.
-
-
 @lru_cache(maxsize=8)
-def types_for(model: CensusModel) -> Mapping[str, Any]:
-    """Return the type of each value that the API takes for this model."""
-    types: dict[str, Any] = {"age": Age, "hours_per_week": Hours}
-    for name in FEATURES:
-        if name not in types:
-            word: Any = Literal[tuple(model.card["features"][name]["categories"])]
-            types[name] = Annotated[word | None, Field(default=None)] if name in OPTIONAL else word
-    return types
+def person_model(model: CensusModel | None) -> type[BaseModel]:
+    """Return the class that checks one person of the API, made from the model's card.
 
-
-@lru_cache(maxsize=8)
-def reader_for(model: CensusModel) -> TypeAdapter[dict[str, Any]]:
-    """Return what reads one person for this model, as a dictionary of all features."""
-    fields = dict(types_for(model))
-    known_person = TypedDict("known_person", fields)
-    known_person.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")
-    return TypeAdapter(known_person)
-
-
-def read_person(body: bytes, model: CensusModel) -> dict[str, Any]:
-    """Return the person that a JSON body describes. Raises pydantic's ValidationError."""
-    with suppress(Invalid):
-        return reader_for(model).validate_json(body)
-    return Person.model_validate_json(body, context=model.card).model_dump()
-
-
-def read_people(body: bytes, model: CensusModel) -> list[tuple]:
-    """Return the people that a JSON body describes, each as a tuple of the FEATURES.
-
-    Raises pydantic's ValidationError. A person becomes a tuple as soon as the parser has read them:
-    a dictionary for each would take four times the memory of the body.
+    Without a model, which the API's documentation can do with, a category is any string.
     """
-    read, values = reader_for(model).validate_python, itemgetter(*FEATURES)
+    fields = {}
+    for name, (description, example) in ABOUT.items():
+        kind: Any = str
+        if name in LIMITS:
+            low, high = LIMITS[name]
+            kind = Annotated[int, Field(ge=low, le=high), BeforeValidator(whole)]
+        elif model:
+            kind = Literal[tuple(model.card["features"][name]["categories"])]
+        about = {"description": description, "examples": [example]}
+        if name in OPTIONAL:
+            fields[name] = kind | None, Field(default=None, **about)
+        else:
+            fields[name] = kind, Field(**about)
+    return create_model(
+        "Person", __config__=STRICT, __doc__="One person, as the API takes them.", **fields
+    )
 
-    def shrink(found: dict[str, Any]) -> Any:
-        return found if "people" in found else values(read(found))
 
-    with suppress(ValueError, RecursionError):  # no UTF-8, no JSON, nested too deep, not a person
-        match json.loads(body.decode(), object_hook=shrink):
-            case {"people": [*people], **others} if not others and len(people) <= MAX_PEOPLE:
-                if all(type(each) is tuple for each in people):  # so each has been read
-                    return people
-    batch = People.model_validate_json(body, context=model.card)
-    return [values(each) for each in batch.model_dump()["people"]]
+@lru_cache(maxsize=8)
+def people_model(model: CensusModel | None) -> type[BaseModel]:
+    """Return the class that checks a batch of the API."""
+    about = f"Up to {MAX_PEOPLE:,} people; the answers keep the order"
+    people = list[person_model(model)], Field(max_length=MAX_PEOPLE, description=about)
+    return create_model("People", __config__=STRICT, __doc__="Many people in one call.", people=people)
+
+
+class Refusal(HTTPException):
+    """What was sent can't be answered: a status, a sentence, and what is wrong field by field."""
+
+    def __init__(self, code: int, detail: str, errors: list[dict[str, Any]] | tuple = ()) -> None:
+        super().__init__(detail)
+        self.code, self.errors = code, errors
+
+
+def errors_of(invalid: Invalid, card: Card) -> list[dict[str, Any]]:
+    """Return the errors pydantic has found, each with its place `loc` and a `message`.
+
+    Raises Refusal: a 400 if the body isn't JSON, and a 422 if there are too many errors to list.
+    """
+    if invalid.error_count() > TOO_MANY_ERRORS:
+        raise Refusal(422, f"There are {invalid.error_count():,} errors, too many to name.")
+    found = invalid.errors(include_url=False, include_context=False)
+    if found[0]["type"] == "json_invalid":
+        raise Refusal(400, f"{found[0]['msg']}.")
+    for each in found:
+        each["message"] = each["msg"]
+        if each["type"] == "literal_error" and isinstance(each["input"], str):
+            known = card["features"][each["loc"][-1]]["categories"]
+            each["message"] = f"Unknown category. Known: {', '.join(known)}"
+        elif each["type"] == "literal_error":
+            each["message"] = "Input should be a valid string"
+    return found
+
+
+def refuse_person(invalid: Invalid, card: Card) -> Refusal:
+    """Return what is wrong with one person's JSON, by field."""
+    errors = [
+        {"field": str((*each["loc"], "body")[0]), "message": each["message"]}
+        for each in errors_of(invalid, card)
+    ]
+    return Refusal(422, "The model can't predict for this person; see errors.", errors)
+
+
+def refuse_people(invalid: Invalid, card: Card) -> Refusal:
+    """Return what is wrong with the JSON of a batch, by index and field."""
+    errors = []
+    for each in errors_of(invalid, card):
+        match each["loc"]:
+            case ("people", int(index), *rest):
+                place = {"index": index, "field": str((*rest, "person")[0])}
+            case loc:
+                place = {"index": None, "field": str((*loc, "body")[0])}
+        errors.append(place | {"message": each["message"]})
+    return refuse_batch(errors)
+
+
+def refuse_batch(errors: list[dict[str, Any]]) -> Refusal:
+    """Return the errors of a batch, by index and field, as a 422."""
+    detail = "Nothing was predicted: the batch has errors, by index and field."
+    return Refusal(422, detail, errors)
