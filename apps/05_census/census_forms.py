@@ -185,7 +185,9 @@ def people_model(model: CensusModel | None) -> type[BaseModel]:
     """Return the class that checks a batch of the API."""
     about = f"Up to {MAX_PEOPLE:,} people; the answers keep the order"
     people = list[person_model(model)], Field(max_length=MAX_PEOPLE, description=about)
-    return create_model("People", __config__=STRICT, __doc__="Many people in one call.", people=people)
+    return create_model(
+        "People", __config__=STRICT, __doc__="Many people in one call.", people=people
+    )
 
 
 class Refusal(HTTPException):

@@ -292,7 +292,9 @@ def compare(pipeline: Pipeline, model: CensusModel) -> None:
 
 def not_a_sum() -> ModelUnavailable:
     """Return the refusal of an estimator that is not the sum this stage is about."""
-    problem = "This estimator isn't a sum of weights, as stage 05 explains; stage 07 serves any other"
+    problem = (
+        "This estimator isn't a sum of weights, as stage 05 explains; stage 07 serves any other"
+    )
     return ModelUnavailable(problem, "put the logistic regression back and train again with")
 
 
@@ -333,7 +335,10 @@ def check_card(text: bytes) -> Card:
     if (card["stage"], list(card["features"])) != (STAGE, FEATURES):
         raise ModelUnavailable(f"The card {CARD_NAME} is of another stage or other features")
     # The version as the package has it: importing scikit-learn takes seconds.
-    trained, used = str(card["versions"]["scikit_learn"]), importlib.metadata.version("scikit-learn")
+    trained, used = (
+        str(card["versions"]["scikit_learn"]),
+        importlib.metadata.version("scikit-learn"),
+    )
     if trained.split(".")[:2] != used.split(".")[:2]:
         problem = f"The model was trained with scikit-learn {trained}, but {used} is installed"
         raise ModelUnavailable(problem, f"install scikit-learn {trained}, or train again with")
@@ -371,7 +376,9 @@ def read_table(path: Path) -> SimpleNamespace:
     table = pd.read_csv(path)
     if "part" not in table:
         raise ValueError("the table has no column part, which says train or test")
-    parts = {name: table[table["part"] == name].reset_index(drop=True) for name in ("train", "test")}
+    parts = {
+        name: table[table["part"] == name].reset_index(drop=True) for name in ("train", "test")
+    }
     for name, people in parts.items():
         if people.empty:
             raise ValueError(f"no row of the table has {name} in the column part")
