@@ -179,8 +179,9 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
             for rows, answers in chunks:
                 pieces.append(write_csv([*row, *a] for row, a in zip(rows, answers, strict=True)))
             return Response(pieces, content_type="text/csv; charset=utf-8")
-        found = (dict(zip(ANSWER, each, strict=True)) for _, answers in chunks for each in answers)
-        return as_json({"predictions": found, "model_version": model.version})
+        found = [answer for _, answers in chunks for answer in answers]
+        predictions = ({"probability": p, "label": label} for p, label in found)
+        return as_json({"predictions": predictions, "model_version": model.version})
 
     @api.get(
         "/model",
@@ -213,10 +214,11 @@ def read_json(model: CensusModel, body: bytes) -> tuple[list[str], Iterator[Any]
     import pandas as pd
 
     try:
-        batch = people_model(model).model_validate_json(body)
+        people = [vars(each) for each in people_model(model).model_validate_json(body).people]
     except ValidationError as invalid:
         raise refuse_people(invalid, model.card) from None
-    columns = {name: [getattr(each, name) for each in batch.people] for name in FEATURES}
+    columns = {name: [each[name] for each in people] for name in FEATURES}
+    del people  # thousands of dictionaries take more memory than their values
     answers, _ = score_people(model, pd.DataFrame(columns, dtype=object))
     return FEATURES, iter([(zip(*columns.values(), strict=True), answers)])
 

@@ -38,18 +38,20 @@ def score_people(model: CensusModel, people: "pd.DataFrame") -> tuple[Answers, E
     """
     import numpy as np
 
-    person, typical = person_model(model), model.typical
+    person = person_model(model)(**model.typical)
     errors: Errors = []
     columns = []
     for name in FEATURES:
         cells = people[name].tolist() if name in people else [None] * len(people)
         added, wrong = {}, {}
         for cell in set(cells):  # many people share a value: it is checked and looked up once
+            value = read_cell(name, cell)
             try:
-                value = read_cell(person, typical, name, cell)
-                added[cell] = contribution(model.card["weights"], name, value)
+                setattr(person, name, value)  # here pydantic checks it
+                added[cell] = contribution(model.card["weights"], name, getattr(person, name))
             except ValidationError as invalid:
-                wrong[cell] = errors_of(invalid, model.card)[0]["message"]
+                message = errors_of(invalid, model.card)[0]["message"]
+                wrong[cell] = "Field required" if value is None else message
                 added[cell] = np.nan
         columns.append(np.array([added[cell] for cell in cells], dtype=float))
         for index, cell in enumerate(cells if wrong else []):
@@ -63,22 +65,17 @@ def score_people(model: CensusModel, people: "pd.DataFrame") -> tuple[Answers, E
     return answers, errors
 
 
-def read_cell(person: type[BaseModel], typical: dict[str, Any], name: str, cell: Any) -> Any:
-    """Return the value of a cell, as `person` takes it. Raises pydantic's ValidationError."""
-    cell = cell.strip() if isinstance(cell, str) else cell
-    others = {each: value for each, value in typical.items() if each != name}
-    if cell is None or cell != cell or cell == "":  # only nan differs from itself
-        return getattr(person.model_validate(others), name)
-    value = number(cell) if name in NUMBERS else cell
-    return getattr(person.model_validate({**others, name: value}), name)
-
-
-def number(cell: Any) -> Any:
-    """Return the number in a cell; or the cell itself, which validation then refuses."""
+def read_cell(name: str, cell: Any) -> Any:
+    """Return the value of a cell: None for a missing one; of a number, text that isn't one as it is."""
+    if not isinstance(cell, str):
+        return None if cell != cell else cell  # only nan differs from itself
+    text = cell.strip()
+    if name not in NUMBERS:
+        return text or None
     try:
-        return float(cell.replace("_", "?")) if isinstance(cell, str) else cell
-    except ValueError:  # the question mark is for float(), which reads 4_0 as 40
-        return cell
+        return float(text.replace("_", "?"))  # float() reads 4_0 as 40
+    except ValueError:
+        return text or None
 
 
 def score_rows(
@@ -91,10 +88,9 @@ def score_rows(
     import pandas as pd
 
     whole = [index for index, row in enumerate(rows) if len(row) == len(header)]
-    places = [place for place, name in enumerate(header) if name in FEATURES]
-    people = pd.DataFrame(
-        {header[place]: [rows[index][place] for index in whole] for place in places}, dtype=object
-    )
+    columns = zip(*(rows[index] for index in whole), strict=True) if whole else [[] for _ in header]
+    cells = {name: cells for name, cells in zip(header, columns, strict=True) if name in FEATURES}
+    people = pd.DataFrame(cells, dtype=object)
     found, errors = score_people(model, people)
     errors = [error | {"index": whole[error["index"]]} for error in errors]
     for index, row in enumerate(rows):

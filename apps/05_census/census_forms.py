@@ -148,7 +148,7 @@ ABOUT = {  # what the API's documentation says about each feature, and an exampl
     "sex": ("Sex, as the census of 1994 asked", "Male"),
     "hours_per_week": ("Usual hours of work a week", 40),
 }
-STRICT = ConfigDict(strict=True, extra="forbid")
+STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True)
 
 
 def whole(value: Any) -> Any:
