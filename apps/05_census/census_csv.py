@@ -115,11 +115,22 @@ def read_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
             if row:
                 yield line, row
             line = reader.line_num + 1  # a quoted cell may have several lines
+        text.detach()  # or it would close the file, which is the caller's
     except csv.Error as error:
-        raise Refusal(400, f"The CSV can't be read from line {line} on: {error}.") from error
+        problem = f"from line {line} on: {error}. Fix that line."
+        raise Refusal(400, f"The CSV can't be read {problem}") from error
     except UnicodeDecodeError as error:
-        detail = "The CSV is not in UTF-8. Save it as UTF-8 and send it again."
-        raise Refusal(400, detail) from error
+        problem = f'from line {first_broken_line(file)} on: it isn\'t UTF-8. Save it as "CSV UTF-8".'
+        raise Refusal(400, f"The CSV can't be read {problem}") from error
+
+
+def first_broken_line(file: BinaryIO) -> int:
+    """Return the line of a file that isn't UTF-8; text is decoded in blocks, so the reader can't."""
+    file.seek(0)
+    for line, content in enumerate(file, 1):
+        if content != content.decode("utf-8", "ignore").encode():
+            return line
+    return 1
 
 
 def check_header(first: Sequence[str]) -> list[str]:

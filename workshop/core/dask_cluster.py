@@ -16,6 +16,7 @@ from typing import Any
 from workshop.core.errors import WorkshopError
 
 PATIENCE = 10  # seconds to wait for the scheduler
+OURS = version("scikit-learn")  # on this machine
 REMEDY = "install requirements.txt on them."
 
 
@@ -70,8 +71,8 @@ def prepare_workers(client: Any, address: str, folder: Path) -> None:
     found = client.run(version, "scikit-learn", on_error="return")
     if not found:
         raise ClusterFailed(f"The cluster has no workers: start some with `dask worker {address}`.")
-    if others := set(map(str, found.values())) - {version("scikit-learn")}:
-        problem = f"scikit-learn {', '.join(others)} instead of {version('scikit-learn')}"
+    if others := set(map(str, found.values())) - {OURS}:
+        problem = f"scikit-learn {', '.join(sorted(others))} instead of {OURS}"
         raise ClusterFailed(f"The cluster's workers have {problem}: {REMEDY}")
     files = [str(file) for file in sorted(folder.glob("*.py")) if file.stem != "app"]
     try:
