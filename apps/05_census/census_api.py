@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Response, request
 from flask_openapi import APIBlueprint, Info, Tag
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.json_schema import models_json_schema
 from pydantic_core import to_json
 from werkzeug.exceptions import UnsupportedMediaType
@@ -32,10 +32,9 @@ from census_forms import (
     LIMITS,
     MAX_PEOPLE,
     Refusal,
-    people_model,
-    person_model,
-    refuse_people,
-    refuse_person,
+    api_models,
+    errors_of,
+    refuse_batch,
 )
 from census_model import FEATURES, OPTIONAL, CensusModel
 
@@ -53,8 +52,8 @@ MOST_VALUES = {  # in a batch, by what stands next to each value
 PROBLEM_JSON = "application/problem+json"
 EXAMPLE = {name: example for name, (_, example) in ABOUT.items()}
 CSV_EXAMPLE = f"{','.join(EXAMPLE)}\n{','.join(map(str, EXAMPLE.values()))}\n"
-CSV_ANSWER_EXAMPLE = CSV_EXAMPLE.replace("week\n", "week,probability,label\n").replace(
-    ",40\n", ",40,0.1014,<=50K\n"
+CSV_ANSWER_EXAMPLE = CSV_EXAMPLE.replace("week", "week,probability,label").replace(
+    "40", "40,0.1,<=50K"
 )
 
 
@@ -82,25 +81,17 @@ class Predictions(BaseModel):
     model_version: str
 
 
-class ModelCard(BaseModel):
+class ModelCard(BaseModel, extra="allow"):
     """What the model was trained on, how well it does, and its table of weights."""
 
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
-
     model_version: str
-    stage: str
-    name: str
     data: dict[str, str | bool | int]
     features: dict[str, dict[str, Any]]
-    classes: list[str]
     metrics: dict[str, Any]
-    versions: dict[str, str]
     intercept: float = Field(description="The log-odds of an average of all training people")
     weights: dict[str, dict[str, float]] = Field(
         description="What each category adds to the log-odds; of a number, the slope and the mean"
     )
-    sha256: str = Field(description="Of the model file")
-    card_sha256: str = Field(description="Of the other fields of the card")
 
 
 class FieldError(BaseModel):
@@ -126,7 +117,7 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
     """Return the routes of the API. Without a model, the app lets no request come this far."""
     tags = [Tag(name="Income", description="Version 1")]
     api = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_tags=tags)
-    person_of = person_model(model)
+    person_of, _ = api_models(model)
 
     # No CSRF token on these routes: it guards a browser's session, and a JSON client has none.
     @api.post(
@@ -142,7 +133,8 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
         try:
             person = person_of.model_validate_json(request.get_data())
         except ValidationError as invalid:
-            raise refuse_person(invalid, model.card) from None
+            detail = "The model can't predict for this person; see errors."
+            raise Refusal(422, detail, errors_of(invalid, model.card)) from None
         return as_json(vars(model.answer(vars(person))) | {"model_version": model.version})
 
     @api.post(
@@ -214,9 +206,9 @@ def read_json(model: CensusModel, body: bytes) -> tuple[list[str], Iterator[Any]
     import pandas as pd
 
     try:
-        people = [vars(each) for each in people_model(model).model_validate_json(body).people]
+        people = [vars(each) for each in api_models(model)[1].model_validate_json(body).people]
     except ValidationError as invalid:
-        raise refuse_people(invalid, model.card) from None
+        raise refuse_batch(errors_of(invalid, model.card)) from None
     columns = {name: [each[name] for each in people] for name in FEATURES}
     del people  # thousands of dictionaries take more memory than their values
     answers, _ = score_people(model, pd.DataFrame(columns, dtype=object))
@@ -259,9 +251,8 @@ def responses(content: dict[str, Any], *problems: int) -> dict[int, dict[str, An
 
 def complete(document: dict[str, Any], model: CensusModel | None) -> dict[str, Any]:
     """Return the library's document with the schemas, which name the model's categories."""
-    taken, given = [person_model(model), people_model(model), Problem], [Prediction, Predictions]
-    kinds = [(each, "validation") for each in taken]
-    kinds += [(each, "serialization") for each in [*given, ModelCard]]
+    kinds = [(each, "validation") for each in (*api_models(model), Problem)]
+    kinds += [(each, "serialization") for each in (Prediction, Predictions, ModelCard)]
     _, schemas = models_json_schema(kinds, ref_template="#/components/schemas/{model}")
     completed = copy.deepcopy(document)
     completed["components"] = {"schemas": schemas["$defs"]}

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from census_forms import MAX_PEOPLE, Refusal, errors_of, person_model, refuse_batch
+from census_forms import MAX_PEOPLE, Refusal, api_models, errors_of, refuse_batch
 from census_model import FEATURES, NUMBERS, OPTIONAL, CensusModel, label
 from census_weights import add_up, contribution, sigmoid
 
@@ -38,7 +38,7 @@ def score_people(model: CensusModel, people: "pd.DataFrame") -> tuple[Answers, E
     """
     import numpy as np
 
-    person = person_model(model)(**model.typical)
+    person = api_models(model)[0](**model.typical)
     errors: Errors = []
     columns = []
     for name in FEATURES:
@@ -108,29 +108,23 @@ def read_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
     Raises Refusal if the file isn't CSV in UTF-8.
     """
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # Excel puts a mark first
+    text = io.TextIOWrapper(
+        file, "utf-8-sig", "surrogateescape", newline=""
+    )  # Excel puts a mark first
     reader, line = csv.reader(text, strict=True), 1
     try:
         for row in reader:
+            "".join(row).encode()  # fails for bytes that aren't UTF-8, in their own line
             if row:
                 yield line, row
             line = reader.line_num + 1  # a quoted cell may have several lines
-        text.detach()  # or it would close the file, which is the caller's
     except csv.Error as error:
         problem = f"from line {line} on: {error}. Fix that line."
         raise Refusal(400, f"The CSV can't be read {problem}") from error
-    except UnicodeDecodeError as error:
-        problem = f'from line {first_broken_line(file)} on: it isn\'t UTF-8. Save it as "CSV UTF-8".'
+    except UnicodeEncodeError as error:
+        problem = f'from line {line} on: it isn\'t UTF-8. Save it as "CSV UTF-8".'
         raise Refusal(400, f"The CSV can't be read {problem}") from error
-
-
-def first_broken_line(file: BinaryIO) -> int:
-    """Return the line of a file that isn't UTF-8; text is decoded in blocks, so the reader can't."""
-    file.seek(0)
-    for line, content in enumerate(file, 1):
-        if content != content.decode("utf-8", "ignore").encode():
-            return line
-    return 1
+    text.detach()  # or it would close the file, which is the caller's
 
 
 def check_header(first: Sequence[str]) -> list[str]:

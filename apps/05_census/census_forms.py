@@ -4,7 +4,9 @@ Both refuse the same values, and both take their categories from the model's car
 what a program sends, is made from the card, and so are the choices of the form.
 """
 
-from functools import lru_cache
+import json
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from flask_wtf import FlaskForm
@@ -24,42 +26,16 @@ LIMITS = {  # both ends included
 MAX_PEOPLE = 10_000  # in one batch
 TOO_MANY_ERRORS = 100_000  # to look at: a full batch has fewer values
 
-# The data's abbreviations, for people; what is sent stays the data's own word.
-SPELLED_OUT = {
-    "Federal-gov": "Federal government",
-    "Local-gov": "Local government",
-    "Never-worked": "Never worked",
-    "Private": "Private company",
-    "Self-emp-inc": "Self-employed, incorporated",
-    "Self-emp-not-inc": "Self-employed, not incorporated",
-    "State-gov": "State government",
-    "Without-pay": "Without pay",
-    "1st-4th": "1st to 4th grade",
-    "5th-6th": "5th to 6th grade",
-    "7th-8th": "7th to 8th grade",
-    "9th": "9th grade",
-    "10th": "10th grade",
-    "11th": "11th grade",
-    "12th": "12th grade, no diploma",
-    "HS-grad": "High school graduate",
-    "Some-college": "Some college, no degree",
-    "Assoc-voc": "Associate degree, vocational",
-    "Assoc-acdm": "Associate degree, academic",
-    "Bachelors": "Bachelor's degree",
-    "Masters": "Master's degree",
-    "Prof-school": "Professional school",
-    "Married-AF-spouse": "Married, spouse in the armed forces",
-    "Married-civ-spouse": "Married, civilian spouse",
-    "Married-spouse-absent": "Married, spouse absent",
-    "Never-married": "Never married",
-    "Amer-Indian-Eskimo": "American Indian or Eskimo",
-    "Asian-Pac-Islander": "Asian or Pacific Islander",
-}
-
 
 def spell_out(value: str | int | None) -> str:
     """Return a person's value in words: `Bachelor's degree` for `Bachelors`."""
-    return "Not known" if value is None else SPELLED_OUT.get(value, str(value))
+    return "Not known" if value is None else words().get(value, str(value))
+
+
+@cache
+def words() -> dict[str, str]:
+    """Return the data's abbreviations, for people; what is sent stays the data's own word."""
+    return json.loads(Path(__file__).with_name("census_words.json").read_text("utf-8"))
 
 
 class WholeNumberField(IntegerField):
@@ -69,26 +45,25 @@ class WholeNumberField(IntegerField):
     # As text, what was typed arrives as it was typed.
     widget = TextInput()
 
-    def __init__(self, label: str, low: int, high: int, **kwargs: Any) -> None:
+    def __init__(self, label: str, limits: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(label, **kwargs)
-        self.low, self.high = low, high
+        self.low, self.high = limits
 
     def process_formdata(self, valuelist: list[str]) -> None:
-        """Turn the typed text into a number, or say why it is none."""
+        """Turn the typed text into a number, or say what is wrong with it."""
         typed = valuelist[0].strip() if valuelist else ""
         if not typed:
             raise ValueError(f"Enter the {self.label.text.lower()}, for example 40.")
         try:
-            number = int(typed.replace("_", "?"))  # int() reads 4_0 as 40
+            self.data = int(typed.replace("_", "?"))  # int() reads 4_0 as 40
         except ValueError:
             raise ValueError("This is not a whole number. Enter digits, for example 40.") from None
-        if not self.low <= number <= self.high:
+        if not self.low <= self.data <= self.high:
             raise ValueError(f"Enter a whole number from {self.low} to {self.high}.")
-        self.data = number
 
 
 class CategoryField(SelectField):
-    """One of the categories the model was trained on; with "Not known" first where that may be."""
+    """One of the categories the model was trained on; with "Not known" first if that may be."""
 
     def offer(self, categories: list[str], optional: bool) -> None:
         """Fill the list with what the model knows."""
@@ -102,12 +77,11 @@ class CategoryField(SelectField):
 
     def pre_validate(self, form: FlaskForm) -> None:
         """Refuse what is not in the list, as a link written by hand may have it."""
-        if not self.data and "" not in self.known:
+        if self.data and self.data not in self.known:
+            problem = "The model doesn't know what the address says here. Choose from the list."
+            raise ValidationError(problem)
+        if (self.data or "") not in self.known:
             raise ValidationError(f"Choose the {self.label.text.lower()} from the list.")
-        if self.data not in self.known:
-            raise ValidationError(
-                "The model doesn't know what the address says here. Choose from the list."
-            )
 
 
 class PersonForm(FlaskForm):
@@ -118,13 +92,13 @@ class PersonForm(FlaskForm):
         # question with GET, and nothing remembers it: no account, no session, no SECRET_KEY.
         csrf = False
 
-    age = WholeNumberField("Age", *LIMITS["age"])
+    age = WholeNumberField("Age", LIMITS["age"])
     sex = CategoryField("Sex", description="as the census asked")
     race = CategoryField("Race", description="as the census asked")
     marital_status = CategoryField("Marital status", description="in 1994")
     education = CategoryField("Education", description="the highest level reached")
     workclass = CategoryField("Kind of employer", description="of the main job")
-    hours_per_week = WholeNumberField("Hours of work per week", *LIMITS["hours_per_week"])
+    hours_per_week = WholeNumberField("Hours of work per week", LIMITS["hours_per_week"])
 
     def __init__(self, card: Card, formdata: Any, **kwargs: Any) -> None:
         super().__init__(formdata, **kwargs)
@@ -157,12 +131,12 @@ def whole(value: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def person_model(model: CensusModel | None) -> type[BaseModel]:
-    """Return the class that checks one person of the API, made from the model's card.
+def api_models(model: CensusModel | None) -> tuple[type[BaseModel], type[BaseModel]]:
+    """Return the classes that check one person and a batch of the API, made from the model's card.
 
     Without a model, which the API's documentation can do with, a category is any string.
     """
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, (description, example) in ABOUT.items():
         kind: Any = str
         if name in LIMITS:
@@ -170,24 +144,13 @@ def person_model(model: CensusModel | None) -> type[BaseModel]:
             kind = Annotated[int, Field(ge=low, le=high), BeforeValidator(whole)]
         elif model:
             kind = Literal[tuple(model.card["features"][name]["categories"])]
-        about = {"description": description, "examples": [example]}
-        if name in OPTIONAL:
-            fields[name] = kind | None, Field(default=None, **about)
-        else:
-            fields[name] = kind, Field(**about)
-    return create_model(
-        "Person", __config__=STRICT, __doc__="One person, as the API takes them.", **fields
-    )
-
-
-@lru_cache(maxsize=8)
-def people_model(model: CensusModel | None) -> type[BaseModel]:
-    """Return the class that checks a batch of the API."""
-    about = f"Up to {MAX_PEOPLE:,} people; the answers keep the order"
-    people = list[person_model(model)], Field(max_length=MAX_PEOPLE, description=about)
-    return create_model(
-        "People", __config__=STRICT, __doc__="Many people in one call.", people=people
-    )
+        default = {"default": None} if name in OPTIONAL else {}
+        about = Field(description=description, examples=[example], **default)
+        fields[name] = (kind | None if name in OPTIONAL else kind, about)
+    person = create_model("Person", __config__=STRICT, __doc__="One person.", **fields)
+    about = Field(max_length=MAX_PEOPLE, description="The answers keep the order")
+    people = create_model("People", __config__=STRICT, people=(list[person], about))
+    return person, people
 
 
 class Refusal(HTTPException):
@@ -199,45 +162,29 @@ class Refusal(HTTPException):
 
 
 def errors_of(invalid: Invalid, card: Card) -> list[dict[str, Any]]:
-    """Return the errors pydantic has found, each with its place `loc` and a `message`.
+    """Return the errors pydantic has found, each with `field` and `message`, and `index` in a batch.
 
     Raises Refusal: a 400 if the body isn't JSON, and a 422 if there are too many errors to list.
     """
     if invalid.error_count() > TOO_MANY_ERRORS:
         raise Refusal(422, f"There are {invalid.error_count():,} errors, too many to name.")
-    found = invalid.errors(include_url=False, include_context=False)
-    if found[0]["type"] == "json_invalid":
-        raise Refusal(400, f"{found[0]['msg']}.")
-    for each in found:
-        each["message"] = each["msg"]
-        if each["type"] == "literal_error" and isinstance(each["input"], str):
-            known = card["features"][each["loc"][-1]]["categories"]
-            each["message"] = f"Unknown category. Known: {', '.join(known)}"
-        elif each["type"] == "literal_error":
-            each["message"] = "Input should be a valid string"
-    return found
-
-
-def refuse_person(invalid: Invalid, card: Card) -> Refusal:
-    """Return what is wrong with one person's JSON, by field."""
-    errors = [
-        {"field": str((*each["loc"], "body")[0]), "message": each["message"]}
-        for each in errors_of(invalid, card)
-    ]
-    return Refusal(422, "The model can't predict for this person; see errors.", errors)
-
-
-def refuse_people(invalid: Invalid, card: Card) -> Refusal:
-    """Return what is wrong with the JSON of a batch, by index and field."""
     errors = []
-    for each in errors_of(invalid, card):
+    for each in invalid.errors(include_url=False, include_context=False):
+        message, word = each["msg"], each["input"]
         match each["loc"]:
             case ("people", int(index), *rest):
-                place = {"index": index, "field": str((*rest, "person")[0])}
+                place, field = {"index": index}, (*rest, "person")[0]
             case loc:
-                place = {"index": None, "field": str((*loc, "body")[0])}
-        errors.append(place | {"message": each["message"]})
-    return refuse_batch(errors)
+                place = {"index": None} if invalid.title == "People" else {}
+                field = (*loc, "body")[0]
+        if each["type"] == "json_invalid":
+            raise Refusal(400, f"{message}.")
+        if each["type"] == "literal_error" and isinstance(word, str):
+            message = f"Unknown category. Known: {', '.join(card['features'][field]['categories'])}"
+        elif each["type"] == "literal_error":
+            message = "Input should be a valid string"
+        errors.append(place | {"field": str(field), "message": message})
+    return errors
 
 
 def refuse_batch(errors: list[dict[str, Any]]) -> Refusal:

@@ -22,14 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from census_weights import (
-    MISSING,
-    add_up,
-    contribution,
-    people_to_compare,
-    read_weights,
-    sigmoid,
-)
+from census_weights import MISSING, add_up, contribution, people_to_compare, read_weights, sigmoid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,18 +155,17 @@ def measure_groups(test: pd.DataFrame, answers: np.ndarray) -> list[dict[str, An
     """
     groups = []
     for feature in ("sex", "race"):
-        for category in sorted(test[feature].unique()):
-            chosen = (test[feature] == category).to_numpy()
-            truth, says = test[TARGET].to_numpy()[chosen] == 1, answers[chosen] == 1
+        for category, people in test.assign(says=answers).groupby(feature):
+            truth, says = people[TARGET] == 1, people["says"] == 1
             groups.append(
                 {
                     "feature": feature,
                     "category": str(category),
-                    "people": len(truth),
+                    "people": len(people),
                     "earning_more": float(truth.mean()),
                     "selection_rate": float(says.mean()),
                     "false_positive_rate": float(says[~truth].mean()) if any(~truth) else None,
-                    "false_negative_rate": float(1 - says[truth].mean()) if any(truth) else None,
+                    "false_negative_rate": float((~says)[truth].mean()) if any(truth) else None,
                 }
             )
     return groups
@@ -202,7 +194,10 @@ class CensusModel:
     @property
     def typical(self) -> dict[str, Any]:
         """A typical person: each feature's median or most common value."""
-        return typical_person(self.card)
+        return {
+            name: feature["most_common"] if "categories" in feature else round(feature["median"])
+            for name, feature in self.card["features"].items()
+        }
 
     def explain(self, person: Person) -> dict[str, float]:
         """Return what each feature adds to the intercept, in log-odds.
@@ -218,14 +213,6 @@ class CensusModel:
         contributions = self.explain(person)
         probability = sigmoid(add_up(self.card["intercept"], contributions.values()))
         return Answer(probability, label(probability), contributions)
-
-
-def typical_person(card: Card) -> dict[str, Any]:
-    """Return each feature's median, as a whole number, or its most common value."""
-    return {
-        name: feature["most_common"] if "categories" in feature else round(feature["median"])
-        for name, feature in card["features"].items()
-    }
 
 
 def label(probability: float) -> str:
@@ -260,42 +247,32 @@ def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
         new = Path(temporary)
         joblib.dump(pipeline, new / MODEL_NAME)
         content = (new / MODEL_NAME).read_bytes()
+        problem = "This estimator isn't a sum of weights, as stage 05 has it; stage 07 takes others"
+        remedy = "put the logistic regression back and train again with"
         try:
-            card = card | read_weights(pipeline)
+            card = card | read_weights(pipeline) | {"sha256": hashlib.sha256(content).hexdigest()}
+            card["card_sha256"] = hash_card(card)
+            (new / CARD_NAME).write_text(json.dumps(card, indent=1))
+            difference = largest_difference(pipeline, load(new))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise not_a_sum() from error
-        card["sha256"] = hashlib.sha256(content).hexdigest()
-        card["card_sha256"] = hash_card(card)
-        (new / CARD_NAME).write_text(json.dumps(card, indent=1))
-        compare(pipeline, load(new))
+            raise ModelUnavailable(problem, remedy) from error
+        if not difference <= TOLERANCE:  # nan is not at most anything
+            raise ModelUnavailable(problem, remedy)
         for name in (MODEL_NAME, CARD_NAME):
             (new / name).replace(folder / name)  # a rename: nobody ever reads half a file
     return folder / MODEL_NAME
 
 
-def compare(pipeline: Pipeline, model: CensusModel) -> None:
-    """Raise ModelUnavailable if the table of weights gives anyone another answer than the pipeline.
+def largest_difference(pipeline: Pipeline, model: CensusModel) -> float:
+    """Return how far a probability of the table of weights is from the pipeline's own, at most.
 
     Compares every category, missing ones included, with both ends of every number.
     """
     import pandas as pd
 
     people = people_to_compare(model.card["features"], model.typical)
-    try:
-        expected = pipeline.predict_proba(pd.DataFrame(people))[:, 1]
-        found = [model.answer(person).probability for person in people]
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise not_a_sum() from error
-    if not max(abs(expected - found)) <= TOLERANCE:  # nan is not at most anything
-        raise not_a_sum()
-
-
-def not_a_sum() -> ModelUnavailable:
-    """Return the refusal of an estimator that is not the sum this stage is about."""
-    problem = (
-        "This estimator isn't a sum of weights, as stage 05 explains; stage 07 serves any other"
-    )
-    return ModelUnavailable(problem, "put the logistic regression back and train again with")
+    expected = pipeline.predict_proba(pd.DataFrame(people))[:, 1]
+    return max(abs(expected - [model.answer(person).probability for person in people]))
 
 
 def load(folder: Path = MODEL_FOLDER) -> CensusModel:
@@ -374,14 +351,11 @@ def read_table(path: Path) -> SimpleNamespace:
     import pandas as pd
 
     table = pd.read_csv(path)
-    if "part" not in table:
-        raise ValueError("the table has no column part, which says train or test")
-    parts = {
-        name: table[table["part"] == name].reset_index(drop=True) for name in ("train", "test")
-    }
-    for name, people in parts.items():
-        if people.empty:
-            raise ValueError(f"no row of the table has {name} in the column part")
+    if set(table.get("part", ())) != {"train", "test"}:
+        raise ValueError(
+            "the table has no column part with train and test, and nothing else, in it"
+        )
+    parts = {name: people.reset_index(drop=True) for name, people in table.groupby("part")}
     return SimpleNamespace(**parts, source=path.name, is_real="standin" not in path.stem)
 
 
