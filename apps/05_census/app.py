@@ -96,7 +96,8 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         return render_template("no_model.html", error=problem), 503
 
     app.register_api(create_api(model))
-    document = complete(app.api_doc, model)  # the library has written it from the routes
+    document = app.api_doc  # the library has written it from the routes
+    complete(document, model)
 
     # The library's start page lists its documentation pages; there is only one, so go there.
     app.view_functions["openapi.openapi"] = lambda: redirect(url_for("swagger.swagger"))

@@ -5,37 +5,18 @@ here pydantic does it directly, because a body may be CSV, and because JSON that
 another media type (415) and a person the model can't predict for (422) are different mistakes.
 """
 
-import copy
-import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from flask import Response, request
+from flask import Response, abort, request
 from flask_openapi import APIBlueprint, Info, Tag
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.json_schema import models_json_schema
 from pydantic_core import to_json
-from werkzeug.exceptions import UnsupportedMediaType
 
-from census_csv import (
-    ANSWER,
-    MAX_COLUMNS,
-    check_header,
-    read_rows,
-    score_batch,
-    score_people,
-    write_csv,
-)
-from census_forms import (
-    ABOUT,
-    LIMITS,
-    MAX_PEOPLE,
-    Refusal,
-    api_models,
-    errors_of,
-    refuse_batch,
-)
+from census_csv import ANSWER, MAX_COLUMNS, Answers, score_batch, score_people, write_csv
+from census_forms import ABOUT, LIMITS, MAX_PEOPLE, Refusal, api_models, errors_of, refuse_batch
 from census_model import FEATURES, OPTIONAL, CensusModel
 
 INFO = Info(
@@ -46,15 +27,13 @@ INFO = Info(
 )
 ONE_PERSON_LIMIT = 64 * 1024  # bytes of a body
 MOST_VALUES = {  # in a batch, by what stands next to each value
-    "application/json": (b",[{", 120_000),  # a full batch has fewer
-    "text/csv": (b",\r\n", MAX_COLUMNS * MAX_PEOPLE),
+    "application/json": ((b",", b"[", b"{"), 120_000),  # a full batch has fewer
+    "text/csv": ((b",", b"\r", b"\n"), MAX_COLUMNS * MAX_PEOPLE),
 }
 PROBLEM_JSON = "application/problem+json"
 EXAMPLE = {name: example for name, (_, example) in ABOUT.items()}
 CSV_EXAMPLE = f"{','.join(EXAMPLE)}\n{','.join(map(str, EXAMPLE.values()))}\n"
-CSV_ANSWER_EXAMPLE = CSV_EXAMPLE.replace("week", "week,probability,label").replace(
-    "40", "40,0.1,<=50K"
-)
+CSV_ANSWER = CSV_EXAMPLE.replace("week", "week,probability,label").replace("40", "40,0.1014,<=50K")
 
 
 class OneAnswer(BaseModel):
@@ -128,7 +107,8 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
     )
     def predict() -> Response:
         """The probability, what each feature adds to it, and the version of the model."""
-        require("application/json")
+        if request.mimetype != "application/json":
+            abort(415, "Send JSON, with Content-Type: application/json.")
         request.max_content_length = ONE_PERSON_LIMIT
         try:
             person = person_of.model_validate_json(request.get_data())
@@ -149,7 +129,7 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
         responses=responses(
             {
                 "application/json": media("Predictions"),
-                "text/csv": {"schema": {"type": "string"}, "example": CSV_ANSWER_EXAMPLE},
+                "text/csv": {"schema": {"type": "string"}, "example": CSV_ANSWER},
             },
             *(400, 413, 415, 422, 503),
         ),
@@ -161,17 +141,15 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
         answer is the table as it was sent, plus `probability` and `label`. One bad row refuses the
         whole batch, and the errors name every bad row by its index.
         """
-        require("application/json", "text/csv")
-        offered = ["application/json", "text/csv"]
-        as_csv = request.accept_mimetypes.best_match(offered) == "text/csv"
-        read = read_csv if request.mimetype == "text/csv" else read_json
-        header, chunks = read(model, body_of_batch())
+        if request.mimetype not in MOST_VALUES:
+            abort(415, "Send JSON or CSV, with Content-Type: application/json or text/csv.")
+        as_csv = request.accept_mimetypes.best_match(MOST_VALUES) == "text/csv"
+        read = score_batch if request.mimetype == "text/csv" else score_json
+        chunks = read(model, body_of_batch())
         if as_csv:  # all of it before the first piece is sent: the last row may be a bad one
-            pieces = [write_csv([[*header, *ANSWER]])]
-            for rows, answers in chunks:
-                pieces.append(write_csv([*row, *a] for row, a in zip(rows, answers, strict=True)))
+            pieces = [write_csv(rows, answers) for rows, answers in chunks]
             return Response(pieces, content_type="text/csv; charset=utf-8")
-        found = [answer for _, answers in chunks for answer in answers]
+        _, *found = [answer for _, answers in chunks for answer in answers]
         predictions = ({"probability": p, "label": label} for p, label in found)
         return as_json({"predictions": predictions, "model_version": model.version})
 
@@ -195,14 +173,17 @@ def body_of_batch() -> bytes:
     """
     marks, most = MOST_VALUES[request.mimetype]
     body = request.get_data(cache=False)
-    if sum(map(body.count, (bytes([mark]) for mark in marks))) > most:
+    if sum(map(body.count, marks)) > most:
         people = f"Send at most {MAX_PEOPLE:,} people in one call"
         raise Refusal(422, f"{people}: this body has more values than they do.")
     return body
 
 
-def read_json(model: CensusModel, body: bytes) -> tuple[list[str], Iterator[Any]]:
-    """Return the FEATURES, and the people of a JSON body with their answers. Raises Refusal."""
+def score_json(model: CensusModel, body: bytes) -> Iterator[tuple[Iterable[Any], Answers]]:
+    """Yield the header of a table, then the people of a JSON body and their answers, as a CSV has them.
+
+    Raises Refusal.
+    """
     import pandas as pd
 
     try:
@@ -211,30 +192,14 @@ def read_json(model: CensusModel, body: bytes) -> tuple[list[str], Iterator[Any]
         raise refuse_batch(errors_of(invalid, model.card)) from None
     columns = {name: [each[name] for each in people] for name in FEATURES}
     del people  # thousands of dictionaries take more memory than their values
+    yield [FEATURES], [ANSWER]
     answers, _ = score_people(model, pd.DataFrame(columns, dtype=object))
-    return FEATURES, iter([(zip(*columns.values(), strict=True), answers)])
-
-
-def read_csv(model: CensusModel, body: bytes) -> tuple[list[str], Iterator[Any]]:
-    """Return the columns of a CSV body, and its rows with their answers. Raises Refusal."""
-    rows = read_rows(io.BytesIO(body))
-    _, first = next(rows, (1, []))
-    header = check_header(first)
-    return header, score_batch(model, header, rows)
+    yield zip(*columns.values(), strict=True), answers
 
 
 def as_json(answer: dict[str, Any]) -> Response:
     """Return an answer as JSON, written by pydantic: Flask's own way takes several times as long."""
     return Response(to_json(answer), content_type="application/json")
-
-
-def require(*media_types: str) -> None:
-    """Raise a 415 for a body of another media type."""
-    if request.mimetype not in media_types:
-        raise UnsupportedMediaType(f"Send {' or '.join(media_types)}, and say so in Content-Type.")
-
-
-# The document
 
 
 def media(model: str, example: Any = None) -> dict[str, Any]:
@@ -249,18 +214,16 @@ def responses(content: dict[str, Any], *problems: int) -> dict[int, dict[str, An
     return {200: {"content": content}} | {status: dict(problem) for status in problems}
 
 
-def complete(document: dict[str, Any], model: CensusModel | None) -> dict[str, Any]:
-    """Return the library's document with the schemas, which name the model's categories."""
+def complete(document: dict[str, Any], model: CensusModel | None) -> None:
+    """Give the library's document the schemas, which name the model's categories."""
     kinds = [(each, "validation") for each in (*api_models(model), Problem)]
     kinds += [(each, "serialization") for each in (Prediction, Predictions, ModelCard)]
     _, schemas = models_json_schema(kinds, ref_template="#/components/schemas/{model}")
-    completed = copy.deepcopy(document)
-    completed["components"] = {"schemas": schemas["$defs"]}
-    del completed["paths"]["/api/v1/model"]["get"]["responses"]["422"]  # the library's default
+    document["components"] = {"schemas": schemas["$defs"]}
+    del document["paths"]["/api/v1/model"]["get"]["responses"]["422"]  # the library's default
     if model:
-        batch = completed["paths"]["/api/v1/predictions/batch"]["post"]["requestBody"]["content"]
+        batch = document["paths"]["/api/v1/predictions/batch"]["post"]["requestBody"]["content"]
         batch["text/csv"]["schema"]["pattern"] = csv_pattern(model)
-    return completed
 
 
 def csv_pattern(model: CensusModel) -> str:

@@ -21,7 +21,7 @@ from census_weights import add_up, contribution, sigmoid
 if TYPE_CHECKING:
     import pandas as pd
 
-ANSWER = ["probability", "label"]  # the columns that are added
+ANSWER = ("probability", "label")  # the columns that are added
 MAX_COLUMNS = 50
 CHUNK = 2_000  # rows of a batch that are scored together; more at once would take more memory
 
@@ -146,20 +146,20 @@ def check_header(first: Sequence[str]) -> list[str]:
         found = {"body": f"There are {len(header):,} columns; send at most {MAX_COLUMNS}."}
     if found and len(header) == 1 and ";" in header[0]:
         found = {"body": "Separate the columns by commas, not by semicolons."}
-    if found:
-        raise refuse_batch(
-            [{"index": None, "field": name, "message": each} for name, each in found.items()]
-        )
+    errors = [{"index": None, "field": name, "message": each} for name, each in found.items()]
+    if errors:
+        raise refuse_batch(errors)
     return header
 
 
-def score_batch(
-    model: CensusModel, header: Sequence[str], rows: Iterator[tuple[int, list[str]]]
-) -> Iterator[tuple[list[list[str]], Answers]]:
-    """Yield the rows of a batch and their answers, some at a time.
+def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], Answers]]:
+    """Yield the rows of a CSV body and their answers, some at a time; first of all the header.
 
     Raises Refusal, for wrong rows not before the last one is read: send nothing until then.
     """
+    rows = read_rows(io.BytesIO(body))
+    header = check_header(next(rows, (1, []))[1])
+    yield [header], [ANSWER]
     errors: Errors = []
     people = 0
     while chunk := [row for _, row in islice(rows, CHUNK)]:
@@ -175,8 +175,8 @@ def score_batch(
         raise refuse_batch(errors)
 
 
-def write_csv(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as the text of a CSV file."""
+def write_csv(rows: Iterable[Sequence[Any]], answers: Answers) -> str:
+    """Return rows, with their answers added, as the text of a CSV file."""
     buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerows(rows)
+    csv.writer(buffer).writerows([*row, *a] for row, a in zip(rows, answers, strict=True))
     return buffer.getvalue()

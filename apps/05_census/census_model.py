@@ -10,7 +10,6 @@ import. That is why the functions that train import them themselves.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import sys
@@ -18,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -51,10 +51,10 @@ CARD_FIELDS += [f"metrics > {name}" for name in ("accuracy", "roc_auc", "brier",
 for name in NUMBERS:
     CARD_FIELDS += [f"features > {name} > {part}" for part in ("unit", "min", "median", "max")]
 for name in CATEGORIES:
-    CARD_FIELDS += [f"features > {name} > {part}" for part in ("categories", "most_common")]
+    CARD_FIELDS += [
+        f"features > {name} > {part}" for part in ("categories", "most_common", "optional")
+    ]
 CARD_FIELDS += [f"weights > {name}" for name in FEATURES]
-
-Person = Mapping[str, "str | int | None"]
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +122,7 @@ def train(census: Any) -> tuple[Pipeline, Card]:
             "brier": float(brier_score_loss(test[TARGET], probabilities)),
             "groups": measure_groups(test, answers),
         },
-        "versions": {
-            "python": sys.version.split()[0],
-            "scikit_learn": importlib.metadata.version("scikit-learn"),
-        },
+        "versions": {"python": sys.version.split()[0], "scikit_learn": version("scikit-learn")},
     }
 
 
@@ -188,7 +185,7 @@ class CensusModel:
 
     @property
     def version(self) -> str:
-        """The start of the model file's SHA-256: it changes whenever the model does."""
+        """The start of the model file's SHA-256, which changes whenever the model does."""
         return self.card["sha256"][:12]
 
     @property
@@ -199,7 +196,7 @@ class CensusModel:
             for name, feature in self.card["features"].items()
         }
 
-    def explain(self, person: Person) -> dict[str, float]:
+    def explain(self, person: Mapping[str, Any]) -> dict[str, float]:
         """Return what each feature adds to the intercept, in log-odds.
 
         `person` has a value for each of FEATURES; None or nan for a category that isn't known.
@@ -208,7 +205,7 @@ class CensusModel:
         weights = self.card["weights"]
         return {name: contribution(weights, name, person[name]) for name in FEATURES}
 
-    def answer(self, person: Person) -> Answer:
+    def answer(self, person: Mapping[str, Any]) -> Answer:
         """Return the prediction for one person, and what each feature adds to it: see `explain`."""
         contributions = self.explain(person)
         probability = sigmoid(add_up(self.card["intercept"], contributions.values()))
@@ -312,10 +309,7 @@ def check_card(text: bytes) -> Card:
     if (card["stage"], list(card["features"])) != (STAGE, FEATURES):
         raise ModelUnavailable(f"The card {CARD_NAME} is of another stage or other features")
     # The version as the package has it: importing scikit-learn takes seconds.
-    trained, used = (
-        str(card["versions"]["scikit_learn"]),
-        importlib.metadata.version("scikit-learn"),
-    )
+    trained, used = str(card["versions"]["scikit_learn"]), version("scikit-learn")
     if trained.split(".")[:2] != used.split(".")[:2]:
         problem = f"The model was trained with scikit-learn {trained}, but {used} is installed"
         raise ModelUnavailable(problem, f"install scikit-learn {trained}, or train again with")
