@@ -11,9 +11,8 @@ from typing import Any
 
 from flask import Response, abort, request
 from flask_openapi import APIBlueprint, Info, Tag
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import models_json_schema
-from pydantic_core import to_json
 
 from census_csv import ANSWER, MAX_COLUMNS, Answers, score_batch, score_people, write_csv
 from census_forms import ABOUT, LIMITS, MAX_PEOPLE, Refusal, api_models, errors_of, refuse_batch
@@ -31,6 +30,7 @@ MOST_VALUES = {  # in a batch, by what stands next to each value
     "text/csv": ((b",", b"\r", b"\n"), MAX_COLUMNS * MAX_PEOPLE),
 }
 PROBLEM_JSON = "application/problem+json"
+to_json = TypeAdapter(Any).dump_json
 EXAMPLE = {name: example for name, (_, example) in ABOUT.items()}
 CSV_EXAMPLE = f"{','.join(EXAMPLE)}\n{','.join(map(str, EXAMPLE.values()))}\n"
 CSV_ANSWER = CSV_EXAMPLE.replace("week", "week,probability,label").replace("40", "40,0.1014,<=50K")
