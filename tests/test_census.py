@@ -201,9 +201,7 @@ def test_the_card_says_what_the_model_was_trained_on(census, trained):
 
 def test_a_saved_model_answers_as_the_trained_pipeline(trained, model, people, census):
     expected = pipelines_answer(trained[0], people)
-    assert [model.answer(each).probability for each in people] == pytest.approx(
-        expected, abs=1e-12
-    )
+    assert [model.answer(each).probability for each in people] == pytest.approx(expected, abs=1e-12)
     rows = census.test[FEATURES].head(500)  # missing values as nan here
     assert rows["workclass"].isna().any()
     expected = trained[0].predict_proba(rows)[:, 1]
@@ -227,7 +225,9 @@ def test_contributions_and_the_intercept_add_up_to_the_log_odds(trained, model, 
         contributions = model.explain(person)
         assert list(contributions) == FEATURES
         log_odds = np.log(probability / (1 - probability))
-        assert model.card["intercept"] + sum(contributions.values()) == pytest.approx(log_odds, abs=1e-9)
+        assert model.card["intercept"] + sum(contributions.values()) == pytest.approx(
+            log_odds, abs=1e-9
+        )
 
 
 def test_contributions_are_measured_from_the_average_of_the_training_people(census, model):

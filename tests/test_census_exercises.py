@@ -189,9 +189,7 @@ SHOWN = "{% if form.note.data %}<p>Note: {{ form.note.data }}</p>{% endif %}\n"
 
 def add_note(copy, imported=", StringField", field=NOTE_FIELD, drawn=DRAWN, shown=SHOWN):
     """Give the app the note of exercise 05.4, or something else."""
-    hours = (
-        '    hours_per_week = WholeNumberField("Hours of work per week", LIMITS["hours_per_week"])\n'
-    )
+    hours = '    hours_per_week = WholeNumberField("Hours of work per week", LIMITS["hours_per_week"])\n'
     copy.edit("census_forms.py", IMPORT, IMPORT + imported)
     copy.edit("census_forms.py", hours, hours + field)
     copy.edit("templates/index.html", BUTTON, drawn + BUTTON)

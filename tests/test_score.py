@@ -183,7 +183,15 @@ def test_the_mark_that_excel_puts_first(score):
             "people.csv can't be read from line 2 on: field larger than field limit",
         ),
     ],
-    ids=["empty", "semicolons", "the answer's own column", "utf-16", "latin-1", "open quote", "huge cell"],
+    ids=[
+        "empty",
+        "semicolons",
+        "the answer's own column",
+        "utf-16",
+        "latin-1",
+        "open quote",
+        "huge cell",
+    ],
 )
 def test_a_file_that_has_no_form_is_one_sentence_and_nothing_is_written(score, content, told):
     code, scored, aside, said = score(content)
