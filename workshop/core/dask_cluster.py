@@ -32,13 +32,13 @@ def cluster(address: str, folder: Path) -> Iterator[Callable[..., Iterator[tuple
     """
     try:
         from distributed import Client, KilledWorker
+
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
     except ImportError as error:
         raise ClusterFailed(
             "Dask is not installed: install it into the workshop's environment with "
             "`.venv/bin/python -m uv pip install distributed` (on Windows `.venv\\Scripts\\python`)."
         ) from error
-    try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         remedy = "start one with `dask scheduler`, and use the address that it prints."
         raise ClusterFailed(f"No Dask scheduler answers at {address}: {remedy}") from error
@@ -59,8 +59,9 @@ def cluster(address: str, folder: Path) -> Iterator[Callable[..., Iterator[tuple
         try:
             yield run_there
         except (KilledWorker, CancelledError) as error:
-            problem = "The cluster has lost a chunk: look at the logs of its scheduler and workers."
-            raise ClusterFailed(problem) from error
+            raise ClusterFailed(
+                "The cluster has lost a chunk: look at its workers' logs."
+            ) from error
 
 
 def prepare_workers(client: Any, address: str, folder: Path) -> None:
@@ -71,13 +72,11 @@ def prepare_workers(client: Any, address: str, folder: Path) -> None:
     found = client.run(version, "scikit-learn", on_error="return")
     if not found:
         raise ClusterFailed(f"The cluster has no workers: start some with `dask worker {address}`.")
-    if others := set(map(str, found.values())) - {OURS}:
-        problem = f"scikit-learn {', '.join(sorted(others))} instead of {OURS}"
-        raise ClusterFailed(f"The cluster's workers have {problem}: {REMEDY}")
-    files = [str(file) for file in sorted(folder.glob("*.py")) if file.stem != "app"]
+    if others := ", ".join(sorted(set(map(str, found.values())) - {OURS})):
+        raise ClusterFailed(f"The workers have scikit-learn {others} instead of {OURS}: {REMEDY}")
     try:
         for load in (False, True):  # all are there before one that imports another is loaded
-            for file in files:
-                client.upload_file(file, load=load)
+            for file in sorted(folder.glob("*_*.py")):
+                client.upload_file(str(file), load=load)
     except ImportError as error:
         raise ClusterFailed(f"The cluster's workers lack a package ({error}): {REMEDY}") from error

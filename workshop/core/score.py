@@ -43,8 +43,7 @@ def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> 
     module, model = modules_of(stage)
     aside = target.with_suffix(".bad.csv")
     if any(path.exists() and path.samefile(source) for path in (target, aside)):
-        problem = "the result would replace the file to be scored: choose another name with -o."
-        raise ScoringFailed(f"{source}: {problem}")
+        raise ScoringFailed(f"The result would replace {source}: choose another name with -o.")
     if not target.parent.is_dir():
         raise ScoringFailed(f"There is no folder {target.parent} for the result: make it first.")
     start, counts, shown = time.perf_counter(), [0, 0], []
@@ -56,29 +55,27 @@ def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> 
             Path(new, "good").open(**options) as good,
             Path(new, "bad").open(**options) as bad,
             cluster(dask, stage.folder) if dask else nullcontext(run_here) as run,
+            click.progressbar(
+                length=source.stat().st_size, label="Scoring", file=sys.stderr
+            ) as bar,
         ):
             rows = module.read_rows(file)
             header = module.check_header(next(rows, (1, []))[1])
-            write_good, write_bad = csv.writer(good).writerow, csv.writer(bad).writerow
-            write_good([*header, *module.ANSWER])
-            write_bad(["line", "problem", *header])
-            size, label = source.stat().st_size, f"Scoring {source.name}"
+            good_rows, bad_rows = csv.writer(good), csv.writer(bad)
+            good_rows.writerow([*header, *module.ANSWER])
+            bad_rows.writerow(["line", "problem", *header])
             chunks = iter(lambda: list(islice(rows, CHUNK)), [])
-            with click.progressbar(length=size, label=label, file=sys.stderr) as bar:
-                for chunk, (answers, errors) in run(
-                    partial(module.score_rows, model, header), chunks
-                ):
-                    for (_, row), answer in zip(chunk, answers, strict=True):
-                        if answer:
-                            write_good([*row, *answer])
-                            counts[0] += 1
-                    for index, found in groupby(errors, key=lambda error: error["index"]):
-                        (line, row), problem = chunk[index], in_words(found)
-                        write_bad([line, problem, *row])
-                        counts[1] += 1
-                        shown.append(f"  line {line}: {problem}")
-                        del shown[MOST_SHOWN:]
-                    bar.update(file.tell() - bar.pos)
+            for chunk, (answers, errors) in run(partial(module.score_rows, model, header), chunks):
+                scored = [[*row, *a] for (_, row), a in zip(chunk, answers, strict=True) if a]
+                good_rows.writerows(scored)
+                counts[0] += len(scored)
+                for index, found in groupby(errors, key=lambda error: error["index"]):
+                    (line, row), problem = chunk[index], in_words(found)
+                    bad_rows.writerow([line, problem, *row])
+                    counts[1] += 1
+                    shown.append(f"  line {line}: {problem}")
+                    del shown[MOST_SHOWN:]
+                bar.update(file.tell() - bar.pos)
             for opened in (good, bad):
                 opened.close()
             aside.unlink(missing_ok=True)  # of an earlier run
@@ -93,16 +90,13 @@ def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> 
     except OSError as error:
         problem = f"can't be read or written ({error.strerror}): nothing was scored."
         raise ScoringFailed(f"{error.filename or source} {problem}") from error
-    seconds = max(time.perf_counter() - start, 0.001)
-    speed = f"{counts[0] / seconds:,.0f} a second"
-    click.echo(f"{target}: {counts[0]:,} scored in {seconds:,.1f} s, {speed}")
-    if not counts[1]:
-        return 0
-    click.echo(f"{aside}: {counts[1]:,} set aside, with line and problem", err=True)
+    click.echo(f"{target}: {counts[0]:,} scored in {time.perf_counter() - start:,.1f} s")
     if counts[1] > MOST_SHOWN:
         shown.append(f"  and {counts[1] - MOST_SHOWN:,} more")
-    click.echo("\n".join(shown), err=True)
-    return 3
+    if counts[1]:
+        told = f"{aside}: {counts[1]:,} set aside, with line and problem"
+        click.echo("\n".join([told, *shown]), err=True)
+    return 3 if counts[1] else 0
 
 
 def modules_of(stage: Stage) -> tuple[ModuleType, Any]:
