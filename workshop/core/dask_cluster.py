@@ -59,9 +59,7 @@ def cluster(address: str, folder: Path) -> Iterator[Callable[..., Iterator[tuple
         try:
             yield run_there
         except (KilledWorker, CancelledError) as error:
-            raise ClusterFailed(
-                "The cluster has lost a chunk: look at its workers' logs."
-            ) from error
+            raise ClusterFailed("The cluster has lost a chunk: look at its logs.") from error
 
 
 def prepare_workers(client: Any, address: str, folder: Path) -> None:

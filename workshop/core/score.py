@@ -47,6 +47,7 @@ def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> 
     if not target.parent.is_dir():
         raise ScoringFailed(f"There is no folder {target.parent} for the result: make it first.")
     start, counts, shown = time.perf_counter(), [0, 0], []
+    size = source.stat().st_size
     options = {"mode": "w", "encoding": "utf-8", "newline": ""}
     try:
         with (
@@ -55,9 +56,7 @@ def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> 
             Path(new, "good").open(**options) as good,
             Path(new, "bad").open(**options) as bad,
             cluster(dask, stage.folder) if dask else nullcontext(run_here) as run,
-            click.progressbar(
-                length=source.stat().st_size, label="Scoring", file=sys.stderr
-            ) as bar,
+            click.progressbar(length=size, label="Scoring", file=sys.stderr) as bar,
         ):
             rows = module.read_rows(file)
             header = module.check_header(next(rows, (1, []))[1])
