@@ -198,12 +198,23 @@ def catch_up(stage: Stage | str, fresh: bool) -> None:
 
 @commands.command()
 @click.argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
-def train(stages: tuple[Stage, ...]) -> None:
+@click.option(
+    "--export",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.csv",
+    help="Train nothing; write the data of stage 05 or 06 as a table that a copy of its app trains from.",
+)
+def train(stages: tuple[Stage, ...], export: Path | None) -> None:
     """Train the models of the stages named, or of all."""
     from workshop.core import build as training
     from workshop.core.stages import stages_with_model
 
     use_my_copy()
+    if export and len(stages) != 1:
+        raise click.UsageError("--export takes exactly one stage, such as: train 05 --export FILE.csv")
+    if export:
+        click.echo(training.export(stages[0], export))
+        return
     for stage in stages or stages_with_model():
         if stage.model:
             click.echo(f"{stage.slug}: training ...", err=True)
@@ -222,18 +233,18 @@ def train(stages: tuple[Stage, ...]) -> None:
     "--output",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the result goes; rows that can't be judged go to a .bad.csv beside it.",
+    help="Where the result goes; bad rows go to a .bad.csv next to it.",
 )
-@click.option("--dask", metavar="ADDRESS", help="Let the workers of this Dask cluster judge.")
+@click.option("--dask", metavar="ADDRESS", help="Use the workers of this Dask cluster.")
 def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
-    """Judge everyone in a CSV file with a stage's model.
+    """Predict for everyone in a CSV file with a stage's model.
 
     The result is the file with the model's answers added. Exit code 3: done, and some rows were set aside.
     """
     from workshop.core import score as scoring
 
     use_my_copy()
-    sys.exit(scoring.report(stage, people, output, dask))
+    sys.exit(scoring.score(stage, people, output, dask))
 
 
 @commands.command()

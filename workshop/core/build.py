@@ -123,6 +123,26 @@ def _run_train_script(stage: Stage) -> str:
     return f"{stage.slug}: {next((line for line in told if 'trained on' in line), told[-1])}"
 
 
+def export(stage: Stage, file: Path) -> str:
+    """Write the data of a stage as a CSV file whose column `part` says train or test; return what it is.
+
+    The real data if it can be had, else the stand-in, which has the same form. Raises `WorkshopError`.
+    """
+    if stage.dataset not in ("fetch_census", "fetch_housing"):
+        raise WorkshopError(f"stage {stage.slug} has no data to export; stages 05 and 06 have some")
+    data = getattr(datasets, stage.dataset)()
+    parts = {"train": data.train, "test": data.test}
+    try:
+        with file.open("w", encoding="utf-8", newline="") as opened:
+            for name, rows in parts.items():
+                table = rows.copy()
+                table.insert(0, "part", name)
+                table.to_csv(opened, index=False, header=name == "train", lineterminator="\n")
+    except OSError as error:
+        raise WorkshopError(f"{file} can't be written: {error.strerror}") from error
+    return f"{file}: {sum(map(len, parts.values())):,} rows of {data.source}"
+
+
 def make_database(stage: Stage) -> str:
     """Run `flask --app apps/NN_name/app.py init-db`; return what it says. Repeating it does no harm.
 
