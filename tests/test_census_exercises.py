@@ -557,7 +557,7 @@ def test_the_notebook_agrees_with_the_app_in_what_it_stores():
 
 
 def test_the_checks_know_the_categories_and_features_of_the_app(train):
-    from workshop.learn.exercises import census
+    from workshop.learn.exercises import census_data
 
-    assert census.FEATURES == census_model.FEATURES
-    assert set(train["workclass"].dropna()) == census.WORKCLASSES
+    assert census_data.FEATURES == census_model.FEATURES
+    assert set(train["workclass"].dropna()) == census_data.WORKCLASSES

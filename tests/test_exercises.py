@@ -158,9 +158,7 @@ def test_a_view_that_never_answers_is_left_behind(asked, copy_of, monkeypatch):
 
 def test_an_app_without_a_factory_is_told_so_in_one_sentence(asked, copy_of):
     copy_of("hello").edit("app.py", "def create_app(", "def build_app(")
-    verdict = judge(
-        "04.99", "wrong", "the app does not run. Its log ends with: Error: Failed to find"
-    )
+    verdict = judge("04.99", "wrong", "the app does not run. app.py has no function `create_app`")
     assert "\n" not in verdict.message
 
 

@@ -15,7 +15,7 @@ from housing_support import built, trained  # noqa: F401
 
 from workshop import check
 from workshop.core.stages import find_stage, load_module
-from workshop.learn.exercises import housing as checks
+from workshop.learn.exercises import attacks
 from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
@@ -279,12 +279,12 @@ def notebook_says(name):
 
 
 def test_the_cookie_of_the_notebook_is_signed_with_one_of_its_words():
-    assert checks.WEAK_KEY in notebook_says("words")
-    assert checks._serializer(checks.WEAK_KEY).loads(notebook_says("found")) == {"account": 2}
+    assert attacks.WEAK_KEY in notebook_says("words")
+    assert attacks._serializer(attacks.WEAK_KEY).loads(notebook_says("found")) == {"account": 2}
 
 
-def signed(content, key=checks.WEAK_KEY):
-    return checks._serializer(key).dumps(content)
+def signed(content, key=attacks.WEAK_KEY):
+    return attacks._serializer(key).dumps(content)
 
 
 def test_a_forged_cookie_is_right():
@@ -296,7 +296,7 @@ def test_a_forged_cookie_is_right():
     [
         ({"account": 1}, "makes a signed cookie of it"),
         (1, "a cookie is a text"),
-        (checks.WEAK_KEY, "that is the key"),
+        (attacks.WEAK_KEY, "that is the key"),
         ("dev", "no signed cookie"),
         (notebook_says("found"), "it says {'account': 2}"),
         (signed({"account": "1"}), "it says {'account': '1'}"),

@@ -1,13 +1,14 @@
 """`check`: tells a learner whether an exercise is solved, not solved yet, or wrong, and never raises.
 
-The checks of a stage stand in the module of this package named like the stage (`iris.py` for 04_iris),
-each a function with the decorator `exercise`. Most look at an answer. Those with `app` look at an app
-that the learner has changed: `check` runs it, and the check asks it what a browser would.
+The checks of a notebook are in the module of this package with the notebook's name (`census_data.py` for
+`05a_census_data.ipynb`), each a function with the decorator `exercise`. Most look at an answer. Those with
+`app` look at an app that the learner has changed: `check` runs it, and they ask it what a browser would.
 """
 
 import ctypes
 import importlib
 import importlib.util
+import math
 import re
 import threading
 import traceback
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ UNSAVED = "Saved? A dot in place of the × in the file's tab says that it is not
 
 # A line of a traceback that names a place in a file.
 FRAME = re.compile(r'^\s+File "(.+)", line (\d+)')
+
+# What the server, not the app, writes into the log when its worker has ended.
+OF_SERVER = re.compile(r"^\S+ \S+ (INFO |ERROR +Unexpected exit from worker)")
 
 MARKS = {"solved": "✓ Solved", "not yet": "… Not solved yet", "wrong": "✗ Not right yet"}
 
@@ -173,6 +178,8 @@ def slip(log: str) -> str | None:
     if blueprint and "overwriting an existing endpoint" in reason:  # found when it is registered
         where = _where_twice(view)
         return f"Two views{where} have the same name, {view}: give the new one a name of its own."
+    if reason.endswith("has no attribute 'create_app'"):  # found by the server, outside the app
+        return "app.py has no function `create_app`, which makes the app. Give it its name and place back."
     places = [(name, found[2]) for found in frames.values() if (name := _in_apps(found[1]))]
     if not places:
         return f"{kind}: {reason}".rstrip(".: ") + "."
@@ -255,12 +262,20 @@ def _end(thread: threading.Thread) -> None:
     )
 
 
+def number_in(answer: object, hint: str) -> float:
+    """Return an answer as a finite number. Raises `Wrong` with `hint` if it isn't one."""
+    if isinstance(answer, bool) or not isinstance(answer, Real) or not math.isfinite(answer):
+        raise Wrong(hint)
+    return float(answer)
+
+
 def exercises_of(stage: str | int) -> list[str]:
     """The numbers of a stage's exercises, such as `["04.1", "04.2"]`."""
     found = find_stage(stage)
-    module = f"{__name__}.{found.name}"
-    if importlib.util.find_spec(module):
-        importlib.import_module(module)
+    for file in found.notebook_files:
+        module = f"{__name__}.{file.stem.partition('_')[2]}"
+        if importlib.util.find_spec(module):
+            importlib.import_module(module)
     numbers = [number for number in _CHECKS if number.split(".")[0] == found.code]
     return sorted(numbers, key=lambda number: int(number.split(".")[1]))  # 05.9 before 05.10
 
@@ -300,5 +315,6 @@ def _check_app(asked: Exercise, run_app: RunApp) -> str:
             return asked.check(ChangedApp(find_stage(asked.app), server))
     except ServerDied as death:
         log = click.unstyle(str(death))
-        reason = slip(log) or f"Its log ends with: {log.splitlines()[-1]}"
+        last = [line for line in log.splitlines() if not OF_SERVER.match(line)][-1]
+        reason = slip(log) or f"Its log ends with: {last}"
         raise Wrong(f"the app does not run. {reason}") from None
