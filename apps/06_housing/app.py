@@ -86,8 +86,9 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         app.logger.warning("%s", error, exc_info=error.__cause__)
         model, problem = None, error
 
-    @app.get("/home")
-    @app.get("/")  # the lower decorator runs first, and url_for uses the first route
+    # `app.get` and `app.post` would put a route into the API's document; these are pages.
+    @app.route("/home")
+    @app.route("/")  # the lower decorator runs first, and url_for uses the first route
     def index() -> str:
         """The form, with a typical district filled in."""
         return show_form(model, DistrictForm(None, data=model.typical))
@@ -102,7 +103,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
             return show_form(model, form), 422
         return show_answer(model, SaveForm(None, data=form.district))
 
-    @app.post("/saved")
+    @app.route("/saved", methods=["POST"])
     @login_required
     def save_answer() -> str | tuple[str, int] | Redirect:
         """Save the answer that the page has shown; or show that page again, and what is wrong."""
@@ -124,12 +125,12 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
                 return redirect(url_for("saved.list_page"), 303)
         return show_answer(model, form), 422
 
-    @app.get("/model")
+    @app.route("/model")
     def model_card() -> str:
         """The card: what the model was trained on, and how well it does."""
         return render_template("model.html", card=model.card)
 
-    @app.get("/healthz")
+    @app.route("/healthz")
     def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
         """For whatever watches over the app: can it answer, and can it save the answers?"""
         try:
