@@ -110,15 +110,19 @@ def authenticate(username: str, password: str) -> Account | None:
 def log_in(account: Account) -> None:
     """Start a session. The one before is thrown away: it may have been somebody else's."""
     session.clear()
-    if not hold(account.id):  # deleted at this moment, in another browser
-        return
-    key, opened = secrets.token_hex(16), open_session()
-    mine, old = LoginSession.account_id == account.id, LoginSession.created < now() - SESSION_LASTS
-    opened.execute(delete(LoginSession).where(mine, old))
-    opened.add(LoginSession(account_id=account.id, digest=digest(key)))
-    opened.commit()
-    session["account"], session["key"] = account.id, key
+    session["account"], session["key"] = account.id, new_session(account.id)
     session["username"] = account.username  # for the menu, which asks no database
+
+
+def new_session(account_id: int) -> str:
+    """Return the key of a new session. It opens nothing if the account has just been deleted."""
+    key, opened = secrets.token_hex(16), open_session()
+    mine, old = LoginSession.account_id == account_id, LoginSession.created < now() - SESSION_LASTS
+    opened.execute(delete(LoginSession).where(mine, old))
+    if hold(account_id):
+        opened.add(LoginSession(account_id=account_id, digest=digest(key)))
+    opened.commit()
+    return key
 
 
 def log_out(*, everywhere: bool = False) -> None:
