@@ -779,14 +779,14 @@ def housing(tmp_path, monkeypatch):
     return tmp_path / "instance" / "housing.db"
 
 
-def make(file, version=None):
-    """Make the database as the app's command does; `version` is what its tables are of."""
+def make(file, *, of_another_version=False):
+    """Make the database as the app's command does."""
     app = load_module(find_stage("housing"), "app").create_app({"SECRET_KEY": "none"})
     run = app.test_cli_runner().invoke(args=["init-db"])
     assert run.exit_code == 0, run.output
-    if version is not None:
+    if of_another_version:
         with sqlite3.connect(file) as connection:
-            connection.execute("UPDATE schema_version SET version = ?", [version])
+            connection.execute("DROP TABLE login_session")
         connection.close()
 
 
@@ -797,13 +797,13 @@ def database_finding():
 def test_a_database_that_is_well_and_stays_as_it_is(housing):
     make(housing)
     before = housing.read_bytes()
-    text = "06_housing: opens, with tables of version 1"
+    text = "06_housing: opens, and has its tables"
     assert database_finding() == Finding("database", True, text)
     assert housing.read_bytes() == before
     assert [file.name for file in housing.parent.iterdir()] == ["housing.db"]
 
 
-def test_a_database_that_start_will_make_or_upgrade_is_a_note(housing):
+def test_a_database_that_start_will_make_is_a_note(housing):
     fix = "; start sees to it, or: python3 -m workshop app 06"
     finding = database_finding()
     assert finding == Finding("database", True, f"06_housing: There is no database yet{fix}", True)
@@ -813,20 +813,15 @@ def test_a_database_that_start_will_make_or_upgrade_is_a_note(housing):
     finding = database_finding()
     assert finding.note
     assert finding.text == f"06_housing: The database has no tables yet{fix}"
-    make(housing, version=0)
-    finding = database_finding()
-    assert finding.note
-    text = "The database has tables of version 0, and this app wants 1"
-    assert finding.text == f"06_housing: {text}{fix}"
 
 
-def test_a_database_that_is_newer_than_the_app(housing):
-    make(housing, version=2)
+def test_a_database_of_another_version_of_the_app(housing):
+    make(housing, of_another_version=True)
     finding = database_finding()
     assert not finding.well
     assert finding.text == (
-        "06_housing: The database has tables of version 2, and this app knows 1; "
-        f"use the app's newer version, or rename {housing} and let start make a new one"
+        "06_housing: The database belongs to another version of this app; "
+        f"rename {housing} and let start make a new one"
     )
 
 
@@ -836,8 +831,7 @@ def test_a_database_that_can_not_be_opened(housing):
     finding = database_finding()
     assert not finding.well
     assert finding.text == (
-        "06_housing: The database can't be opened; see that its server runs, or its file is whole, "
-        f"or rename {housing} and let start make a new one"
+        f"06_housing: The database can't be opened; rename {housing} and let start make a new one"
     )
 
 
@@ -856,7 +850,7 @@ def test_a_database_server_that_does_not_answer(housing, monkeypatch):
     finding = database_finding()
     assert not finding.well
     assert finding.text == (
-        "06_housing: The database can't be opened; see that its server runs, or its file is whole "
+        "06_housing: The database can't be opened; check that its server runs "
         f"(DATABASE_URL is postgresql+psycopg://me:***@{address})"
     )
 

@@ -143,17 +143,11 @@ def current_account() -> Account | None:
     if "account" not in g:
         g.account = None
         if "account" in session:
-            query = (
-                select(Account)
-                .join(LoginSession)
-                .where(
-                    Account.id == session["account"],
-                    LoginSession.digest == digest(session.get("key", "")),
-                    LoginSession.created > now() - SESSION_LASTS,
-                )
-            )
-            g.account = open_session().scalar(query)
-            if g.account is None:
+            opened, key = open_session(), digest(session.get("key", ""))
+            row = opened.scalar(select(LoginSession).where(LoginSession.digest == key))
+            if row and row.account_id == session["account"] and row.created > now() - SESSION_LASTS:
+                g.account = opened.get(Account, row.account_id)
+            else:
                 session.clear()
     return g.account
 
