@@ -223,7 +223,12 @@ def refuse(invalid: ValidationError) -> Response:
     if found[0]["type"] == "json_invalid":
         return problem_details(400, f"{found[0]['msg']}.")
     errors = [
-        {"field": ".".join(map(str, each["loc"])) or "body", "message": each["msg"]}
+        {
+            "field": ".".join(map(str, each["loc"])) or "body",
+            "message": each["msg"].removeprefix(
+                "Value error, "
+            ),  # pydantic's, before our own words
+        }
         for each in found
     ]
     return problem_details(422, "The body is not what this address takes; see errors.", errors)

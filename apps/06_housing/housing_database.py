@@ -11,21 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import click
+import sqlalchemy as sa
 from flask import Flask, g
 from flask.cli import with_appcontext
 from flask_sqlalchemy_lite import SQLAlchemy
-from sqlalchemy import (
-    URL,
-    Connection,
-    Double,
-    ForeignKey,
-    NullPool,
-    String,
-    inspect,
-    make_url,
-    text,
-    update,
-)
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -50,7 +39,7 @@ def now() -> datetime:
 class Base(DeclarativeBase):
     """What all tables have in common."""
 
-    type_annotation_map: ClassVar = {float: Double}
+    type_annotation_map: ClassVar = {float: sa.Double}
     # The number of a deleted row is never given to a new one.
     __table_args__: ClassVar = {"sqlite_autoincrement": True}
 
@@ -61,10 +50,10 @@ class Account(Base):
     __tablename__ = "account"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    username: Mapped[str] = mapped_column(String(USERNAME_LENGTH))
+    username: Mapped[str] = mapped_column(sa.String(USERNAME_LENGTH))
     # The same for `Anna` and `anna`, so that nobody can pass for somebody else.
-    username_key: Mapped[str] = mapped_column(String(4 * USERNAME_LENGTH), unique=True)
-    password_hash: Mapped[str] = mapped_column(String(255))
+    username_key: Mapped[str] = mapped_column(sa.String(4 * USERNAME_LENGTH), unique=True)
+    password_hash: Mapped[str] = mapped_column(sa.String(255))
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -75,9 +64,9 @@ class LoginSession(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(
-        ForeignKey("account.id", ondelete="CASCADE"), index=True
+        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
     )
-    digest: Mapped[str] = mapped_column(String(64), unique=True)  # of the key in the cookie
+    digest: Mapped[str] = mapped_column(sa.String(64), unique=True)  # of the key in the cookie
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -88,10 +77,10 @@ class ApiToken(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(
-        ForeignKey("account.id", ondelete="CASCADE"), index=True
+        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
     )
-    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
-    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(sa.String(NAME_LENGTH))
+    digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
     created: Mapped[datetime] = mapped_column(default=now)
     last_used: Mapped[datetime | None]
     expires: Mapped[datetime | None]  # None: never
@@ -104,9 +93,9 @@ class SavedPrediction(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(
-        ForeignKey("account.id", ondelete="CASCADE"), index=True
+        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
     )
-    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    name: Mapped[str] = mapped_column(sa.String(NAME_LENGTH))
     median_income: Mapped[float]
     house_age: Mapped[float]
     average_rooms: Mapped[float]
@@ -118,7 +107,7 @@ class SavedPrediction(Base):
     price_usd: Mapped[int]
     low_usd: Mapped[int]
     high_usd: Mapped[int]
-    model_version: Mapped[str] = mapped_column(String(12))
+    model_version: Mapped[str] = mapped_column(sa.String(12))
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -143,7 +132,7 @@ def init_engine(app: Flask) -> None:
 
     Nothing is opened yet. Raises ValueError for a database of another kind.
     """
-    url = make_url(app.config["DATABASE_URL"] or f"sqlite:///{DATABASE_NAME}")
+    url = sa.make_url(app.config["DATABASE_URL"] or f"sqlite:///{DATABASE_NAME}")
     match url.get_backend_name():
         case "sqlite":
             options = sqlite_options(Path(app.instance_path, url.database or DATABASE_NAME))
@@ -171,8 +160,8 @@ def sqlite_options(path: Path) -> dict[str, Any]:
         return connection
 
     # Opening a file is cheap. Without a pool, a file that was deleted and made again is seen right away.
-    url = URL.create("sqlite", database=str(path))
-    return {"url": url, "creator": connect, "poolclass": NullPool}
+    url = sa.URL.create("sqlite", database=str(path))
+    return {"url": url, "creator": connect, "poolclass": sa.NullPool}
 
 
 def open_session() -> Session:
@@ -202,10 +191,10 @@ def sqlite_path() -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" else None
 
 
-def tables_are_there(connection: Connection) -> bool:
+def tables_are_there(connection: sa.Connection) -> bool:
     """Return whether the database has this app's tables. Raises DatabaseUnavailable if it has others."""
     wanted = set(Base.metadata.tables)
-    found = wanted.intersection(inspect(connection).get_table_names())
+    found = wanted.intersection(sa.inspect(connection).get_table_names())
     if found and found != wanted:
         raise DatabaseUnavailable(
             "The database belongs to another version of this app",
@@ -220,7 +209,7 @@ def hold(account_id: int) -> bool:
     Whoever counts an account's rows and then adds one calls this first: of two requests that do so at
     the same time, the second waits here, and counts the row of the first.
     """
-    mine = update(Account).where(Account.id == account_id)
+    mine = sa.update(Account).where(Account.id == account_id)
     return bool(open_session().execute(mine.values(username=Account.username)).rowcount)
 
 
@@ -243,7 +232,7 @@ def init_database() -> str:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            connection.execute(text("SELECT pg_advisory_xact_lock(19900601)"))
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(19900601)"))
         if tables_are_there(connection):
             return "The database is there already."
         Base.metadata.create_all(connection)

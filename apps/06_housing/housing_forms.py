@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from flask_wtf import FlaskForm
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
-from pydantic_core import PydanticCustomError
 from wtforms import FloatField, HiddenField, PasswordField, SelectField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
@@ -201,14 +200,6 @@ District = create_model(
 )
 
 
-def checked_name(value: str) -> str:
-    """Check the name in a body as the form checks it."""
-    try:
-        return tidy_name(value)
-    except ValueError as error:
-        raise PydanticCustomError("name", str(error)) from None
-
-
 # The same in the terms of a JSON schema, as nearly as it can say it.
 NAME_SCHEMA = {"minLength": 1, "maxLength": NAME_LENGTH, "pattern": r"^[!-~]([ -~]*[!-~])?$"}
 NAMED = Field(
@@ -216,7 +207,7 @@ NAMED = Field(
     examples=["My street"],
     json_schema_extra=NAME_SCHEMA,
 )
-Name = Annotated[str, AfterValidator(checked_name), NAMED]
+Name = Annotated[str, AfterValidator(tidy_name), NAMED]
 
 
 class NewSaved(BaseModel):
