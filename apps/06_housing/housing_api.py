@@ -150,7 +150,7 @@ def create_api(model: HousingModel | None) -> APIBlueprint:
         responses=responses(200, "Prediction", 400, 413, 415, 422, 503),
     )
     def predict() -> dict[str, Any]:
-        """Ask for the price of a typical house, and an interval around it."""
+        """Ask for one price, of a typical house in a district, and an interval around it."""
         answer = model.answer(read(District).model_dump())
         return {
             "price_usd": answer.price_usd,
@@ -160,7 +160,7 @@ def create_api(model: HousingModel | None) -> APIBlueprint:
 
     @api.get("/model", **OPEN, responses=responses(200, "ModelCard", 503))
     def card() -> dict[str, Any]:
-        """Show what the model was trained on, how well it does, and what it has seen."""
+        """The model's card: what it was trained on, how well it does, and what it has seen."""
         return {"model_version": model.version, **model.card}
 
     @api.get("/saved", **WITH_TOKEN, responses=responses(200, "SavedList", 401, 503))
@@ -182,7 +182,7 @@ def create_api(model: HousingModel | None) -> APIBlueprint:
 
     @api.get("/saved/<saved_id>", **WITH_TOKEN, responses=responses(200, "Saved", 401, 404, 503))
     def show_saved(path: SavedPath) -> dict[str, Any]:
-        """Show one of your own."""
+        """Show one, if it is your own."""
         return as_json(find(account_of_token(), path.saved_id))
 
     @api.patch(
