@@ -41,7 +41,7 @@ class Stage:
     `model` names the trained model, if the stage has one: `model="iris"` means the module
     `iris_model.py` in the app's folder and the artifact `model/iris.joblib` beside it. `dataset` is the
     function of `workshop.core.datasets` whose result that module's `train` takes. `database` says that the
-    app has one, which its command `init-db` makes and upgrades.
+    app has one, which its command `init-db` makes.
     """
 
     number: int
