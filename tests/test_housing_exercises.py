@@ -149,7 +149,7 @@ def test_wrong_list_gets_its_hint(answer, hint):
 
 END = "        return [as_json(each) for each in all_of(account_of_token())]\n"
 RIGHT = """
-    @api.get("/summary", summary="Count what you have saved", tags=keeping, security=TOKEN)
+    @api.get("/summary", **WITH_TOKEN)
     def summary():
         prices = [each.price_usd for each in all_of(account_of_token())]
         mean = sum(prices) / len(prices) if prices else None
@@ -204,7 +204,7 @@ def test_the_stored_solution_sums_up_and_the_check_leaves_no_account(copy):
         ('{"count": len(prices), "mean_price_usd": mean}', '"2"', "must return a dictionary"),
         ('        return {"count": len(prices), "mean_price_usd": mean}\n', "", "summary.* None"),
         ("each.price_usd", "each.price", r"housing_api.py, line \d+: AttributeError: .*'price'"),
-        (", security=TOKEN", "", "does not say that the route wants a token"),
+        (", **WITH_TOKEN", "", "does not say that the route needs a token"),
         ('"/summary"', '"/api/v1/summary"', 'write `"/summary"`'),
         ('"/summary"', '"/summary/"', "ends with a slash"),
         (".get(", ".post(", "not for GET"),
@@ -311,16 +311,16 @@ def test_a_cookie_that_opens_nothing_gets_its_hint(answer, hint):
     assert hint in verdict.message
 
 
-ABOVE = '    @pages.get("/download.csv")\n'
+ABOVE = '@pages.get("/download.csv")\n'
 COUNTING = """
-    @pages.get("/count")
-    @login_required
-    def count():
-        from markupsafe import escape
+@pages.get("/count")
+@login_required
+def count():
+    from markupsafe import escape
 
-        text = request.args.get("name", "")
-        found = [each for each in all_of(current_account().id) if text in each.name]
-        return f"{len(found)} of your predictions have “{escape(text)}” in their name."
+    text = request.args.get("name", "")
+    found = [each for each in all_of(current_account().id) if text in each.name]
+    return f"{len(found)} of your predictions have “{escape(text)}” in their name."
 
 """
 FOUND = "[each for each in all_of(current_account().id) if text in each.name]"
@@ -346,7 +346,7 @@ def test_the_stored_solution_holds_and_the_check_leaves_no_account(copy, quickly
     ("old", "new", "hint"),
     [
         ("{escape(text)}", "{text}", "the script has got into the page"),
-        ("    @login_required\n", "", "makes it crash. Add `@login_required`"),
+        ("@login_required\n", "", "makes it crash. Add `@login_required`"),
         (FOUND, EVERYBODYS_NAMES, "the page says 3.*nobody else's"),
         (FOUND, PATTERN, "asked for %, the page says 3.*any text"),
         (FOUND, PASTED, "the page says 4.*never paste"),
@@ -364,7 +364,7 @@ def test_a_view_that_does_not_hold_gets_its_hint(copy, quickly, old, new, hint):
 
 
 def test_a_view_that_lets_strangers_in_gets_its_hint(copy, quickly):
-    open_to_all = COUNTING.replace("    @login_required\n", "").replace(FOUND, "text")
+    open_to_all = COUNTING.replace("@login_required\n", "").replace(FOUND, "text")
     copy.edit("housing_saved.py", ABOVE, open_to_all + ABOVE)
     quickly(copy)
     judge("06.7", "wrong", "gets an answer. Add `@login_required`")

@@ -103,14 +103,16 @@ def database(stage: Stage) -> Result:
         try:
             module.open_session()
         except module.DatabaseUnavailable as problem:
-            if module.INIT_COMMAND in str(problem):
+            if problem.remedy == "make it with":
                 fix = f"start sees to it, or: python3 -m workshop app {stage.code}"
                 return True, f"{problem.problem}; {fix}", True
             if url.get_backend_name() == "sqlite":
                 file = shown_path(Path(url.database), base())
-                return False, f"{problem}, or rename {file} and let start make a new one"
-            return False, f"{problem} (DATABASE_URL is {url.render_as_string(hide_password=True)})"
-    return True, f"opens, with tables of version {module.SCHEMA_VERSION}"
+                return False, f"{problem.problem}; rename {file} and let start make a new one"
+            shown_url = url.render_as_string(hide_password=True)
+            fix = f"check that its server runs (DATABASE_URL is {shown_url})"
+            return False, f"{problem.problem}; {fix}"
+    return True, "opens, and has its tables"
 
 
 def your_app(own: OwnApp) -> Result:

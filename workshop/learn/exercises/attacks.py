@@ -144,9 +144,9 @@ def _look_at_count(caller: Caller, text: str, expected: int, advice: str = OWN_R
     reply = caller.browser.get(COUNT_ROUTE, params={"name": text})
     if reply.status_code in (404, 405):
         raise Wrong(
-            f"GET {COUNT_ROUTE} is answered with {reply.status_code}. The view must stand inside "
-            '`create_saved_pages`, above `return pages`, with `@pages.get("/count")`: the addresses there '
-            "get `/saved` in front by themselves."
+            f"GET {COUNT_ROUTE} is answered with {reply.status_code}. Put the view in "
+            '`housing_saved.py`, with `@pages.get("/count")`: the addresses there get `/saved` in front '
+            "by themselves."
         )
     if reply.status_code != 200:
         raise Wrong(f"{COUNT_ROUTE} is answered with status {reply.status_code} instead of 200.")

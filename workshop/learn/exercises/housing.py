@@ -22,6 +22,7 @@ from workshop.learn.exercises import ChangedApp, NotYet, Wrong, exercise
 INCOMES = {"low": 2, "middle": 4, "high": 8}  # of exercise 06.3, in 10,000 $
 COLUMNS = ["price", "low", "high"]
 SUMMARY_ROUTE = "/api/v1/summary"
+NO_MODEL = "the app has no model. Run the cells above, in which `housing_model.save` saves it."
 DISTRICT = {
     "median_income": 3.5,
     "house_age": 29,
@@ -159,14 +160,14 @@ def three_saved(answer: object) -> str:
 @exercise(
     "06.4",
     hint="in `apps/06_housing/housing_api.py`, copy the route that lists `/saved`, with its decorator. In "
-    'the copy, change the address to `"/summary"`, the summary, the function\'s name, and what it returns.',
+    'the copy, change the address to `"/summary"`, the function\'s name, its docstring, and what it returns.',
     app="housing",
 )
 def summary_route(app: ChangedApp) -> str:
     """The API with one more route, which sums up what an account has saved."""
     stranger = app.get(SUMMARY_ROUTE)
-    if stranger.status_code == 404:
-        _look_for_summary(app)
+    if stranger.status_code in (404, 503):
+        _look_for_summary(app, stranger.status_code)
     with new_account(app) as first, new_account(app) as second:
         for income in (3, 6):
             save_district(first, income)
@@ -187,8 +188,8 @@ def summary_route(app: ChangedApp) -> str:
     )
     if not described.get("security"):
         raise Wrong(
-            "the documentation does not say that the route wants a token. Write it in `housing_api.py`, with "
-            "`security=TOKEN` in the decorator, as for `/saved`."
+            "the documentation does not say that the route needs a token. Write it in `housing_api.py`, with "
+            "`**WITH_TOKEN` in the decorator, as for `/saved`."
         )
     return (
         "your route counts each account's own predictions, refuses whoever has no token, copes with an empty "
@@ -196,11 +197,13 @@ def summary_route(app: ChangedApp) -> str:
     )
 
 
-def _look_for_summary(app: ChangedApp) -> None:
+def _look_for_summary(app: ChangedApp, status: int) -> None:
     """Say why nothing answers at SUMMARY_ROUTE: raises NotYet, or Wrong for a route elsewhere."""
     text = app.source("housing_api.py")
     if "/summary" not in text and "/summary" not in app.source("app.py"):
         raise NotYet
+    if status == 503:
+        raise Wrong(NO_MODEL)
     if SUMMARY_ROUTE in text:
         raise Wrong(
             f"nothing answers {SUMMARY_ROUTE}. The routes of `housing_api.py` get `/api/v1` in front by "
@@ -235,7 +238,10 @@ def new_account(app: ChangedApp) -> Iterator[Caller]:
 
 
 def _send_form(browser: ChangedApp, page: str, action: str, fields: dict[str, str]) -> str:
-    token = re.search('name="csrf_token"[^>]* value="([^"]+)"', browser.get(page).text)[1]
+    form = browser.get(page)
+    if form.status_code == 503:
+        raise Wrong(NO_MODEL)
+    token = re.search('name="csrf_token"[^>]* value="([^"]+)"', form.text)[1]
     return browser.post(action, data=fields | {"csrf_token": token}).text
 
 
@@ -243,10 +249,6 @@ def save_district(caller: Caller, income: float, name: str = "check") -> int:
     """Save a district under a name, and return its price."""
     district = DISTRICT | {"median_income": income}
     reply = caller.post("/api/v1/saved", json={"name": name, "district": district})
-    if reply.status_code == 503:
-        raise Wrong(
-            "the app has no model. Run the cells above, in which `housing_model.save` keeps it."
-        )
     return reply.json()["price_usd"]
 
 
