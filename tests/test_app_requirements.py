@@ -7,7 +7,6 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-
 from workshop.setup.process import ROOT
 
 FILES = sorted(ROOT.glob("apps/*/requirements.txt"))
