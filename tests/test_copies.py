@@ -260,7 +260,7 @@ def test_a_changed_notebook_stays_and_is_copied_aside_with_the_time(tmp_path):
     add_cell(work / NOTEBOOK, "my note")
     append(work / APP, "# my line\n")
     mine = {name: (work / name).read_bytes() for name in (NOTEBOOK, APP)}
-    code, told = catch_up(work, "hello")
+    code, told = catch_up(work, "1")
     assert code == 0
     assert f"  {NOTEBOOK}: you have changed it, so it stays as it is\n" in told
     assert f"  {APP}: you have changed it, so it stays as it is\n" in told
