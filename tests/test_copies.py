@@ -238,7 +238,8 @@ def test_each_stage_has_its_starting_point(stage, caught_up):
             encoding="utf-8",
         )
         assert run.returncode == 0, run.stderr
-        assert re.search(r" GET +/ *$", run.stdout, re.MULTILINE)
+        # Stage 07 has routes only with a model, which is what the stage itself makes.
+        assert stage.table or re.search(r" GET +/ *$", run.stdout, re.MULTILINE)
 
 
 def test_catching_up_twice_changes_nothing(caught_up):
@@ -260,7 +261,7 @@ def test_a_changed_notebook_stays_and_is_copied_aside_with_the_time(tmp_path):
     add_cell(work / NOTEBOOK, "my note")
     append(work / APP, "# my line\n")
     mine = {name: (work / name).read_bytes() for name in (NOTEBOOK, APP)}
-    code, told = catch_up(work, "1")
+    code, told = catch_up(work, "01")
     assert code == 0
     assert f"  {NOTEBOOK}: you have changed it, so it stays as it is\n" in told
     assert f"  {APP}: you have changed it, so it stays as it is\n" in told
