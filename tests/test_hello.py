@@ -530,7 +530,7 @@ def test_another_text_and_another_argument_are_right_too(copy_of):
         ("get", "post", "not for GET"),
         ("cube(number", "cube(n", "an argument of that name: `def cube\\(number\\):`"),
         ("number: int", "", "`def cube\\(number\\):`"),
-        ("return page", "page", "did not return a valid response"),
+        ("return page", "page", "The view `.*` returns nothing"),
         ("number**3", "nunber**3", r"line \d+: NameError: name 'nunber' is not defined"),
         ('"/cube/', '"/cubes/', "The address must be `/cube/<int:number>`"),
     ],
@@ -549,7 +549,7 @@ def test_a_view_in_the_wrong_place_gets_its_hint(copy_of):
     judge("01.3", "wrong", "above `return app`")
 
     copy.write("app.py", text + CUBE.replace("\n    ", "\n"))
-    judge("01.3", "wrong", r"line \d+ stands outside `create_app`")
+    judge("01.3", "wrong", r"line \d+ is outside `create_app`")
 
 
 def test_changing_square_itself_gets_its_hint(copy_of):

@@ -435,10 +435,10 @@ def test_seats_need_a_card_on_the_start_page(copy_of):
         ("count == 1", "count = 1", "templates/seats.html, line 3: TemplateSyntaxError: .*'='"),
         ("<int:count>", "<int:number>", "an argument of that name: `def seats\\(number\\):`"),
         (", count=count", "", "/seats/3 shows no number"),
-        ("return render", "render", "did not return a valid response"),
+        ("return render", "render", "The view `.*` returns nothing"),
         ("app.get", "app.post", "not for GET"),
         ('"seats.html"', "SEATS", r"line \d+: NameError: name 'SEATS'"),
-        ("count):", "count)", r"line \d+ \(expected ':'\): mend that line"),
+        ("count):", "count)", r"line \d+ \(expected ':'\): fix that line"),
     ],
 )
 def test_a_typical_slip_in_the_seats_gets_its_hint(copy_of, right, slip, hint):
