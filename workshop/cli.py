@@ -211,7 +211,9 @@ def train(stages: tuple[Stage, ...], export: Path | None) -> None:
 
     use_my_copy()
     if export and len(stages) != 1:
-        raise click.UsageError("--export takes exactly one stage, such as: train 05 --export FILE.csv")
+        raise click.UsageError(
+            "--export takes exactly one stage, such as: train 05 --export FILE.csv"
+        )
     if export:
         click.echo(training.export(stages[0], export))
         return
