@@ -94,7 +94,7 @@ def test_an_app_that_does_not_start_says_where_and_what_to_do(work, source, reas
 
 
 def test_an_app_in_a_process_of_its_own_raises_what_its_code_raises(work):
-    work("import no_such_module\n")
+    wait(work("import no_such_module\n"), lambda answer: "does not start" in answer.text)
     with pytest.raises(ModuleNotFoundError):
         Mount(find_stage("templates"))
 

@@ -14,8 +14,8 @@ import json
 import os
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from html import escape
 from typing import Any
 
@@ -59,20 +59,26 @@ class Share:
     def __init__(self, number: int) -> None:
         self.most = max(1, number * 3 // 4)
         self.most_for_one = max(1, self.most // 2)
-        self._waiting: Counter[str] = Counter()
+        self._waiting: dict[str, int] = {}  # by address
+        self._all = 0
         self._lock = threading.Lock()
 
     def take(self, address: str) -> bool:
         """Take a place for a client; False if there is none."""
         with self._lock:
-            if self._waiting[address] >= self.most_for_one or self._waiting.total() >= self.most:
+            here = self._waiting.get(address, 0)
+            if here >= self.most_for_one or self._all >= self.most:
                 return False
-            self._waiting[address] += 1
+            self._waiting[address] = here + 1
+            self._all += 1
             return True
 
     def give_back(self, address: str) -> None:
         with self._lock:
-            self._waiting -= Counter([address])  # forgets addresses that have none left
+            self._all -= 1
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]
 
 
 SHARE = Share(threads())  # of this worker
@@ -96,8 +102,7 @@ def guard(
             add_headers(found, path)
             return start_response(status, found.to_wsgi_list(), *more)
 
-        trusted = os.environ.get(TRUSTED_NAMES, "").lower().split()
-        if not is_own_name(environ.get("HTTP_HOST", ""), trusted):
+        if not is_own_name(environ.get("HTTP_HOST", ""), os.environ.get(TRUSTED_NAMES, "")):
             return refuse(environ, start, "400 Bad Request", OTHER_NAME)
         if has_body(environ):
             address = environ.get("REMOTE_ADDR", "")
@@ -122,13 +127,15 @@ def add_headers(headers: Headers, path: str) -> None:
     headers.setdefault("X-Content-Type-Options", "nosniff")  # a file is what the app says it is
 
 
-def is_own_name(host: str, trusted: list[str]) -> bool:
-    """Whether `host`, a name with or without a port, is this machine's: localhost, numbers, or `trusted`.
+@lru_cache(maxsize=256)
+def is_own_name(host: str, names: str) -> bool:
+    """Whether `host`, with or without a port, is this machine's name: localhost, numbers, or one of `names`.
 
     A page from elsewhere can let a name of its own lead to this machine, and read what we answer (DNS
     rebinding). It can't do so with numbers, which no name server looks up.
     """
     name = re.sub(r":\d+$", "", host).strip("[]").lower()
+    trusted = names.lower().split()
     if "*" in trusted or name in ("localhost", *trusted):
         return True
     try:
