@@ -311,7 +311,7 @@ def test_a_break_of_a_rule_is_found_and_named(small, fault):
 
 
 def test_many_short_modules_over_the_budget_are_found(small):
-    files = {f"workshop/teach/m{n}.py": "\n" * LONGEST for n in range(13)}
+    files = {f"workshop/teach/m{n}.py": "\n" * LONGEST for n in range(17)}
     files |= {f"{EXERCISES}/m{n}.py": "\n" * LONGEST for n in range(8)}
     found = faults(small(**files))
     assert [each.partition(" has ")[0] for each in found] == ["workshop", EXERCISES]

@@ -21,18 +21,10 @@ from workshop.core.command_line import (
 )
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import Stage
+from workshop.learn.my_copy import use_my_copy
 from workshop.setup.process import ROOT, replace_process
 
 PORT = PortType()
-
-
-def use_my_copy() -> None:
-    """Work in the learner's copy of notebooks and apps, and say where the workshop has moved on."""
-    from workshop.learn.my_copy import use_copy
-
-    for path in use_copy().behind:
-        name = path.as_posix()
-        click.echo(f"There is a newer {name}; yours, which you have changed, stays as it is.")
 
 
 @click.group(

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
+
 from workshop.core.errors import WorkshopError
 from workshop.core.files import sweep, write_whole
 from workshop.core.own_apps import PORTS, TYPED
@@ -56,6 +58,13 @@ def use_copy(make: bool = True) -> Outcome:
         return Outcome()
     os.environ[BASE] = str(copy)
     return Outcome() if copy == ROOT or not make else bring_up_to_date(copy)
+
+
+def use_my_copy() -> None:
+    """Work in the learner's copy of notebooks and apps, and say where the workshop has moved on."""
+    for path in use_copy().behind:
+        name = path.as_posix()
+        click.echo(f"There is a newer {name}; yours, which you have changed, stays as it is.")
 
 
 def bring_up_to_date(copy: Path) -> Outcome:
