@@ -318,3 +318,12 @@ def test_a_number_that_cannot_be(option, number, run, capsys):
     assert cli.run(["serve", "1", option, number]) == 2
     assert f"Invalid value for '{option}'" in capsys.readouterr().err
     assert run == []
+
+
+def test_an_app_that_does_not_start_is_a_sentence_with_the_line(work):
+    (work / "apps" / "01_hello" / "app.py").write_text("x = 1\ny = (\n", encoding="utf-8")
+    with serving(work, "01", wait=False) as (process, _, log):
+        assert process.wait(PATIENCE) == 1
+        assert "apps/01_hello/app.py, line 2: SyntaxError" in log()
+        assert "run the same command again" in log()
+        assert "Traceback" not in log()

@@ -102,7 +102,8 @@ def guard(
             add_headers(found, path)
             return start_response(status, found.to_wsgi_list(), *more)
 
-        if not is_own_name(environ.get("HTTP_HOST", ""), os.environ.get(TRUSTED_NAMES, "")):
+        name = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
+        if not is_own_name(name, os.environ.get(TRUSTED_NAMES, "")):
             return refuse(environ, start, "400 Bad Request", OTHER_NAME)
         if has_body(environ):
             address = environ.get("REMOTE_ADDR", "")

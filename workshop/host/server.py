@@ -16,7 +16,8 @@ from pathlib import Path
 
 import click
 
-from workshop.core.build import make_database
+from workshop.core.build import make_database, where
+from workshop.core.errors import WorkshopError
 from workshop.core.own_apps import OwnApp, find_app
 from workshop.core.stages import Stage, require_app
 from workshop.host.end_with_parent import follow
@@ -134,6 +135,20 @@ def create_app() -> Application:
     return behind_proxies(Mount(stage))
 
 
+def create_app_or_say_why() -> Application:
+    """The same for somebody at a terminal: an app that does not start is one line in the log."""
+    try:
+        return create_app()
+    except Exception as error:  # whatever the code of a learner raises
+        folder = find_app(os.environ[SERVED]).folder
+        reason = str(error) if isinstance(error, WorkshopError) else where(error, folder)
+        logging.getLogger(__name__).error(
+            "The app does not start. %s: fix that, save the file, and run the same command again",
+            reason,
+        )
+        raise SystemExit(1) from error
+
+
 def served(stage: Stage | OwnApp, host: str) -> dict[str, str]:
     """The variables that tell workers what to serve, where the server listens on `host`."""
     return {SERVED: stage.slug, "FLASK_DEBUG": "0", **trusted_names(host)}
@@ -161,7 +176,7 @@ def serve_stage(
     asked = "1 worker" if workers == 1 else f"{workers} workers"
     url = url_of(reachable(host), port)
     tell = tell.format(url=url, workers=asked)
-    run("workshop.host.server:create_app", host, port, workers, (url, tell))
+    run("workshop.host.server:create_app_or_say_why", host, port, workers, (url, tell))
 
 
 if __name__ == "__main__":
