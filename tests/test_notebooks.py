@@ -94,3 +94,11 @@ def test_a_notebook_that_fails_names_its_cell_and_stays_as_it_was(tmp_path):
         refresh(file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_no_piece_of_code_that_is_shown_is_longer_than_a_screen(notebook):
+    for cell in code_cells(notebook):
+        if "show(" in cell.source:
+            for output in cell.outputs:
+                shown = output.get("data", {}).get("text/plain", "")
+                assert len(shown.splitlines()) <= 25, cell.source
