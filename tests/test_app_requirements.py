@@ -13,7 +13,8 @@ from workshop.setup.process import ROOT
 FILES = sorted(ROOT.glob("apps/*/requirements.txt"))
 # Packages that come with another, whose modules an app may import without naming them.
 BROUGHT = {"werkzeug": "flask", "jinja2": "flask", "wtforms": "flask-wtf", "numpy": "pandas"}
-BROUGHT["pydantic-core"] = "pydantic"
+BROUGHT |= {"pydantic-core": "pydantic", "click": "flask", "limits": "flask-limiter"}
+BROUGHT["threadpoolctl"] = "scikit-learn"
 
 
 def normal(name: str) -> str:

@@ -99,7 +99,8 @@ class Mount:
 
     def _make(self) -> None:
         app = make_app(self.stage)
-        read_templates(app)
+        if self._fallback:
+            read_templates(app)
         problem = model_problem(app) if self.stage.model else None
         if problem and self._has_model:
             app.logger.warning(
@@ -140,7 +141,8 @@ def model_files(stage: Stage | OwnApp) -> list[tuple[str, int, int]]:
 
 
 def read_templates(app: Flask) -> None:
-    """Read all of an app's templates now, as its code is: a change to either counts from the next start on.
+    """Read all of an app's templates now, as its code is: in the gallery, a change to either counts from the
+    next start on.
 
     One with a mistake in it is left for the page that wants it.
     """
