@@ -383,7 +383,9 @@ def no_database(bench):
     bench.patch.delenv("DATABASE_URL", raising=False)
     module = load_app_module("06_housing")
     bench.patch.setattr(module, "INSTANCE_FOLDER", bench.folder)
-    told = page_of("06_housing", "/login")
+    model = load_module(find_stage("housing"), "housing_model")
+    folder = model.save(*model.train(datasets.fetch_housing()), bench.folder / "model").parent
+    told = page_of("06_housing", "/login", MODEL_FOLDER=folder)
     module.create_app().test_cli_runner().invoke(args=["init-db"])
     with contextlib.closing(sqlite3.connect(bench.folder / "housing.db")) as connection:
         connection.execute("DROP TABLE login_session")
