@@ -1,52 +1,75 @@
-"""What every test run shares, notebooks included: where there is only the stand-in of a data set,
-the cells that depend on it run without comparison, and the run says how many.
+"""What every test run shares, notebooks included.
 
-Such cells carry the tag of their data set. Their stored outputs come from the real data.
+Where only the stand-in of a data set is available, the cells that depend on the data run without
+comparison: they carry the tag of their data set, and their stored outputs come from the real data. The
+run says how many they are, and how many test files need a package that isn't installed.
 
 Environment variables
-    WORKSHOP_MIRROR        folder or http(s) URL that holds the real data
+    WORKSHOP_MIRROR        folder or http(s) URL that has the real data
     WORKSHOP_REQUIRE_DATA  any value but `0`: a run without the real data is an error
 """
 
-from __future__ import annotations
-
+import functools
+import importlib.util
 import os
+import re
 import tempfile
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import jupyter_client
 import nbval.kernel
 import pytest
 
-from workshop.datasets import CENSUS, HOUSING, fetch_files
+from workshop.core.datasets import CENSUS, HOUSING, fetch_files
+from workshop.core.stages import BASE, COPY
+from workshop.setup.process import ROOT
 
-# Tests never leave this machine, and the notebooks' kernels inherit it: a data set comes from
-# `data/`, from the mirror if one is set, or is the stand-in.
-os.environ["WORKSHOP_OFFLINE"] = "1"
-
-# The notebooks and apps that are tested are the repository's, never a learner's copy of them.
-os.environ["WORKSHOP_WORK"] = str(Path(__file__).parent)
-
-# Python keeps what it has compiled, as it does for a learner: hundreds of processes are started here.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-# Test files run side by side, so each process, and each kernel it starts, keeps to one core.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+TESTS = ROOT / "tests"
 TAGS = {"census-data": CENSUS, "housing-data": HOUSING}
 MARK = "ran without comparison"  # travels from a worker of pytest-xdist with the cell's report
-# The tags of the data sets that are not here, set for the workers: they are looked for once per run.
+# The tags of the data sets that aren't here, set for the workers: the data is looked for once per run.
 STANDINS = "WORKSHOP_TESTS_ON_STANDINS"
+
+# Tests never leave this machine, and the kernels of the notebooks inherit that: a data set comes from
+# `data/`, from the mirror if one is set, or is the stand-in.
+os.environ["WORKSHOP_OFFLINE"] = "1"
+# Python keeps what it compiles, as it does for a learner: hundreds of processes are started here.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Test files run side by side, so each process, and each kernel it starts, uses one core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def files_that_need(missing: set[str]) -> list[Path]:
+    """The files in tests/ that import one of the modules in `missing`, directly or through each other."""
+    imports = {
+        path: set(re.findall(r"^(?:from|import) (\w+)", path.read_text(encoding="utf-8"), re.M))
+        for path in TESTS.rglob("*.py")
+    }
+    found: list[Path] = []
+    while more := [path for path in imports if path not in found and imports[path] & missing]:
+        found += more
+        missing = missing | {path.stem for path in more}
+    return found
+
+
+MISSING = {name for name in ("hypothesis", "playwright") if importlib.util.find_spec(name) is None}
+collect_ignore = files_that_need(MISSING)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give kernels sockets of their own. Look for the real data, before pytest-xdist starts its workers."""
+    """Set up the notebooks' tests, and look for the real data, before pytest-xdist starts its workers."""
     if os.name == "posix":
         nbval.kernel.KernelManager = _kernel_manager(config)
+    if not config.option.nbval_sanitize_with:
+        config.option.nbval_sanitize_with = str(TESTS / "nbval_sanitize.cfg")
     if hasattr(config, "workerinput"):
         return
+    # A learner who tests their own files means their own apps; every other run means the repository's.
+    named = {name: Path(name.partition("::")[0]).resolve() for name in config.args}
+    own = all(path.is_relative_to(COPY) for path in named.values())
+    os.environ[BASE] = str(COPY if own else ROOT)
+    config.args = [name for name in named if named[name] not in collect_ignore]
     found = {tag: fetch_files(dataset) for tag, dataset in TAGS.items()}
     missing = [tag for tag in TAGS if found[tag].files is None]
     os.environ[STANDINS] = " ".join(missing)
@@ -55,15 +78,15 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"WORKSHOP_REQUIRE_DATA asks for the real {names(missing)}, and it is not here "
             f"({' and '.join(dict.fromkeys(problems)) or 'WORKSHOP_MIRROR is not set'}): "
-            "set WORKSHOP_MIRROR to a folder or address that has it"
+            "set WORKSHOP_MIRROR to a folder or URL that has it"
         )
 
 
 def _kernel_manager(config: pytest.Config) -> type[jupyter_client.KernelManager]:
     """What starts the kernels of this process: it talks to them through sockets that are files.
 
-    Ports are chosen first and opened by the kernel a second later. Where many start at once, two get the
-    same one now and then, and the second kernel never answers.
+    Ports are chosen first and opened by the kernel a second later. When many kernels start, two sometimes
+    get the same port, and the second one never answers.
     """
     sockets = tempfile.TemporaryDirectory(prefix="kernels-", ignore_cleanup_errors=True)
     config.add_cleanup(sockets.cleanup)
@@ -82,75 +105,44 @@ def names(tags: list[str]) -> str:
     return " and ".join(tag.replace("-", " ") for tag in tags)
 
 
-# The notebooks begin, because they build the models, and tests that find one need not train it again. Then
-# the files that take longest: one that came last would run alone, the other cores idle.
-NOTEBOOKS = ("06_housing", "05c_census_app", "04_iris", "06b_attacks", "05b_census_model")
-LONGEST = (
-    "test_accessibility",
-    "test_doctor",
-    "test_kit",
-    "test_bootstrap",
-    "test_exercises",
-    "test_run_sheets",
-    "test_browser_product",
-    "test_housing_exercises",
-    "test_standin_comparison",
-    "test_hosted",
-)
-
-
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist may not be installed
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: much of the time, tests wait for servers and browsers."""
     return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files into the order in which they begin.
+    """Put the files in order, and compare no cell whose data set isn't here.
 
-    Switches the comparison off for each cell with the tag of a data set that is not here.
+    Notebooks start first, because they train the models that other tests then find; then slow files, because
+    one that started last would run alone.
     """
-    items.sort(key=_turn)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.suffix != ".ipynb", item.path not in slow))
     missing = os.environ[STANDINS].split()
     for item in items:
-        for tag in _tags(item):
+        cell = getattr(item, "cell", None)  # only nbval's items have one
+        for tag in cell.metadata.get("tags", []) if cell else []:
             if tag in missing and item.options["check"]:
                 item.options["check"] = False
                 item.user_properties.append((MARK, tag))
 
 
-def _turn(item: pytest.Item) -> tuple[bool, int]:
-    """The place of a test's file in the order in which files begin."""
-    first = NOTEBOOKS if item.path.suffix == ".ipynb" else LONGEST
-    place = first.index(item.path.stem) if item.path.stem in first else len(first)
-    return (item.path.suffix != ".ipynb", place)
-
-
-def _tags(item: pytest.Item) -> list[str]:
-    """The tags of a notebook's cell as nbval collects it; none for any other test."""
-    cell = getattr(item, "cell", None)
-    return cell.metadata.get("tags", []) if cell else []
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many cells were not compared, and why."""
-    tags = [tag for report in _calls(terminalreporter) for tag in _not_compared(report)]
-    if tags:
-        cells = "1 cell" if len(tags) == 1 else f"{len(tags)} cells"
-        terminalreporter.write_line(
-            f"{cells} ran without comparison: only the stand-in of the "
-            f"{names(sorted(set(tags)))} is here (set WORKSHOP_MIRROR)",
-            yellow=True,
+    """Say what was left out or not compared, and how to get it."""
+    say = functools.partial(terminalreporter.write_line, yellow=True)
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    calls = [report for report in reports if getattr(report, "when", None) == "call"]
+    if tags := [tag for call in calls for mark, tag in call.user_properties if mark == MARK]:
+        say(
+            f"{len(tags)} {'cell' if len(tags) == 1 else 'cells'} ran without comparison: only the "
+            f"stand-in of the {names(sorted(set(tags)))} is here (set WORKSHOP_MIRROR)"
         )
-
-
-def _not_compared(report: pytest.TestReport) -> list[str]:
-    """The tag for which the cell of this report was not compared, if there is one."""
-    return [tag for mark, tag in report.user_properties if mark == MARK]
-
-
-def _calls(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:
-    """The reports of everything that was run, whatever came of it."""
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", None) == "call":
-                yield report
+    left = [path for path in collect_ignore if path.name.startswith("test_")]
+    if left and os.environ[BASE] == str(ROOT):
+        say(
+            f"{len(left)} test files were left out because they need {' and '.join(sorted(MISSING))}: "
+            "`python3 -m workshop test` installs what they need"
+        )
+    if terminalreporter.config.option.markexpr == "not slow":
+        say("The slow tests were left out: `python3 -m workshop test --all` runs them too")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Error, expect, sync_playwright
 
-from workshop.browsers import installed_browsers, launch_options
+from workshop.upkeep.browsers import installed_browsers, launch_options
 
 NARROW = (320, 390)
 

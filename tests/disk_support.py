@@ -8,7 +8,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from workshop.stages import ROOT
+from workshop.setup.process import ROOT
 
 NO_DISK = "making a file system needs Linux, root, and the right to do so"
 

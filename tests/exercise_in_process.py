@@ -18,12 +18,12 @@ from exercise_support import Copy
 from werkzeug import security
 from werkzeug.serving import make_server
 
-from workshop import exercises
-from workshop.stages import find_stage
+from workshop.core.stages import find_stage
+from workshop.host import background
 
 
 class ThreadServer:
-    """What a check asks of `workshop.running.Server`: where it listens, and the end of its log."""
+    """What a check asks of `workshop.host.background.Server`: where it listens, and the end of its log."""
 
     def __init__(self, url: str, log: io.StringIO) -> None:
         self.url = url
@@ -76,7 +76,7 @@ def quickly(monkeypatch):
                     server.server_close()
                     app.logger.removeHandler(handler)
 
-        monkeypatch.setattr(exercises, "running_app", running_app)
+        monkeypatch.setattr(background, "running_app", running_app)
         # Hashing a password is slow on purpose. These accounts live for a moment, and nobody attacks them.
         quick = partial(security.generate_password_hash, method="scrypt:1024:8:1")
         monkeypatch.setattr(security, "generate_password_hash", quick)

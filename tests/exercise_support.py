@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from workshop import check
-from workshop.exercises import Verdict
-from workshop.stages import BASE, ROOT, find_stage
+from workshop.core.stages import BASE, find_stage
+from workshop.learn.exercises import Verdict
+from workshop.setup.process import ROOT
 
 SOLUTIONS = ROOT / "notebooks" / "solutions"
 

@@ -6,7 +6,6 @@ meets a disk without a free byte, and then the same one with room.
 
 import contextlib
 import json
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -14,10 +13,8 @@ from pathlib import Path
 
 import nbformat
 from interruption_support import call, command, make_kit, refresh, set_up
-from test_bootstrap import make_house
+from setup_support import make_house
 from wheel_support import lock_of, pack, pretend
-
-from workshop.stages import ROOT
 
 NOTE = "# my own work\n"
 
@@ -88,7 +85,6 @@ def a_kit(disk):
     house, index = (disk.parent / part for part in ("workshop", "index"))
     for place in (house, index):
         place.mkdir()
-    shutil.copy(ROOT / ".gitignore", house)
     pretend("click-8.5.1-py3-none-any.whl", index)
     (house / "requirements.txt").write_text(lock_of(index), encoding="utf-8")
     return partial(make_kit, house, index, disk / "stick"), disk / "stick"

@@ -21,7 +21,7 @@ from sklearn.utils import Bunch
 from werkzeug.security import generate_password_hash
 
 from workshop import fetch_housing
-from workshop.stages import load_app_module
+from workshop.core.stages import load_app_module
 
 housing_app = load_app_module("06_housing")
 housing_model = sys.modules["housing_model"]

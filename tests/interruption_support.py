@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from workshop import bootstrap, cli
+from workshop import cli
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.symlink"}
@@ -19,8 +19,8 @@ if FORKS:
     HEAVY = (
         "sklearn.linear_model",
         "sklearn.model_selection",
-        "workshop.kit",
-        "workshop.notebooks",
+        "workshop.teach.usb_kit",
+        "workshop.upkeep.refresh_notebooks",
     )
     FORKS.set_forkserver_preload(["interruption_support", *HEAVY])
 
@@ -115,7 +115,7 @@ def refresh(root):
     """`refresh 01` on the notebook in `root`, without a kernel: each cell's output is its source."""
     import nbformat
 
-    from workshop import notebooks
+    from workshop.upkeep import refresh_notebooks as notebooks
 
     def run(notebook, folder, name):
         for cell in notebook.cells:
@@ -127,25 +127,33 @@ def refresh(root):
 
 def make_kit(house, index, stick):
     """`kit STICK` in the small workshop `house`; pip gets wheels from `index`."""
-    from workshop import datasets, kit
+    from workshop.core import datasets
+    from workshop.teach import usb_kit
 
-    kit.ROOT, kit.LOCK, datasets.DATA = house, house / "requirements.txt", house / "data"
+    usb_kit.ROOT, usb_kit.LOCK = house, house / "requirements.txt"
+    datasets.DATA = house / "data"
     os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
     return cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"])
 
 
 def set_up(house, wheels):
-    """`python3 -m workshop --wheels WHEELS` in `house`, which is not set up yet."""
-    os.chdir(house)
-    bootstrap.ROOT, bootstrap.LOCK = house, house / "requirements.txt"
-    bootstrap.PROJECT = house / "pyproject.toml"
-    bootstrap.replace_process = lambda _: 0  # the command itself is not the point
-    return bootstrap.main(["--wheels", str(wheels)])
+    """`python3 -m workshop` in `house`, which isn't set up yet, with the packages in the folder `wheels`."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "workshop"]:
+        del sys.modules[
+            name
+        ]  # so that the workshop in `house` is imported, as when it is run there
+    sys.path.insert(0, str(house))
+    from workshop.__main__ import main
+    from workshop.setup import process
+
+    os.environ["WORKSHOP_MIRROR"] = str(wheels)
+    process.replace_process = lambda _: 0  # the command itself doesn't matter here
+    return main([])
 
 
 def fetch(home, members):
     """Fetch a small data set of these `members` from the mirror into `home`."""
-    from workshop import datasets
+    from workshop.core import datasets
 
     members = tuple(datasets.Member(*member) for member in members)
     datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)

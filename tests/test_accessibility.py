@@ -6,6 +6,7 @@ these tests are skipped, unless WORKSHOP_REQUIRE_AXE=1 asks that they fail.
 """
 
 import os
+import shutil
 import threading
 from contextlib import suppress
 from itertools import count
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from browser_support import browser, browser_context_args, playwright  # noqa: F401
+from host_support import Mounted, train_in
 from housing_support import (  # noqa: F401
     BERKELEY,
     PASSWORD,
@@ -26,10 +28,11 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from workshop import fetch_census, gallery
-from workshop.datasets import read_iris
-from workshop.stages import find_stage, load_app_module
-from workshop.training import model_module
+from workshop import fetch_census
+from workshop.core.build import model_module
+from workshop.core.datasets import read_iris
+from workshop.core.stages import find_stage, load_app_module
+from workshop.host import gallery
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -38,6 +41,7 @@ PERSON = (
     "age=39&workclass=State-gov&education=Bachelors&marital_status=Never-married&race=White"
     "&sex=Male&hours_per_week=40"
 )
+YOURS = {"f0": "Biscoe", "f1": "46,1", "f3": "210", "f6": "2008"}
 ACCOUNT = {"username": "annaRUN", "password": PASSWORD}
 WRONG = {"username": "nobody", "password": "wrong"}
 
@@ -102,6 +106,13 @@ STATES = [
     ("06: account", "/06_housing/account", None, 200),
     ("06: a new token", "/06_housing/account/tokens", {"name": "mine"}, 201),
     ("06: no token", "/06_housing/account/tokens", {"name": ""}, 422),
+    ("07", "/07_yours/", None, 200),
+    ("07: result", "/07_yours/predict", YOURS, 200),
+    ("07: errors", "/07_yours/predict", YOURS | {"f1": "long"}, 422),
+    ("07: model", "/07_yours/model", None, 200),
+    ("07: document", "/07_yours/docs", None, 200),
+    ("07: 404", "/07_yours/nothing", None, 404),
+    ("07: 503", "/none/07_yours/", None, 503),
     ("06: delete?", "/06_housing/account/delete", None, 200),
     ("06: not deleted", "/06_housing/account/delete", {"password": "wrong"}, 422),
 ]
@@ -112,6 +123,7 @@ NO_PAGE = {
     *("create_note", "read_note", "write_note", "delete_note", "saved.download"),
     *("prime_nothing", "classify_nothing", "saved.delete_from_page"),
     *("accounts.logout", "accounts.logout_everywhere", "accounts.revoke_token"),
+    "predict_nothing",
     *("openapi.openapi", "openapi.doc_url", "swagger.oauth2-redirect"),
 }
 
@@ -128,6 +140,13 @@ def apps(built, tmp_path_factory):
         folder = module.save(*module.train(data()), tmp_path_factory.mktemp(slug)).parent
         mounted[f"/{slug}"] = app.create_app({"MODEL_FOLDER": folder})
         mounted[f"/none/{slug}"] = app.create_app({"MODEL_FOLDER": none})
+    yours = tmp_path_factory.mktemp("yours") / "07"
+    ignored = shutil.ignore_patterns("model", "__pycache__")
+    shutil.copytree(find_stage("yours").folder, yours, ignore=ignored)
+    train_in(yours, find_stage("yours"))
+    make = load_app_module("07_yours").create_app
+    mounted["/07_yours"] = make({"MODEL_FOLDER": yours / "model", "PREDICTION_LOG": "off"})
+    mounted["/none/07_yours"] = make({"MODEL_FOLDER": none})
     settings = {"DATABASE_URL": None, "WTF_CSRF_ENABLED": False, "INSTANCE_FOLDER": none / "x"}
     mounted["/none/06_housing"] = housing_app.create_app(settings | {"MODEL_FOLDER": none})
     settings |= {"MODEL_FOLDER": built, "INSTANCE_FOLDER": none / "instance"}
@@ -140,7 +159,9 @@ def apps(built, tmp_path_factory):
 def site(browser, apps):
     """A server with the gallery and the apps; its address."""
     mounted = {path[1:]: app for path, app in apps.items() if path.count("/") == 1}
-    landing = gallery.create_app(mounted, {"02_templates": "SyntaxError: a stray bracket"})
+    mounts = {slug: Mounted(find_stage(slug), app) for slug, app in mounted.items()}
+    mounts["02_templates"] = Mounted(find_stage(2), None, "SyntaxError: a stray bracket")
+    landing = gallery.create_app(mounts)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(gallery.LAB_PORT, "9")
         patched.setenv(gallery.LAB_TOKEN, "a-token")

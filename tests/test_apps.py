@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from host_support import train_in
 
-from workshop import datasets
-from workshop.running import free_port, status_of
-from workshop.stages import ROOT, load_app_module, stages_with_app
-from workshop.training import model_module
+from workshop.core.stages import load_app_module, stages_with_app
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
 
 STAGES = stages_with_app()
 each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.slug)
@@ -45,13 +45,13 @@ def test_runs_from_a_copy_of_its_folder_alone(stage, tmp_path):
     url = f"http://127.0.0.1:{port}/"
     try:
         assert wait_for(url, 503 if stage.model else 200) == (503 if stage.model else 200)
-        if stage.model:
-            module = model_module(stage)
-            module.save(*module.train(getattr(datasets, stage.dataset)()), copy / "model")
-            assert wait_for(url, 200) == 200, "a running app takes its model up once it is there"
     finally:
         process.terminate()
         process.wait()
+    if stage.model:
+        train_in(copy, stage)
+        made = load_app_module(stage.slug).create_app({"MODEL_FOLDER": copy / "model"})
+        assert made.test_client().get("/model").status_code == 200
 
 
 @each_stage
@@ -84,7 +84,7 @@ def test_has_the_application_factory_and_says_what_it_teaches(stage):
 
 
 def page_files():
-    folders = [*(stage.folder for stage in STAGES), ROOT / "workshop" / "gallery"]
+    folders = [*(stage.folder for stage in STAGES), ROOT / "workshop" / "host" / "gallery"]
     return [f for d in folders for f in d.rglob("*") if f.suffix in (".html", ".css", ".svg")]
 
 
@@ -96,7 +96,10 @@ def test_no_page_loads_anything_from_another_host(file):
 
 
 def test_the_house_stylesheet_is_the_same_everywhere():
-    copies = [*ROOT.glob("apps/*/static/style.css"), ROOT / "workshop/gallery/static/style.css"]
+    copies = [
+        *ROOT.glob("apps/*/static/style.css"),
+        ROOT / "workshop/host/gallery/static/style.css",
+    ]
     with_pages = [s for s in STAGES if (s.folder / "templates" / "base.html").exists()]
     assert len(copies) == len(with_pages) + 1
     assert len({Path(copy).read_bytes() for copy in copies}) == 1
@@ -110,7 +113,7 @@ def test_the_house_stylesheet_is_the_same_everywhere():
 )
 def test_an_app_without_a_model_loads_no_data_library(stage):
     code = (
-        "import sys; from workshop.stages import load_app_module;"
+        "import sys; from workshop.core.stages import load_app_module;"
         f"load_app_module({stage.slug!r}).create_app();"
         "print(*(m for m in ('pandas', 'numpy', 'sklearn') if m in sys.modules))"
     )

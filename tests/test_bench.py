@@ -1,91 +1,114 @@
-"""`bench`: what it measures for real, in seconds instead of minutes, and what it makes of the figures."""
+"""`tools/bench.py`: its contenders take turns, a wrong answer ends it, and a short run measures something."""
 
-import json
+import contextlib
+import importlib.util
+import itertools
+import os
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from workshop import bench, cli
-from workshop.bench import Result, Settings
+from workshop.setup.process import ROOT
+
+SCRIPT = ROOT / "tools" / "bench.py"
 
 
-@pytest.fixture
-def result():
-    """A result without any figures yet."""
-    machine = {"processor": "P", "cores": "2", "memory": "8 GB", "system": "S"}
-    settings = Settings(rounds=1, seconds=0.2, people=10_000, peers=False)
-    return Result("2026-01-02", machine, {"python": "3.12.1"}, settings)
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("bench", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_one_run_measures_right_answers_behind_a_server_and_writes_what_it_found(tmp_path, capsys):
-    options = ["--only", "requests", "--no-peers", "--rounds", "1", "--seconds", "0.2"]
-    cli.run(
-        ["bench", *options, "-o", str(tmp_path)]
-    )  # whether a goal is met, a busy machine decides
-    found = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
-    rates = {each["name"]: each["median"] for each in found["figures"]}
-    assert set(rates) >= {bench.OURS, "Flask, plain pipeline"}
-    assert all(rate > 0 for rate in rates.values())
-    [ratio] = found["ratios"]
-    floor = next(rate for name, rate in rates.items() if name.startswith("the floor"))
-    assert ratio["ratio"] == pytest.approx(rates[bench.OURS] / floor)
-    assert bench.as_text(found) in capsys.readouterr().out
-    assert "<svg" in (tmp_path / "bench.svg").read_text(encoding="utf-8")
+@contextlib.contextmanager
+def answering(answers):
+    """Give the next of these answers, a status and a body, to each request; the server's URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # the connection stays open
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = next(answers)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
-def test_wrong_answers_are_no_measure():
-    with pytest.raises(bench.BenchFailed, match="gave 2 wrong answers of 5"):
-        bench.rate(lambda port, seconds: (3, 2), 1, 0.1, "It")
+def test_a_short_run_measures_every_contender_that_is_here():
+    """Without a network, and so without FastAPI: the run says that it left it out."""
+    sections = [f"--only={name}" for name in ("requests", "batch", "start-up")]
+    run = subprocess.run(
+        [sys.executable, SCRIPT, "--rounds=1", "--seconds=0.2", *sections],
+        env=os.environ | {"UV_OFFLINE": "1", "UV_NO_CACHE": "1"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert run.returncode == 0, run.stderr
+    assert re.search("Left out: FastAPI isn't available here", run.stderr)
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([\d.,]+) \|", run.stdout, re.MULTILINE))
+    assert {"stage 05", "an empty Flask app on the same server"} <= rows.keys()
+    assert {"stage 05, JSON", "stage 05, CSV", "06_housing"} <= rows.keys()
+    assert all(float(number.replace(",", "")) > 0 for number in rows.values())
 
 
-@pytest.mark.parametrize(
-    ("ratio", "goal", "met"),
-    [
-        (0.9, "at least 0.9", True),
-        (0.89, "at least 0.9", False),
-        (1.5, "at most 1.5", True),
-        (1.51, "at most 1.5", False),
-    ],
-)
-def test_a_goal_is_a_least_or_a_most(result, ratio, goal, met):
-    result.compare("requests", "a / b", [ratio, ratio / 2, ratio * 2], goal)
-    assert (result.ratios[0].ratio, result.ratios[0].met) == (ratio, met)
+def test_right_answers_are_counted(bench):
+    with answering(itertools.repeat((200, b"right"))) as url:
+        assert bench.ask(url, "/", b"right", 0.3) > 8
 
 
-def test_an_unknown_section_lists_those_there_are(capsys):
-    assert cli.run(["bench", "--only", "everything"]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "there is no section 'everything'; there are requests, parts, batch" in told
+@pytest.mark.parametrize("wrong", [(200, b"other"), (500, b"right")])
+def test_a_wrong_answer_is_no_measurement(bench, wrong):
+    answers = itertools.chain([(200, b"right")] * 20, itertools.repeat(wrong))
+    with answering(answers) as url, pytest.raises(bench.LeftOut, match="a wrong answer"):
+        bench.ask(url, "/", b"right", 10)
 
 
-def test_a_program_that_fails_is_named(monkeypatch, tmp_path):
-    (tmp_path / "broken.py").write_text("raise SystemExit('no model')", encoding="utf-8")
-    monkeypatch.setattr(bench, "BENCHMARKS", tmp_path)
-    with pytest.raises(bench.BenchFailed, match=r"benchmarks/broken.py failed: no model"):
-        bench.run_program("broken.py")
+def test_contenders_take_turns_and_the_first_round_does_not_count(bench):
+    turns = []
+
+    def way(name):
+        def measure():
+            turns.append(name)
+            return len(turns)
+
+        return measure
+
+    rows = bench.in_turns(2, {"a": way("a"), "b": way("b")})
+    assert turns == ["a", "b"] * 3
+    assert rows == {"a": (3, 5), "b": (4, 6)}
 
 
-def test_the_documentation_s_tables_and_plot_come_from_one_run():
-    note = bench.NOTE.read_text(encoding="utf-8")
-    stored = json.loads(bench.PICTURE.with_suffix(".json").read_text(encoding="utf-8"))
-    assert bench.as_text(stored) in note
-    drawn = bench.PICTURE.read_text(encoding="utf-8")
-    for each in stored["figures"]:
-        if each["section"] == "requests":
-            assert f"<!-- {each['median']:,.0f} -->" in drawn, each["name"]
-    assert {each["section"] for each in stored["figures"]} == set(bench.SECTIONS)
-    assert re.search(rf"!\[[^]]+\]\(images/{bench.PICTURE.name}\)", note)
+def test_the_table_has_medians_extremes_and_ratios_round_by_round(bench):
+    made = bench.table("what", {"a": (1, 10, 100), "b": (2, 20, 1000)})
+    assert made.splitlines()[2:] == ["| a | 10 | 1 | 100 | 1 |", "| b | 20 | 2 | 1,000 | 2 |"]
 
 
-def test_new_figures_replace_the_old_ones_and_nothing_else(tmp_path, monkeypatch, result):
-    note = tmp_path / "speed.md"
-    note.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n", encoding="utf-8")
-    monkeypatch.setattr(bench, "NOTE", note)
-    monkeypatch.setattr(bench, "PICTURE", tmp_path / "speed.svg")
-    result.add("requests", bench.OURS, "answers/s", [1, 3, 2])
-    found = bench.asdict(result)
-    bench.write_docs(found)
-    text = note.read_text(encoding="utf-8")
-    assert text == f"before\n{bench.BEGIN}\n\n{bench.as_text(found)}\n\n{bench.END}\nafter\n"
-    assert "| Flask, stage 05 |      2 |      1 |       3 | answers/s |" in text
-    assert json.loads((tmp_path / "speed.json").read_text(encoding="utf-8")) == found
+def test_a_command_that_fails_says_why(bench):
+    with pytest.raises(bench.LeftOut, match="FastAPI isn't available here: no network"):
+        bench.run([sys.executable, "-c", "raise SystemExit('no network')"], "FastAPI")
+
+
+def test_the_page_on_speed_shows_what_the_script_measures(bench):
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    for title, _ in bench.SECTIONS.values():
+        assert f"| {title} |" in page
+    assert "tools/bench.py" in page
+
+
+def test_the_script_stays_short():
+    assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) <= 350

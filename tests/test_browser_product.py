@@ -31,9 +31,10 @@ from housing_support import BERKELEY, PASSWORD, built, trained  # noqa: F401
 from playwright.sync_api import expect
 
 from workshop import fetch_census
-from workshop.running import Server, free_port
-from workshop.stages import find_stage, load_app_module
-from workshop.training import model_module
+from workshop.core.build import model_module
+from workshop.core.stages import find_stage, load_app_module
+from workshop.host.background import Server
+from workshop.host.ports import free_port
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -175,7 +176,7 @@ def test_the_census_form_answers_with_a_link_to_share(page, census, census_model
     choose(page, CHOSEN)
     assert submit(page, "Estimate the probability") == 200
     assert page.url.startswith(f"{census}/probability?")
-    probability = census_model.predict_probability(PERSON)
+    probability = census_model.answer(PERSON).probability
     answer = f"Probability of earning more than $50K: {probability:.1%}"
     expect(main_heading(page)).to_have_text(answer)
     assert answer in page.title()
@@ -194,7 +195,7 @@ def test_the_census_form_answers_with_a_link_to_share(page, census, census_model
 
 def test_the_gauge_and_the_bars_can_be_read_without_seeing_them(page, census, census_model):
     page.goto(census + SHARED)
-    probability = census_model.predict_probability(PERSON)
+    probability = census_model.answer(PERSON).probability
     gauge = page.get_by_role("img", name=f"{probability:.1%} on a scale from 0% to 100%")
     expect(gauge).to_be_visible()
     bars = page.locator(".bars").get_by_role("listitem")
@@ -256,13 +257,13 @@ def test_the_census_form_works_by_keyboard_and_without_javascript(census, elsewh
 def test_the_census_api_can_be_read_and_tried_without_network(page, census, census_model):
     page.goto(f"{census}/")
     page.get_by_role("link", name="read and try the API").click()
-    expect(page.get_by_text("Judge one person")).to_be_visible()
+    expect(page.get_by_text("Predict for one person")).to_be_visible()
     assert_fits(page)
     status, answer = try_out(page, "post", "/api/v1/predictions", PERSON)
     assert status == 200
     assert census_model.version in answer
     assert float(re.search(r'"probability": ([0-9.e-]+)', answer)[1]) == pytest.approx(
-        census_model.predict_probability(PERSON), abs=1e-9
+        census_model.answer(PERSON).probability, abs=1e-9
     )
     # With the example that the page brings along.
     status, answer = try_out(page, "post", "/api/v1/predictions/batch")

@@ -18,8 +18,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import Bunch
 
 from workshop import check
-from workshop.datasets import CENSUS_STANDIN
-from workshop.stages import ROOT, find_stage, load_module
+from workshop.core.datasets import CENSUS_STANDIN
+from workshop.core.stages import find_stage, load_module
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -188,9 +189,7 @@ SHOWN = "{% if form.note.data %}<p>Note: {{ form.note.data }}</p>{% endif %}\n"
 
 def add_note(copy, imported=", StringField", field=NOTE_FIELD, drawn=DRAWN, shown=SHOWN):
     """Give the app the note of exercise 05.4, or something else."""
-    hours = (
-        '    hours_per_week = WholeNumberField("Hours of work per week", MIN_HOURS, MAX_HOURS)\n'
-    )
+    hours = '    hours_per_week = WholeNumberField("Hours of work per week", LIMITS["hours_per_week"])\n'
     copy.edit("census_forms.py", IMPORT, IMPORT + imported)
     copy.edit("census_forms.py", hours, hours + field)
     copy.edit("templates/index.html", BUTTON, drawn + BUTTON)
@@ -445,7 +444,7 @@ END = '        return {"model_version": model.version, **model.card}\n'
 GROUPS = """
     @api.get("/groups", summary="Whom the model fails")
     def groups():
-        return {"groups": model_file.get().card["metrics"]["groups"]}
+        return {"groups": model.card["metrics"]["groups"]}
 """
 
 
@@ -464,22 +463,22 @@ def test_the_stored_solution_adds_a_documented_route(copy):
         ('"/groups"', '"/api/v1/groups"', 'write `"/groups"`'),
         ('"/groups"', '"/groups/"', "ends with a slash"),
         (".get(", ".post(", "not for GET"),
-        ('{"groups": model_file', "model_file", "the list alone"),
+        ('{"groups": model.card', "model.card", "the list alone"),
         ('"groups": m', '"group": m', "with `groups` in it, and nothing else"),
         ('["metrics"]["groups"]', '["classes"]', "not the one of the card"),
-        ('{"groups": model_file', "str(model_file", "no JSON"),
+        ('{"groups": model.card', "str(model.card", "no JSON"),
         (
             ', summary="Whom the model fails"',
             ', summary="The model\'s card"',
             "a `summary` of its own",
         ),
-        ("model_file.get().card", "model.card", r"line \d+: NameError: name 'model'"),
+        ("model.card", "modell.card", r"line \d+: NameError: name 'modell'"),
         ('["metrics"]', '["metric"]', r"census_api.py, line \d+: KeyError: 'metric'"),
     ],
 )
 def test_a_typical_slip_with_the_groups_gets_its_hint(copy, quickly, old, new, hint):
     text = GROUPS.replace(old, new, 1)
-    if "model_file" in new and new.startswith(("model", "str")):
+    if new in ("model.card", "str(model.card"):
         text = text.replace("}\n", ")\n" if new.startswith("str") else "\n")
     copy.edit("census_api.py", END, END + text)
     quickly(copy)
@@ -556,7 +555,7 @@ def test_the_notebook_agrees_with_the_app_in_what_it_stores():
 
 
 def test_the_checks_know_the_categories_and_features_of_the_app(train):
-    from workshop.exercises import census
+    from workshop.learn.exercises import census_data
 
-    assert census.FEATURES == census_model.FEATURES
-    assert set(train["workclass"].dropna()) == census.WORKCLASSES
+    assert census_data.FEATURES == census_model.FEATURES
+    assert set(train["workclass"].dropna()) == census_data.WORKCLASSES

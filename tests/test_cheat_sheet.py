@@ -12,8 +12,10 @@ from browser_support import (  # noqa: F401
 )
 from playwright.sync_api import expect
 
-from workshop.running import Server, free_port
-from workshop.stages import ROOT, stages_with_app
+from workshop.core.stages import BASE, stages_with_app
+from workshop.host.background import Server
+from workshop.host.ports import free_port
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -60,21 +62,21 @@ def test_the_addresses_are_those_of_the_apps(sheet):
     assert "http://127.0.0.1:8004/ the app of stage 04" in text.replace("\t", " ")
 
 
-def test_the_ten_lines_run(sheet, tmp_path):
+def test_the_ten_lines_run(sheet, tmp_path, monkeypatch):
     app, template, run = (
         sheet.locator(f"#{name}").text_content() for name in ("app", "template", "run")
     )
     assert sum(bool(line.strip()) for line in app.splitlines()) == 10
-    mine = tmp_path / "mine"
+    monkeypatch.setenv(BASE, str(tmp_path))
+    *command, name, debug = run.removeprefix("python3 -m ").split()
+    assert (command, debug) == (["workshop", "app"], "--debug")
+    mine = tmp_path / "apps" / name
     (mine / "templates").mkdir(parents=True)
     (mine / "app.py").write_text(app, encoding="utf-8")
     (mine / "templates" / "hello.html").write_text(template, encoding="utf-8")
     port = free_port()
-    command, *options = run.split()
-    assert command == ".venv/bin/flask"
-    here = {"work/my/app.py": mine / "app.py", "8010": port}
-    flask = ["flask", *(here.get(option, option) for option in options)]
-    with Server("the ten lines", flask, f"http://127.0.0.1:{port}") as server:
+    command += [name, debug, "--port", port]
+    with Server("the ten lines", command, f"http://127.0.0.1:{port}") as server:
         server.wait_until_ready()
         sheet.goto(f"{server.url}/")
         expect(sheet.get_by_role("heading")).to_have_text("Hello world")

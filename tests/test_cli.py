@@ -1,26 +1,41 @@
 """The command line: its help, its errors, and what each command starts."""
 
+import os
 import sys
 
 import pytest
 
-from workshop import cli, notebooks, training
-from workshop.errors import WorkshopError
-from workshop.stages import ROOT, STAGES, find_stage, stages_with_model
+from workshop import cli
+from workshop.core import build as training
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import STAGES, find_stage, stages_with_model
+from workshop.setup.process import ROOT
+from workshop.upkeep import refresh_notebooks as notebooks
 
 
 @pytest.fixture
 def replaced(monkeypatch):
-    """The commands that would take this process's place."""
+    """The commands that would have taken this process's place."""
     commands = []
 
     def note(command):
         commands.append([str(part) for part in command])
         return 0
 
+    monkeypatch.setattr(
+        os, "environ", dict(os.environ)
+    )  # a command sets variables for its successor
     monkeypatch.setattr(cli, "replace_process", note)
-    monkeypatch.setattr("workshop.running.require_port", lambda *_: None)
+    monkeypatch.setattr("workshop.host.ports.require_port", lambda *_: None)
     return commands
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What `serve_stage` was asked for each time."""
+    calls = []
+    monkeypatch.setattr("workshop.host.server.serve_stage", lambda *asked: calls.append(asked))
+    return calls
 
 
 def test_without_a_command_there_is_help_for_a_newcomer(capsys):
@@ -43,22 +58,31 @@ def test_every_command_has_its_help(name, capsys):
 
 
 @pytest.mark.parametrize("text", ["4", "04", "iris", "04_iris"])
-def test_a_stage_is_named_in_four_ways(text, replaced):
+def test_a_stage_is_named_in_four_ways(text, served):
     assert cli.run(["app", text]) == 0
-    app_file = str(ROOT / "apps" / "04_iris" / "app.py")
-    asked = [sys.executable, "-m", "workshop.development", "--app", app_file]
-    asked += ["run", "--port", "8004"]
-    assert replaced == [asked]
+    told = "Open {url} ; Ctrl-C ends it."
+    assert served == [(find_stage("04_iris"), "127.0.0.1", None, 1, told)]
 
 
-def test_app_names_its_address_before_flask_starts(replaced, capsys):
-    assert cli.run(["app", "1"]) == 0
-    assert capsys.readouterr().out == "Open http://127.0.0.1:8001/ ; Ctrl-C ends it.\n"
+def test_app_on_another_port(served):
+    assert cli.run(["app", "iris", "--port", "8104"]) == 0
+    assert served[0][2] == 8104
 
 
-def test_app_on_another_port_with_the_debugger(replaced):
+def test_app_with_the_debugger_is_flasks_own_server(replaced, served):
     assert cli.run(["app", "iris", "--port", "8104", "--debug"]) == 0
-    assert replaced[0][-3:] == ["--port", "8104", "--debug"]
+    app_file = str(ROOT / "apps" / "04_iris" / "app.py")
+    asked = [sys.executable, "-m", "workshop.host.development", "--app", app_file]
+    asked += ["run", "--port", "8104", "--debug"]
+    assert replaced == [asked]
+    assert served == []
+
+
+def test_serve_passes_its_options_on(served, replaced):
+    options = ["--workers", "2", "--threads", "64", "--host", "0.0.0.0", "--port", "8200"]  # noqa: S104
+    assert cli.run(["serve", "5", *options]) == 0
+    assert served[0][:4] == (find_stage("census"), "0.0.0.0", 8200, 2)  # noqa: S104
+    assert os.environ["WORKSHOP_THREADS"] == "64"
 
 
 @pytest.mark.parametrize("command", ["app", "train", "refresh"])
@@ -69,12 +93,12 @@ def test_an_unknown_stage_lists_those_there_are(command, capsys):
     assert "04_iris" in told
 
 
-def test_a_stage_without_an_app_says_what_to_open(capsys, replaced):
+def test_a_stage_without_an_app_says_what_to_open(capsys, replaced, served):
     assert cli.run(["app", "0"]) == 1
     assert capsys.readouterr().err == (
         "stage 00_start_here has no app; open its notebook instead\n"
     )
-    assert replaced == []
+    assert replaced == served == []
 
 
 @pytest.mark.parametrize(
@@ -83,13 +107,13 @@ def test_a_stage_without_an_app_says_what_to_open(capsys, replaced):
     ids=lambda arguments: " ".join(arguments),
 )
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "abc", "²"])
-def test_a_port_that_cannot_be(arguments, port, capsys, replaced, monkeypatch):
-    monkeypatch.setattr("workshop.start.run_workshop", lambda *_, **__: None)
+def test_a_port_that_cannot_be(arguments, port, capsys, served, monkeypatch):
+    monkeypatch.setattr("workshop.host.start.run_workshop", lambda *_, **__: None)
     assert cli.run([*arguments, port]) == 2
     told = capsys.readouterr().err
     assert f"Invalid value for '{arguments[-1]}'" in told
     assert f"'{port}' is not a port: give a number from 1 to 65535" in told
-    assert replaced == []
+    assert served == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +129,7 @@ def test_a_port_that_cannot_be(arguments, port, capsys, replaced, monkeypatch):
 )
 def test_start_passes_its_options_on(arguments, asked, monkeypatch):
     calls = []
-    monkeypatch.setattr("workshop.start.run_workshop", lambda *asked: calls.append(asked))
+    monkeypatch.setattr("workshop.host.start.run_workshop", lambda *asked: calls.append(asked))
     assert cli.run(["start", *arguments]) == 0
     assert calls == [asked]
 
@@ -134,13 +158,6 @@ def test_refresh_runs_the_notebooks_of_the_stages_named_or_of_all(monkeypatch, c
     refreshed.clear()
     assert cli.run(["refresh"]) == 0
     assert refreshed == [file for stage in STAGES for file in stage.notebook_files]
-
-
-def test_test_hands_everything_to_pytest(replaced, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert cli.run(["test", "-k", "iris", "--help", "-x"]) == 0
-    assert replaced == [[sys.executable, "-m", "pytest", "-k", "iris", "--help", "-x"]]
-    assert ROOT.samefile("."), "pytest finds its settings in the repository's root"
 
 
 def test_an_error_a_person_can_mend_is_one_sentence(monkeypatch, capsys):

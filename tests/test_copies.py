@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from workshop import copies, stages
-from workshop.copies import CopyFailed, bring_up_to_date, fingerprint
-from workshop.stages import ROOT, base, find_stage
+from workshop.core import stages
+from workshop.core.stages import base, find_stage
+from workshop.learn import my_copy as copies
+from workshop.learn.my_copy import CopyFailed, bring_up_to_date, fingerprint
+from workshop.setup.process import ROOT
 
 NOTEBOOK = "notebooks/01_hello.ipynb"
 APP = "apps/01_hello/app.py"
@@ -236,7 +238,8 @@ def test_each_stage_has_its_starting_point(stage, caught_up):
             encoding="utf-8",
         )
         assert run.returncode == 0, run.stderr
-        assert re.search(r" GET +/ *$", run.stdout, re.MULTILINE)
+        # Stage 07 has routes only with a model, which is what the stage itself makes.
+        assert stage.table or re.search(r" GET +/ *$", run.stdout, re.MULTILINE)
 
 
 def test_catching_up_twice_changes_nothing(caught_up):
@@ -258,7 +261,7 @@ def test_a_changed_notebook_stays_and_is_copied_aside_with_the_time(tmp_path):
     add_cell(work / NOTEBOOK, "my note")
     append(work / APP, "# my line\n")
     mine = {name: (work / name).read_bytes() for name in (NOTEBOOK, APP)}
-    code, told = catch_up(work, "hello")
+    code, told = catch_up(work, "01")
     assert code == 0
     assert f"  {NOTEBOOK}: you have changed it, so it stays as it is\n" in told
     assert f"  {APP}: you have changed it, so it stays as it is\n" in told

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from workshop import databases
-from workshop.databases import DatabaseFailed, make_database
-from workshop.stages import STAGES, Stage
+from workshop.core.build import DatabaseFailed, make_database
+from workshop.core.stages import STAGES, Stage
 
 APP = """
 import click
@@ -57,5 +56,5 @@ def test_every_stage_with_a_database_can_make_it(monkeypatch, tmp_path):
     assert with_database
     monkeypatch.setitem(os.environ, "DATABASE_URL", f"sqlite:///{tmp_path / 'new.db'}")
     for stage in with_database:
-        assert databases.make_database(stage)
+        assert make_database(stage)
         assert (tmp_path / "new.db").exists()

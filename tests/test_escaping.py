@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from urllib.parse import quote, urlsplit
 
 import pytest
+from host_support import Mounted, hosted
 from housing_support import (  # noqa: F401
     BERKELEY,
     PASSWORD,
@@ -19,10 +20,11 @@ from housing_support import (  # noqa: F401
     trained,
 )
 
-from workshop import fetch_census, gallery
-from workshop.datasets import read_iris
-from workshop.stages import STAGES, find_stage, load_app_module
-from workshop.training import model_module
+from workshop import fetch_census
+from workshop.core.build import model_module
+from workshop.core.datasets import read_iris
+from workshop.core.stages import STAGES, find_stage, load_app_module
+from workshop.host import gallery
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -113,7 +115,7 @@ def models(tmp_path_factory):
 @pytest.fixture(params=["01_hello", "02_templates", "03_prime", "04_iris", "05_census"])
 def client(request, models):
     settings = {"MODEL_FOLDER": models.get(request.param), "SECRET_KEY": "a test's"}
-    return load_app_module(request.param).create_app(settings).test_client()
+    return hosted(load_app_module(request.param).create_app(settings)).test_client()
 
 
 def addresses(flask_app):
@@ -144,13 +146,13 @@ def test_no_address_writes_into_a_page(client):
 )
 def test_no_field_writes_into_a_page(slug, paths, models):
     settings = {"MODEL_FOLDER": models.get(slug)}
-    client = load_app_module(slug).create_app(settings).test_client()
+    client = hosted(load_app_module(slug).create_app(settings)).test_client()
     for path in paths:
         assert assert_forms_escape(client, path) >= len(HOSTILE)
 
 
 def test_no_value_of_stage_02_is_run_as_a_template():
-    client = load_app_module("02_templates").create_app().test_client()
+    client = hosted(load_app_module("02_templates").create_app()).test_client()
     for text in HOSTILE:
         page = assert_text_alone(client.get("/list", query_string={"names": text}), text)
         first = text.split(",")[0].strip()
@@ -158,7 +160,7 @@ def test_no_value_of_stage_02_is_run_as_a_template():
 
 
 def test_what_somebody_keeps_in_stage_01_comes_back_as_json():
-    client = load_app_module("01_hello").create_app({"SECRET_KEY": "x"}).test_client()
+    client = hosted(load_app_module("01_hello").create_app({"SECRET_KEY": "x"})).test_client()
     for number, text in enumerate(HOSTILE):
         sent = client.put(f"/notes/{number}", json={"text": text})
         assert sent.status_code == 201
@@ -199,7 +201,9 @@ def test_what_an_account_keeps_is_shown_and_never_run(app, text):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_gallery_shows_a_broken_app_s_error_as_text(text):
-    client = gallery.create_app({}, {stage.slug: text for stage in STAGES}).test_client()
+    client = gallery.create_app(
+        {s.slug: Mounted(s, None, text) for s in STAGES if s.app}
+    ).test_client()
     page = assert_text_alone(client.get("/"), "/")
     assert any(text in each for each in page.text)
     assert_text_alone(client.get(f"/{quote(text, safe='')}"), text)

@@ -11,9 +11,15 @@ import pytest
 from exercise_support import SOLUTIONS, copy_of, judge  # noqa: F401
 from notebook_support import names, what_they_need
 
-from workshop import check, copies, exercises, notebooks
-from workshop.exercises import Wrong, exercise, exercises_of
-from workshop.stages import ROOT, STAGES, find_stage
+from workshop import check
+from workshop.core.own_apps import TYPED
+from workshop.core.stages import STAGES, find_stage
+from workshop.learn import exercises
+from workshop.learn import my_copy as copies
+from workshop.learn.catch_up import bring_typed
+from workshop.learn.exercises import Wrong, exercise, exercises_of
+from workshop.setup.process import ROOT
+from workshop.upkeep import refresh_notebooks as notebooks
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -83,7 +89,7 @@ def test_an_app_that_a_check_imports_and_python_cannot_read_is_named(double, err
 def asked(double):
     """Lets exercise 04.99 ask the app of stage 01 for a page `/new`."""
 
-    @exercise("04.99", hint="add the page", app="hello")
+    @exercise("04.99", hint="add the page", app="01")
     def _(app):
         return f"it says {app.get_added('/new/7', '/new/<int:number>').text}"
 
@@ -154,9 +160,7 @@ def test_a_view_that_never_answers_is_left_behind(asked, copy_of, monkeypatch):
 
 def test_an_app_without_a_factory_is_told_so_in_one_sentence(asked, copy_of):
     copy_of("hello").edit("app.py", "def create_app(", "def build_app(")
-    verdict = judge(
-        "04.99", "wrong", "the app does not run. Its log ends with: Error: Failed to find"
-    )
+    verdict = judge("04.99", "wrong", "the app does not run. apps/01_hello/app.py makes no app")
     assert "\n" not in verdict.message
 
 
@@ -200,11 +204,13 @@ def test_the_solutions_solve_the_exercises(file, copy_of, models, tmp_path):
     Of the other cells, only those run that an answer needs: nbval runs them all.
     """
     notebook = nbformat.read(file, as_version=4)
-    stage = find_stage(changed_app(file))
+    [stage] = {find_stage(name) for name in changed_apps(file) - TYPED.keys()}
     copy = copy_of(stage.slug)
     copies.bring_up_to_date(tmp_path)
     if stage.model and not stage.card_file.exists():
         models(stage)
+    for name in changed_apps(file) & TYPED.keys():
+        list(bring_typed(name, fresh=False))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     asked, wanted = {}, []
     for number, (blank, cell) in enumerate(pairwise(code)):
@@ -237,20 +243,34 @@ def assert_nothing_is_taken(solution, later):
         taken -= given
 
 
-def changed_app(file):
-    """The stage whose app the last exercise of a notebook changes."""
-    number = list(solutions(file))[-1]
-    exercises_of(number.split(".")[0])
-    return exercises._CHECKS[number].app
+def changed_apps(file):
+    """The apps that the exercises of a notebook change, by the names that the checks have for them."""
+    numbers = list(solutions(file))
+    exercises_of(numbers[0].split(".")[0])
+    return {app for number in numbers if (app := exercises._CHECKS[number].app)}
 
 
 @pytest.mark.parametrize("file", NOTEBOOK_FILES, ids=lambda file: file.stem)
 def test_the_last_exercise_of_a_notebook_changes_an_app(file):
-    assert changed_app(file)
-    text = (SOLUTIONS / f"{list(solutions(file))[-1]}.diff").read_text(encoding="utf-8")
+    last = list(solutions(file))[-1]
+    exercises_of(last.split(".")[0])
+    name = exercises._CHECKS[last].app
+    assert name
+    folder = name if name in TYPED else find_stage(name).slug
+    text = (SOLUTIONS / f"{last}.diff").read_text(encoding="utf-8")
     changed = re.findall(r"^\+\+\+ b/(.*)$", text, flags=re.MULTILINE)
     assert changed
-    assert all(name.startswith(f"apps/{find_stage(changed_app(file)).slug}/") for name in changed)
+    assert all(file.startswith(f"apps/{folder}/") for file in changed)
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_typed_app_is_short_enough_to_be_shown(name):
+    lines = (SOLUTIONS / "apps" / name / "app.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 25
+    stage = find_stage(TYPED[name])
+    notebook = nbformat.read(stage.notebook_files[0], as_version=4)
+    shown = [cell for cell in notebook.cells if f'apps/{name}/app.py")' in cell.source]
+    assert shown[0].outputs[0].data["text/plain"].splitlines() == lines
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.slug)

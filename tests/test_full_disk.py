@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from full_disk_support import NOTE, PLACES
-from test_bootstrap import environ
+from setup_support import environ
 
-from workshop.copies import originals
-from workshop.stages import ROOT
+from workshop.learn.my_copy import originals
+from workshop.setup.process import ROOT
+
+pytestmark = pytest.mark.slow
 
 SENTENCES = {
     "catch-up": "Your copy of the notebooks and apps can't be made in ",

@@ -1,15 +1,18 @@
 """The gallery's landing page: what it says of each stage, and who learns the way to JupyterLab."""
 
 import os
-import sys
 from urllib.parse import urljoin
 
 import pytest
 from flask import Flask, abort, render_template
+from host_support import Mounted
+from werkzeug.test import Client
 
-from workshop import gallery, room
-from workshop.running import FOLDER
-from workshop.stages import ROOT, Stage, find_stage
+from workshop.core.stages import find_stage
+from workshop.host import gallery, mount
+from workshop.host import network as room
+from workshop.host.ports import FOLDER
+from workshop.setup.process import ROOT
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def gallery_page(monkeypatch):
     """The landing page as it is asked for from an address."""
     monkeypatch.setenv(gallery.LAB_PORT, "8888")
     monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
-    client = gallery.create_app({}, {}).test_client()
+    client = gallery.create_app({}).test_client()
     return lambda address: client.get("/", environ_base={"REMOTE_ADDR": address}).text
 
 
@@ -31,7 +34,7 @@ def test_the_token_is_for_whoever_sits_at_this_machine(gallery_page):
 def test_the_health_of_the_gallery_tells_the_doctor_who_it_is(monkeypatch):
     monkeypatch.setenv(gallery.LAB_PORT, "8888")
     monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
-    client = gallery.create_app({}, {}).test_client()
+    client = gallery.create_app({}).test_client()
     assert client.get("/healthz").json == {
         "status": "ok",
         "service": "workshop",
@@ -43,27 +46,6 @@ def test_the_health_of_the_gallery_tells_the_doctor_who_it_is(monkeypatch):
     assert client.get("/healthz").json["lab_port"] is None
 
 
-def test_a_broken_app_does_not_take_the_others_along(monkeypatch, tmp_path, capsys):
-    stages = []
-    for number, source in enumerate(
-        ["from flask import Flask\ndef create_app(): return Flask('well')\n", "def create_app(:\n"],
-        70,
-    ):
-        stage = Stage(number=number, name="x", title="", learn="", minutes=1)
-        folder = tmp_path / "apps" / stage.slug
-        folder.mkdir(parents=True)
-        (folder / "app.py").write_text(source, encoding="utf-8")
-        stages.append(stage)
-    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
-    monkeypatch.setattr("workshop.stages.STAGES", tuple(stages))
-    monkeypatch.setattr(gallery, "stages_with_app", lambda: stages)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    apps, problems = gallery.load_apps()
-    assert list(apps) == ["70_x"]
-    assert problems["71_x"].startswith("SyntaxError")
-    assert "SyntaxError" in capsys.readouterr().err, "the whole traceback is in the server's log"
-
-
 def test_a_changed_template_counts_from_the_next_start_on_as_code_does(tmp_path):
     page, broken = tmp_path / "templates" / "page.html", tmp_path / "templates" / "broken.html"
     page.parent.mkdir()
@@ -71,7 +53,7 @@ def test_a_changed_template_counts_from_the_next_start_on_as_code_does(tmp_path)
     broken.write_text("{% if %}", encoding="utf-8")
     app = Flask(__name__, root_path=str(tmp_path))
     app.add_url_rule("/", view_func=lambda: render_template("page.html"))
-    gallery.read_templates(app)
+    mount.read_templates(app)
     page.write_text("{{ new() }}", encoding="utf-8")
     assert app.test_client().get("/").text == "as it was"
 
@@ -82,15 +64,16 @@ def test_behind_a_proxy_nobody_learns_the_token(gallery_page, monkeypatch):
 
 
 def test_the_prefix_counts_behind_a_proxy_alone(monkeypatch):
-    apps = {"02_templates": Flask(__name__)}
-    monkeypatch.setattr(gallery, "load_apps", lambda: (apps, {}))
+    monkeypatch.setattr(gallery, "stages_with_app", lambda: [find_stage("templates")])
+    monkeypatch.setattr(gallery, "end_with_main_process", lambda: None)
     headers = {"X-Forwarded-Prefix": "/user/ada/proxy/8000"}
     for behind, link in [
         ("1", 'href="/user/ada/proxy/8000/02_templates/"'),
         ("", 'href="/02_templates/"'),
     ]:
         monkeypatch.setenv(gallery.BEHIND_PROXY, behind)
-        assert link in gallery.create_gallery().test_client().get("/", headers=headers).text
+        client = Client(gallery.create_gallery())
+        assert link in client.get("/", headers=headers).text
 
 
 @pytest.mark.parametrize(
@@ -116,7 +99,12 @@ def test_a_redirect_behind_a_proxy_is_relative(asked, target, relative):
 def test_a_card_says_whether_its_app_is_up(status, badge):
     app = Flask(__name__)
     app.add_url_rule("/", view_func=lambda: ("", status) if status != 500 else abort(500))
-    page = gallery.create_app({"02_templates": app}, {}).test_client().get("/").text
+    page = (
+        gallery.create_app({"02_templates": Mounted(find_stage("templates"), app)})
+        .test_client()
+        .get("/")
+        .text
+    )
     assert [text for text in ("App is up", "App answers with an error") if text in page] == [badge]
 
 
@@ -126,7 +114,9 @@ def test_a_changed_app_says_that_it_wants_a_new_start(tmp_path, monkeypatch):
     (folder / "templates").mkdir(parents=True)
     (folder / "model").mkdir()
     (folder / "app.py").write_text("first\n", encoding="utf-8")
-    client = gallery.create_app({"02_templates": Flask(__name__)}, {}).test_client()
+    client = gallery.create_app(
+        {"02_templates": Mounted(find_stage("templates"), Flask(__name__))}
+    ).test_client()
 
     def says_so():
         return "Changed since the start" in client.get("/").text

@@ -6,8 +6,10 @@ import click
 import nbformat
 import pytest
 
-from workshop import cli, guide
-from workshop.stages import ROOT, STAGES, find_stage
+from workshop import cli
+from workshop.core.stages import STAGES, find_stage
+from workshop.setup.process import ROOT
+from workshop.upkeep import instructor_guide as guide
 
 TEXT = guide.GUIDE.read_text(encoding="utf-8")
 PLANS = {"90 minutes": 90, "Half a day": 240, "A full day": 480}

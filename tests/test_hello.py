@@ -1,10 +1,15 @@
 """Stage 01: every route of the app, good and bad, and the hints of its exercises."""
 
 import json
+import os
 import re
+import shutil
+import stat
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from exercise_support import copy_of, judge  # noqa: F401
@@ -13,7 +18,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 from workshop import check
-from workshop.stages import load_app_module
+from workshop.core.stages import find_stage, load_app_module
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -355,6 +360,60 @@ def test_the_secret_key_comes_from_outside_or_from_a_file_that_is_kept(monkeypat
     assert hello_app.create_app().secret_key == kept
 
 
+@pytest.fixture
+def copied_app(tmp_path):
+    """A command that prints the key of a copy of the app, and the file that the key is kept in."""
+    copy = tmp_path / "müde app"
+    ignored = shutil.ignore_patterns("instance", "__pycache__")
+    shutil.copytree(find_stage("hello").folder, copy, ignore=ignored)
+    program = "import app; print(app.create_app().secret_key)"
+    environ = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=copy,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start, copy / "instance" / "secret_key"
+
+
+def test_processes_that_start_together_share_one_key(copied_app):
+    start, file = copied_app
+    keys = {process.communicate()[0].strip() for process in [start() for _ in range(6)]}
+    assert keys == {file.read_text(encoding="ascii")}
+    assert len(keys.pop()) == 64
+    assert list(file.parent.iterdir()) == [file], "no draft is left behind"
+    if os.name == "posix":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_of_two_keys_the_first_one_written_counts(tmp_path, monkeypatch):
+    """Another process writes its key after this one has looked for one, and before it writes its own."""
+    app = Flask("app", instance_path=str(tmp_path / "instance"))
+    touch = Path.touch
+
+    def be_overtaken(draft, **options):
+        (tmp_path / "instance" / "secret_key").write_text("the other's")
+        touch(draft, **options)
+
+    monkeypatch.setattr(Path, "touch", be_overtaken)
+    assert hello_app.kept_key(app) == "the other's"
+
+
+def test_without_a_place_for_the_key_the_app_runs_and_the_log_says_so(copied_app):
+    start, file = copied_app
+    file.parent.write_text("a file where the folder would be")
+    key, log = start().communicate()
+    assert len(key.strip()) == 64
+    assert "The secret key can't be kept" in log
+    assert "Traceback" not in log
+
+
 # --- oops -----------------------------------------------------------------------------------------
 
 
@@ -389,10 +448,10 @@ def test_in_debug_mode_the_crash_reaches_the_debugger():
         ("01.1", True, "three digits"),
         ("01.2", "POST /notes", "three values"),
         ("01.2", ("POST", "/notes"), "three values"),
-        ("01.2", (1, "/notes", NOTE), "must be texts"),
+        ("01.2", (1, "/notes", NOTE), "must be strings"),
         ("01.2", ("GET", "/notes", NOTE), "405"),
         ("01.2", ("POST", "notes", NOTE), "slash"),
-        ("01.2", ("POST", "http://127.0.0.1:8001/notes", NOTE), "path alone"),
+        ("01.2", ("POST", "http://127.0.0.1:8001/notes", NOTE), "only the path"),
         ("01.2", ("POST", "/notes/lunch", NOTE), "POST goes to `/notes`"),
         ("01.2", ("PUT", "/notes", NOTE), "PUT to `/notes/lunch`"),
         ("01.2", ("POST", "/note", NOTE), "404"),
@@ -471,7 +530,7 @@ def test_another_text_and_another_argument_are_right_too(copy_of):
         ("get", "post", "not for GET"),
         ("cube(number", "cube(n", "an argument of that name: `def cube\\(number\\):`"),
         ("number: int", "", "`def cube\\(number\\):`"),
-        ("return page", "page", "did not return a valid response"),
+        ("return page", "page", "The view `.*` returns nothing"),
         ("number**3", "nunber**3", r"line \d+: NameError: name 'nunber' is not defined"),
         ('"/cube/', '"/cubes/', "The address must be `/cube/<int:number>`"),
     ],
@@ -490,7 +549,7 @@ def test_a_view_in_the_wrong_place_gets_its_hint(copy_of):
     judge("01.3", "wrong", "above `return app`")
 
     copy.write("app.py", text + CUBE.replace("\n    ", "\n"))
-    judge("01.3", "wrong", r"line \d+ stands outside `create_app`")
+    judge("01.3", "wrong", r"line \d+ is outside `create_app`")
 
 
 def test_changing_square_itself_gets_its_hint(copy_of):

@@ -20,10 +20,14 @@ from browser_support import (  # noqa: F401
 from housing_support import PASSWORD
 from playwright.sync_api import expect
 
-from workshop.gallery import BEHIND_PROXY
-from workshop.hosted import launcher
-from workshop.running import Server, free_port
-from workshop.stages import ROOT, STAGES, stages_with_app, stages_with_model
+from workshop.core.stages import STAGES, stages_with_app, stages_with_model
+from workshop.host.background import Server
+from workshop.host.jupyter_proxy import launcher
+from workshop.host.network import BEHIND_PROXY
+from workshop.host.ports import free_port
+from workshop.setup.process import ROOT
+
+pytestmark = pytest.mark.slow
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -34,7 +38,7 @@ FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "P
 def test_jupyter_server_proxy_finds_the_launcher():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     servers = project["entry-points"]["jupyter_serverproxy_servers"]
-    assert servers == {"workshop": "workshop.hosted:launcher"}
+    assert servers == {"workshop": "workshop.host.jupyter_proxy:launcher"}
     assert launcher()["command"][:4] == [sys.executable, "-m", "workshop", "start"]
 
 

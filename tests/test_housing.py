@@ -4,11 +4,9 @@ import csv
 import io
 import json
 import re
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +20,6 @@ from housing_support import (  # noqa: F401
     config,
     database_url,
     few,
-    housing_app,
     housing_model,
     messages,
     trained,
@@ -37,10 +34,8 @@ from workshop import fetch_housing
 housing_forms = sys.modules["housing_forms"]
 housing_picture = sys.modules["housing_picture"]
 housing_saved = sys.modules["housing_saved"]
-FEATURES, ModelUnavailable = housing_model.FEATURES, housing_model.ModelUnavailable
-MODEL, CARD = "housing.joblib", "housing.json"
+FEATURES = housing_model.FEATURES
 PROBLEM = "application/problem+json"
-REMEDY = "python3 -m workshop train 06"
 
 
 # The model
@@ -83,7 +78,7 @@ def test_the_margin_is_what_the_interval_needs(trained):
     truth = housing.test["price"].to_numpy()
     shares = []
     for margin in (0.0, card["interval"]["margin_usd"]):
-        _, low, high = housing_model.answer(estimators, housing.test[FEATURES], margin)
+        _, low, high = housing_model.predict_prices(estimators, housing.test[FEATURES], margin)
         shares.append(np.mean((low <= truth) & (truth <= high)))
     assert card["interval"]["margin_usd"] > 0
     assert shares[0] < shares[1] == card["metrics"]["interval_coverage"]
@@ -92,7 +87,7 @@ def test_the_margin_is_what_the_interval_needs(trained):
 @pytest.mark.parametrize("margin", [-1e9, 0.0, 1e9])
 def test_an_interval_never_lies_beside_its_price_nor_below_zero(trained, margin):
     districts = few(fetch_housing()).test[FEATURES]
-    price, low, high = housing_model.answer(trained[0], districts, margin)
+    price, low, high = housing_model.predict_prices(trained[0], districts, margin)
     assert (low >= 0).all()
     assert (low <= price).all()
     assert (price <= high).all()
@@ -104,7 +99,7 @@ def test_a_saved_model_answers_as_the_trained_one(trained, built):
     prices = trained[0]["price"].predict(housing.test[FEATURES])
     rows = housing.test[FEATURES].head(20).to_dict("records")
     for district, price in zip(rows, prices[:20], strict=True):
-        answer = model.predict(district)
+        answer = model.answer(district)
         assert answer.price_usd == round(price)
         assert answer.interval_usd == [answer.low_usd, answer.high_usd]
         assert answer.model_version == model.version
@@ -114,30 +109,6 @@ def test_every_district_of_the_data_may_be_asked_about():
     frame = fetch_housing().frame
     for name, (low, high) in housing_forms.LIMITS.items():
         assert low <= frame[name].min() <= frame[name].max() <= high
-
-
-@pytest.fixture
-def folder(built, tmp_path) -> Path:
-    """A whole model of the test's own."""
-    return Path(shutil.copytree(built, tmp_path / "model"))
-
-
-# What is the same in every stage is in `test_artifacts.py`
-
-
-def test_estimators_that_were_never_trained_are_refused(trained, built, config, tmp_path):
-    folder = tmp_path / "model"
-    housing_model.write(housing_model.pack(housing_model.build_estimators()), trained[1], folder)
-    with pytest.raises(ModelUnavailable, match="holds not what its card says"):
-        housing_model.load(folder)
-    client = housing_app.create_app(config | {"MODEL_FOLDER": folder}).test_client()
-    for path in ("/", "/predict?latitude=1", "/model"):
-        page = client.get(path)
-        assert page.status_code == 503
-        assert REMEDY in page.text
-    answer = client.post("/api/v1/predictions", json=BERKELEY)
-    assert (answer.status_code, answer.content_type) == (503, PROBLEM)
-    assert client.get("/healthz").status_code == 503
 
 
 # The question and its answer
@@ -450,7 +421,7 @@ def test_an_answer_of_another_model_is_shown_again_before_it_is_saved(anna):
     sent = hidden(page) | {"name": "Mine", "model_version": "000000000000"}
     again = anna.browser.post("/saved", data=sent)
     assert again.status_code == 422
-    assert "trained anew" in messages(again)[0]
+    assert "trained again" in messages(again)[0]
     assert anna.list() == []
     assert anna.browser.post("/saved", data=hidden(again) | {"name": "Mine"}).status_code == 303
 
@@ -497,3 +468,16 @@ def test_the_csv_has_all_rows_and_no_formulas(anna):
         assert {name: float(row[name]) for name in FEATURES} == each["district"]
         assert [int(row["low_usd"]), int(row["high_usd"])] == each["interval_usd"]
         assert (int(row["price_usd"]), row["created"]) == (each["price_usd"], each["created"])
+
+
+def test_saves_at_the_same_time_never_fill_an_account_beyond_its_limit(app, anna, monkeypatch):
+    monkeypatch.setattr(housing_saved, "MOST_SAVED", 3)
+    body = {"name": "x", "district": BERKELEY}
+
+    def save(_):
+        answer = app.test_client().post("/api/v1/saved", json=body, headers=anna.headers)
+        return answer.status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(save, range(6))) == [*[201] * 3, *[409] * 3]
+    assert len(anna.list()) == 3

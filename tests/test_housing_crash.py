@@ -11,11 +11,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import pytest
 import requests
 from housing_support import BERKELEY, PASSWORD, built, csrf_token, trained  # noqa: F401
 
-from workshop.running import free_port, status_of
-from workshop.stages import find_stage
+from workshop.core.stages import find_stage
+from workshop.host.ports import free_port, status_of
+
+pytestmark = pytest.mark.slow
 
 SAVES = 200
 KILLED_AFTER = 60  # answers

@@ -14,8 +14,9 @@ from exercise_support import copy_of, judge  # noqa: F401
 from housing_support import built, trained  # noqa: F401
 
 from workshop import check
-from workshop.exercises import housing as checks
-from workshop.stages import ROOT, find_stage, load_module
+from workshop.core.stages import find_stage, load_module
+from workshop.learn.exercises import attacks
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -148,7 +149,7 @@ def test_wrong_list_gets_its_hint(answer, hint):
 
 END = "        return [as_json(each) for each in all_of(account_of_token())]\n"
 RIGHT = """
-    @api.get("/summary", summary="Count what you have saved", tags=keeping, security=TOKEN)
+    @api.get("/summary", **WITH_TOKEN)
     def summary():
         prices = [each.price_usd for each in all_of(account_of_token())]
         mean = sum(prices) / len(prices) if prices else None
@@ -201,9 +202,13 @@ def test_the_stored_solution_sums_up_and_the_check_leaves_no_account(copy):
         ('{"count": len(prices), "mean_price_usd": mean}', "{}", "it has nothing"),
         ('{"count": len(prices), "mean_price_usd": mean}', "prices", "must return a dictionary"),
         ('{"count": len(prices), "mean_price_usd": mean}', '"2"', "must return a dictionary"),
-        ('        return {"count": len(prices), "mean_price_usd": mean}\n', "", "summary.* None"),
+        (
+            '        return {"count": len(prices), "mean_price_usd": mean}\n',
+            "",
+            "summary. returns nothing",
+        ),
         ("each.price_usd", "each.price", r"housing_api.py, line \d+: AttributeError: .*'price'"),
-        (", security=TOKEN", "", "does not say that the route wants a token"),
+        (", **WITH_TOKEN", "", "does not say that the route needs a token"),
         ('"/summary"', '"/api/v1/summary"', 'write `"/summary"`'),
         ('"/summary"', '"/summary/"', "ends with a slash"),
         (".get(", ".post(", "not for GET"),
@@ -278,12 +283,12 @@ def notebook_says(name):
 
 
 def test_the_cookie_of_the_notebook_is_signed_with_one_of_its_words():
-    assert checks.WEAK_KEY in notebook_says("words")
-    assert checks._serializer(checks.WEAK_KEY).loads(notebook_says("found")) == {"account": 2}
+    assert attacks.WEAK_KEY in notebook_says("words")
+    assert attacks._serializer(attacks.WEAK_KEY).loads(notebook_says("found")) == {"account": 2}
 
 
-def signed(content, key=checks.WEAK_KEY):
-    return checks._serializer(key).dumps(content)
+def signed(content, key=attacks.WEAK_KEY):
+    return attacks._serializer(key).dumps(content)
 
 
 def test_a_forged_cookie_is_right():
@@ -295,7 +300,7 @@ def test_a_forged_cookie_is_right():
     [
         ({"account": 1}, "makes a signed cookie of it"),
         (1, "a cookie is a text"),
-        (checks.WEAK_KEY, "that is the key"),
+        (attacks.WEAK_KEY, "that is the key"),
         ("dev", "no signed cookie"),
         (notebook_says("found"), "it says {'account': 2}"),
         (signed({"account": "1"}), "it says {'account': '1'}"),
@@ -310,16 +315,16 @@ def test_a_cookie_that_opens_nothing_gets_its_hint(answer, hint):
     assert hint in verdict.message
 
 
-ABOVE = '    @pages.get("/download.csv")\n'
+ABOVE = '@pages.get("/download.csv")\n'
 COUNTING = """
-    @pages.get("/count")
-    @login_required
-    def count():
-        from markupsafe import escape
+@pages.get("/count")
+@login_required
+def count():
+    from markupsafe import escape
 
-        text = request.args.get("name", "")
-        found = [each for each in all_of(current_account().id) if text in each.name]
-        return f"{len(found)} of your predictions have “{escape(text)}” in their name."
+    text = request.args.get("name", "")
+    found = [each for each in all_of(current_account().id) if text in each.name]
+    return f"{len(found)} of your predictions have “{escape(text)}” in their name."
 
 """
 FOUND = "[each for each in all_of(current_account().id) if text in each.name]"
@@ -345,7 +350,7 @@ def test_the_stored_solution_holds_and_the_check_leaves_no_account(copy, quickly
     ("old", "new", "hint"),
     [
         ("{escape(text)}", "{text}", "the script has got into the page"),
-        ("    @login_required\n", "", "makes it crash. Add `@login_required`"),
+        ("@login_required\n", "", "makes it crash. Add `@login_required`"),
         (FOUND, EVERYBODYS_NAMES, "the page says 3.*nobody else's"),
         (FOUND, PATTERN, "asked for %, the page says 3.*any text"),
         (FOUND, PASTED, "the page says 4.*never paste"),
@@ -363,7 +368,7 @@ def test_a_view_that_does_not_hold_gets_its_hint(copy, quickly, old, new, hint):
 
 
 def test_a_view_that_lets_strangers_in_gets_its_hint(copy, quickly):
-    open_to_all = COUNTING.replace("    @login_required\n", "").replace(FOUND, "text")
+    open_to_all = COUNTING.replace("@login_required\n", "").replace(FOUND, "text")
     copy.edit("housing_saved.py", ABOVE, open_to_all + ABOVE)
     quickly(copy)
     judge("06.7", "wrong", "gets an answer. Add `@login_required`")

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,17 +19,18 @@ import nbformat
 import psutil
 import pytest
 from interruption_support import call, command, fetch, interruptions, make_kit, refresh, set_up
-from test_bootstrap import environ, make_house
+from setup_support import environ, make_house
 from wheel_support import lock_of, pack, pretend
 
-from workshop import files
-from workshop.copies import originals
-from workshop.running import free_port
-from workshop.stages import ROOT
+from workshop.core import files
+from workshop.host.ports import free_port
+from workshop.learn.my_copy import originals
+from workshop.setup.process import ROOT
 
-pytestmark = pytest.mark.skipif(
-    os.name != "posix", reason="Windows has neither fork nor these signals"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="Windows has neither fork nor these signals"),
+]
 
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 SIGNALS = pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
@@ -158,7 +158,6 @@ def test_a_kit_has_whole_files_and_the_next_call_finishes_it(folder, tmp_path, n
     index = tmp_path / "index"  # pip takes a space for the end of a place in its variable
     for place in (house, index):
         place.mkdir()
-    shutil.copy(ROOT / ".gitignore", house)
     for package in ("click-8.5.1-py3-none-any.whl", "idna-3.20-py3-none-any.whl"):
         pretend(package, index)
     (house / "requirements.txt").write_text(lock_of(index), encoding="utf-8")
@@ -185,7 +184,6 @@ def test_a_kit_that_was_cut_off_at_its_end_leaves_no_folder_of_parts(folder):
     house, index, stick = (folder / part for part in ("workshop", "index", "stick"))
     for place in (house, index, stick / "wheels.part"):
         place.mkdir(parents=True)
-    shutil.copy(ROOT / ".gitignore", house)
     (house / "requirements.txt").write_text("", encoding="utf-8")
     (stick / "wheels.part" / "wanted.txt").touch()
     assert make_kit_again(house, index, stick) == 0
@@ -221,7 +219,7 @@ def test_ctrl_c_while_the_workshop_is_still_being_loaded():
     code = (
         "import os, runpy, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "sys.addaudithook(lambda event, a: event == 'import' and a[0] == 'workshop.bootstrap' "
+        "sys.addaudithook(lambda event, a: event == 'import' and a[0] == 'workshop.setup.environment' "
         "and os.kill(os.getpid(), signal.SIGINT))\n"
         "runpy.run_module('workshop', run_name='__main__', alter_sys=True)\n"
     )
@@ -349,14 +347,13 @@ time.sleep(600)
 KIT = """
 import sys
 from pathlib import Path
-from workshop import kit
+from workshop.teach import wheels
 
 begun = Path(sys.argv[1])
-real = kit.pip_download
-kit.hashes_of = lambda lock: {"click==1": []}
-kit.pip_download = lambda *given: [*real(*given)[:3], "endless", begun / "begun"]
+real = wheels.pip_download
+wheels.pip_download = lambda *given: [*real(*given)[:3], "endless", begun / "begun"]
 (begun / "endless.py").write_text(sys.argv[2])
-kit.download(["click==1"], kit.Target("linux", "3.11"), begun, print)
+wheels.download({"click==1": "click==1"}, wheels.Target("linux", "3.11"), begun)
 """
 
 

@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from workshop.stages import load_app_module
+from workshop.core.stages import load_app_module
 
 iris_app = load_app_module("04_iris")
 iris_model = sys.modules["iris_model"]
@@ -124,10 +124,10 @@ def test_a_saved_model_answers_as_the_trained_one(flowers, trained, built):
     model = iris_model.load(built)
     expected = trained[0].predict_proba(flowers[FEATURES])
     for flower, shares in zip(flowers[FEATURES].to_dict("records"), expected, strict=True):
-        species, probabilities = model.predict(flower)
-        assert list(probabilities) == ["setosa", "versicolor", "virginica"]
-        assert list(probabilities.values()) == pytest.approx(list(shares), abs=1e-12)
-        assert probabilities[species] == max(probabilities.values())
+        answer = model.answer(flower)
+        assert list(answer.probabilities) == ["setosa", "versicolor", "virginica"]
+        assert list(answer.probabilities.values()) == pytest.approx(list(shares), abs=1e-12)
+        assert answer.probabilities[answer.species] == max(answer.probabilities.values())
 
 
 # Pages
@@ -538,8 +538,8 @@ def test_a_crash_shows_no_traceback(built, monkeypatch):
     def crash(*_):
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr(iris_model.IrisModel, "predict", crash)
     client = iris_app.create_app({"MODEL_FOLDER": built}).test_client()
+    monkeypatch.setattr(iris_model.IrisModel, "answer", crash)
     response = client.post("/classify", data=SETOSA)
     assert response.status_code == 500
     assert "Something went wrong in the app" in page(response).text

@@ -16,8 +16,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from workshop import check
-from workshop.datasets import read_iris
-from workshop.stages import ROOT, load_app_module
+from workshop.core.datasets import read_iris
+from workshop.core.stages import load_app_module
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -129,13 +130,13 @@ def petal_pipeline(
 def test_petal_pipeline_is_right(build: Callable[[], Pipeline]):
     verdict = check("04.2", build())
     assert verdict.status == "solved", verdict.message
-    assert "of 38 test flowers right" in verdict.message
+    assert "of 38 test flowers classified correctly" in verdict.message
 
 
 WRONG_PIPELINES = {
     "not trained": (
         lambda: Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression())]),
-        "not trained yet",
+        "isn't trained yet",
     ),
     "all flowers": (lambda: petal_pipeline(flowers), "all 150 flowers"),
     "test flowers": (lambda: petal_pipeline(test), "38 test flowers"),
@@ -160,7 +161,7 @@ WRONG_PIPELINES = {
     ),
     "classifier alone": (
         lambda: LogisticRegression().fit(training[PETALS], training["species"]),
-        "LogisticRegression alone",
+        "only a LogisticRegression",
     ),
     "class without parentheses": (
         lambda: Pipeline(
@@ -172,7 +173,7 @@ WRONG_PIPELINES = {
         lambda: make_pipeline(StandardScaler(), LogisticRegression()).fit(
             training[PETALS], training["species"] == "setosa"
         ),
-        "does not answer a species",
+        "doesn't predict a species",
     ),
     "accuracy": (lambda: petal_pipeline().score(test[PETALS], test["species"]), "a result"),
     "predictions": (lambda: petal_pipeline().predict(test[PETALS]), "a result"),
@@ -210,7 +211,7 @@ def test_the_app_as_it_came_is_not_solved_yet(copy):
 
 def test_the_stored_solution_warns_where_the_model_is_not_sure(copy):
     copy.solve("04.3")
-    judge("04.3", "solved", "hears when not to rely on it")
+    judge("04.3", "solved", "learns when not to rely on it")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_another_way_to_warn_is_as_good(copy, quickly, text):
 
 WRONG_PAGES = {
     "no condition": ("<p>The model is not sure.</p>\n", "says “not sure” of every flower"),
-    "percent": (WARNING.replace("0.8", "80"), "A probability lies between 0 and 1"),
+    "percent": (WARNING.replace("0.8", "80"), "A probability is between 0 and 1"),
     "turned round": (WARNING.replace("<", ">"), "wrong way round"),
     "another line": (WARNING.replace("0.8", "0.9"), "80.2% sure gets the page with “not sure”"),
     "far too low": (WARNING.replace("0.8", "0.5"), "not on the page .* is 54% sure"),

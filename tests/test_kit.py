@@ -1,45 +1,44 @@
 """The kit for a room without wifi: what is in it, for whom; and a set-up from it with the network cut off.
 
-pip gets small pretended wheels from a folder, so nothing is downloaded. For the whole kit, the wheels are
+pip gets small made-up wheels from a folder, so nothing is downloaded. For the whole kit, the wheels are
 packed again from the packages that are installed here.
 """
 
-import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import urllib.request
 import zipfile
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
-from wheel_support import exchange, is_installed, lock_of, pack, pretend
+from setup_support import environ
+from wheel_support import exchange, lock_of, pack, pretend
 
-from workshop import cli, datasets, kit
-from workshop.kit import KitFailed, Target
-from workshop.running import free_port
+from workshop import cli
+from workshop.core import datasets
+from workshop.setup.lock import LOCK, TEST_LOCK
+from workshop.setup.process import ROOT
+from workshop.teach import usb_kit, wheels
+from workshop.teach.usb_kit import make_kit
+from workshop.teach.wheels import KitFailed, Target
 
-ROOT = Path(__file__).parents[1]
-LOCK = """\
-# made by uv
-click==8.5.1
-    # via flask
-colorama==0.4.6 ; sys_platform == 'win32'
-numpy==2.4.6 ; python_full_version < '3.12'
-numpy==2.5.5 ; python_full_version >= '3.12'
-soupsieve==2.10 ; python_full_version < '3.11.5'
-soupsieve==4.1.1 ; python_full_version >= '3.11.5'
-uv==0.13.8
-"""
+pytestmark = pytest.mark.slow
+
+# What the lock of these tests says of each package, if anything; all others are for everybody.
+MARKERS = {
+    "colorama==0.4.6": "sys_platform == 'win32'",
+    "numpy==2.4.6": "python_full_version < '3.12'",
+    "numpy==2.5.5": "python_full_version >= '3.12'",
+    "soupsieve==2.10": "python_full_version < '3.11.5'",
+    "soupsieve==4.1.1": "python_full_version >= '3.11.5'",
+}
 WHEELS = (
     "click-8.5.1-py3-none-any.whl",
     "colorama-0.4.6-py2.py3-none-any.whl",
@@ -55,6 +54,7 @@ WHEELS = (
 )
 FOR_LINUX = {WHEELS[0], WHEELS[2], WHEELS[7], WHEELS[8], WHEELS[9]}
 FOR_WINDOWS = {WHEELS[0], WHEELS[1], WHEELS[4], WHEELS[8], WHEELS[10]}
+FOR_TESTS = "xdist-3.8-py3-none-any.whl"
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def index(tmp_path, monkeypatch):
     """The folder from which pip gets packages, and nothing else."""
     folder = tmp_path / "index"
     folder.mkdir()
-    for name in WHEELS:
+    for name in (*WHEELS, FOR_TESTS):
         pretend(name, folder)
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
@@ -72,32 +72,42 @@ def index(tmp_path, monkeypatch):
     return folder
 
 
+def write_locks(index, house):
+    """Write what the workshop and its tests need, with the hashes of the wheels in `index`."""
+    text = lock_of(index)
+    for pin, marker in MARKERS.items():
+        text = text.replace(f"{pin} ", f"{pin} ; {marker} ")
+    for_workshop, for_tests = re.split("(?=^xdist)", text, flags=re.MULTILINE)
+    (house / "requirements.txt").write_text(for_workshop, encoding="utf-8")
+    (house / "requirements-dev.txt").write_text(for_tests, encoding="utf-8")
+
+
 @pytest.fixture
-def house(tmp_path, monkeypatch):
-    """A small workshop without git, whose data sets are not at hand."""
+def house(tmp_path, index, monkeypatch):
+    """A small workshop without git, whose data sets aren't available."""
     house = tmp_path / "workshop"
     (house / "apps" / "04_iris" / "model").mkdir(parents=True)
     (house / "apps" / "04_iris" / "app.py").write_text("app", encoding="utf-8")
     (house / "apps" / "04_iris" / "model" / "iris.joblib").touch()
-    (house / "requirements.txt").write_text(LOCK, encoding="utf-8")
-    shutil.copy(ROOT / ".gitignore", house)
-    monkeypatch.setattr(kit, "ROOT", house)
-    monkeypatch.setattr(kit, "LOCK", house / "requirements.txt")
+    write_locks(index, house)
+    monkeypatch.setattr(usb_kit, "ROOT", house)
+    monkeypatch.setattr(usb_kit, "LOCK", house / "requirements.txt")
+    monkeypatch.setattr(usb_kit, "TEST_LOCK", house / "requirements-dev.txt")
     monkeypatch.setattr(datasets, "DATA", house / "data")
     monkeypatch.delenv("WORKSHOP_MIRROR", raising=False)
     return house
 
 
 @pytest.fixture
-def stick(tmp_path, house, index):
-    """Where the kits of these tests are made; it does not exist yet."""
+def stick(tmp_path, house):
+    """Where the kits of these tests are made; it doesn't exist yet."""
     return tmp_path / "USB-Stick von Jürgen"
 
 
 @pytest.fixture
 def no_wheels(monkeypatch):
-    """Kits without wheels, where the wheels are not the point: pip takes its time."""
-    monkeypatch.setattr(kit, "get_wheels", lambda target, folder: [])
+    """Kits without wheels, where the wheels don't matter: pip takes its time."""
+    monkeypatch.setattr(usb_kit, "get_wheels", lambda *_: [])
 
 
 def names(folder):
@@ -107,50 +117,29 @@ def names(folder):
 # For whom
 
 
-def test_the_command_offers_the_systems_that_are_described():
-    assert tuple(kit.SYSTEMS) == cli.KIT_SYSTEMS
-    assert all(f"{minor}" in cli.KIT_PYTHONS for minor in ("3.11", "3.12", "3.13", "3.14"))
-
-
-@pytest.mark.parametrize(
-    ("system", "machine", "name"),
-    [
-        ("win32", "AMD64", "windows"),
-        ("darwin", "arm64", "macos"),
-        ("darwin", "x86_64", "macos-intel"),
-        ("linux", "x86_64", "linux"),
-        ("linux", "aarch64", "linux-arm"),
-    ],
-)
-def test_this_computer(system, machine, name, monkeypatch):
-    monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(kit.platform, "machine", lambda: machine)
-    assert kit.this_system() == name
-
-
-def test_a_computer_of_another_kind_can_still_make_kits_for_others(monkeypatch):
-    monkeypatch.setattr(kit.platform, "machine", lambda: "riscv64")
+def test_this_computer(monkeypatch):
+    assert tuple(wheels.SYSTEMS) == cli.KIT_SYSTEMS, "what the command offers"
+    for name, system in wheels.SYSTEMS.items():
+        monkeypatch.setattr(sys, "platform", system.markers["sys_platform"])
+        machine = system.markers["platform_machine"]
+        monkeypatch.setattr(wheels.platform, "machine", lambda machine=machine: machine)
+        assert wheels.this_system() == name
+    monkeypatch.setattr(wheels.platform, "machine", lambda: "riscv64")
     with pytest.raises(KitFailed, match=r"name the systems of the others, such as: --platform win"):
-        kit.this_system()
+        wheels.this_system()
 
 
 @pytest.mark.parametrize(
     ("target", "wheel", "serves"),
     [
         (Target("windows", "3.12"), "a-1-py3-none-any.whl", True),
-        (Target("windows", "3.12"), "a-1-py2.py3-none-any.whl", True),
         (Target("windows", "3.12"), "a-1-cp312-cp312-win_amd64.whl", True),
-        (Target("windows", "3.12"), "a-1-cp312-cp312-win32.whl", False),
         (Target("windows", "3.12"), "a-1-cp312-cp312-win_arm64.whl", False),
-        (Target("windows", "3.13"), "a-1-cp312-cp312-win_amd64.whl", False),
         (Target("windows", "3.13"), "a-1-cp310-abi3-win_amd64.whl", True),
         (Target("windows", "3.14"), "a-1-cp314-cp314t-win_amd64.whl", False),
         (Target("macos", "3.12"), "a-1-cp312-cp312-macosx_11_0_arm64.whl", True),
-        (Target("macos", "3.12"), "a-1-cp312-cp312-macosx_10_13_universal2.whl", True),
         (Target("macos", "3.12"), "a-1-cp312-cp312-macosx_14_0_arm64.whl", False),
-        (Target("macos", "3.12"), "a-1-cp312-cp312-macosx_11_0_x86_64.whl", False),
         (Target("macos-intel", "3.12"), "a-1-cp312-cp312-macosx_10_9_x86_64.whl", True),
-        (Target("linux", "3.12"), "a-1-cp312-cp312-manylinux2014_x86_64.whl", True),
         (Target("linux", "3.12"), "a-1-cp312-cp312-manylinux_2_28_x86_64.whl", True),
         (Target("linux", "3.12"), "a-1-cp312-cp312-manylinux_2_34_x86_64.whl", False),
         (Target("linux", "3.12"), "a-1-cp312-cp312-musllinux_1_2_x86_64.whl", False),
@@ -158,49 +147,45 @@ def test_a_computer_of_another_kind_can_still_make_kits_for_others(monkeypatch):
     ],
 )
 def test_which_wheels_a_target_can_install(target, wheel, serves):
-    name, version, _, tags = parse_wheel_filename(wheel)
-    found = kit.Wheel(name, version, tags)
-    assert found.serves(Requirement("a==1"), target.tags) == serves
-    assert not found.serves(Requirement("a==2"), target.tags)
-    assert not found.serves(Requirement("b==1"), target.tags)
+    *_, tags = parse_wheel_filename(wheel)
+    assert (not target.tags.isdisjoint(tags)) == serves
 
 
-def test_the_locks_markers_hold_for_the_target_and_not_for_this_computer():
-    def wanted(target, micro=0):
-        return {f"{pin.name}{pin.specifier}" for pin in target.pins(micro)}
+def test_the_markers_of_the_lock_are_evaluated_for_the_target():
+    locks = [LOCK, TEST_LOCK]
 
-    def wants(target, name):
-        return any(pin.startswith(f"{name}==") for pin in wanted(target))
+    def names_for(system):
+        return {pin.partition("==")[0] for pin in Target(system, "3.12").wanted(0, locks)}
 
-    windows, mac, linux = (Target(name, "3.12") for name in ("windows", "macos", "linux"))
-    assert wants(windows, "colorama") and wants(windows, "pywinpty")
-    assert not wants(windows, "pexpect") and not wants(windows, "appnope")
-    assert wants(mac, "appnope") and wants(mac, "pexpect") and not wants(mac, "colorama")
-    assert wants(linux, "pexpect") and not wants(linux, "appnope")
+    windows, mac, linux = map(names_for, ("windows", "macos", "linux"))
+    assert {"colorama", "pywinpty"} <= windows
+    assert not {"pexpect", "appnope"} & windows
+    assert {"appnope", "pexpect", "pytest-xdist"} <= mac
+    assert "colorama" not in mac
+    assert "pexpect" in linux
+    assert "appnope" not in linux
     everything = {
         pin
-        for system in kit.SYSTEMS
+        for system in wheels.SYSTEMS
         for python in cli.KIT_PYTHONS
         for micro in (0, 99)
-        for pin in wanted(Target(system, python), micro)
+        for pin in Target(system, python).wanted(micro, locks)
     }
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    locked = {line.split()[0] for line in lines if line[:1].isalpha()}
-    assert everything == locked, "each line of the lock is for somebody"
+    lines = [line for lock in locks for line in lock.read_text(encoding="utf-8").splitlines()]
+    assert everything == {line.split()[0] for line in lines if line[:1].isalpha()}
 
 
 # What is in it
 
 
 def test_a_kit_and_then_one_more_system(stick, capsys, monkeypatch):
-    kit.make_kit(stick, ["linux"], ["3.11"])
+    make_kit(stick, ["linux"], ["3.11"])
     assert names(stick / "wheels") == FOR_LINUX
     told = capsys.readouterr().out
-    assert "wheels for linux with Python 3.11: 5 to get" in told
-    assert "      4 of 5\n      5 of 5\n" in told, "plain lines where there is no terminal"
-    assert "add others, with --platform" in told
+    assert "wheels for linux with Python 3.11: 4 to get" in told
+    assert "wheels for linux with Python 3.11: 1 to get" in told, "for a later 3.11"
 
-    kit.make_kit(stick, ["windows"], ["3.12"])
+    make_kit(stick, ["windows"], ["3.12"])
     assert names(stick / "wheels") == FOR_LINUX | FOR_WINDOWS
     assert "wheels for linux with Python 3.11: all are there" in capsys.readouterr().out
     assert names(stick) == {
@@ -212,106 +197,79 @@ def test_a_kit_and_then_one_more_system(stick, capsys, monkeypatch):
     }
     text = (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
     assert "    Windows (Intel or AMD, 64 bit)\n        Python 3.12\n" in text
-    assert "    Linux on Intel or AMD, 64 bit (Ubuntu 20.04, Debian 10 or newer)\n" in text
     assert "macOS 12" not in text
-    for command in (
-        "py -m workshop start",
-        "python3 -m workshop start",
-        "export WORKSHOP_MIRROR=http://192.168.1.20:9000",
-        "python3 -m http.server 9000",
-    ):
-        assert command in text
     assert max(map(len, text.splitlines())) <= 80
-    assert json.loads((stick / "kit.json").read_bytes()) == {
-        "lock": hashlib.sha256(LOCK.encode()).hexdigest(),
-        "targets": [["linux", "3.11"], ["windows", "3.12"]],
-        "data": [],
-    }
+    marker = json.loads((stick / "kit.json").read_bytes())
+    assert marker == {"targets": [["linux", "3.11"], ["windows", "3.12"]], "tests": False}
 
-    # Once more: all is there, so pip is not asked.
-    monkeypatch.setattr(kit, "download", None)
+    # Once more: everything is there, so pip isn't called.
+    monkeypatch.setattr(wheels, "download", None)
     before = {file: file.stat().st_mtime_ns for file in stick.rglob("*")}
-    kit.make_kit(stick, ["windows"], ["3.12"])
+    make_kit(stick, ["windows"], ["3.12"])
     assert {file: file.stat().st_mtime_ns for file in stick.rglob("*")} == before
 
 
-def test_a_newer_wheel_is_not_taken_where_an_older_system_could_not_install_it(stick):
-    with contextlib.suppress(KitFailed):
-        kit.make_kit(stick, ["macos"], ["3.12"])
-    assert "numpy-2.5.5-cp312-cp312-macosx_11_0_arm64.whl" in names(stick / "wheels")
-    assert "numpy-2.5.5-cp312-cp312-macosx_14_0_arm64.whl" not in names(stick / "wheels")
+def test_what_only_the_tests_need_comes_if_asked_and_from_then_on(stick, index, capsys):
+    arguments = ["--python", "3.11", "--platform", "linux"]
+    assert cli.run(["kit", str(stick), *arguments, "--with-tests"]) == 0
+    assert names(stick / "wheels") == FOR_LINUX | {FOR_TESTS}
+    (stick / "wheels" / FOR_TESTS).unlink()
+    assert cli.run(["kit", str(stick), *arguments]) == 0
+    assert FOR_TESTS in names(stick / "wheels")
+
+    (stick / "wheels" / FOR_TESTS).unlink()
+    (index / FOR_TESTS).unlink()
+    assert "set-up needs a network for" in refuses(capsys, stick, *arguments)
+    marker = json.loads((stick / "kit.json").read_bytes())
+    assert marker == {"targets": [["linux", "3.11"]], "tests": True}, "it serves attendees"
 
 
-def test_without_options_it_is_for_this_computer(stick, monkeypatch):
-    monkeypatch.setattr(kit, "this_system", lambda: "windows")
+def test_for_whom_it_is(stick, monkeypatch):
+    asked = []
+    monkeypatch.setattr(usb_kit, "get_wheels", lambda target, *_: asked.append(target) or [])
+    monkeypatch.setattr(usb_kit, "this_system", lambda: "windows")
     monkeypatch.setattr(sys, "version_info", (3, 12, 1))
-    assert cli.run(["kit", str(stick)]) == 0
-    assert names(stick / "wheels") == FOR_WINDOWS
+    assert cli.run(["kit", str(stick.with_name("mine"))]) == 0
+    assert asked == [Target("windows", "3.12")]
+    asked.clear()
+    pythons = [option for python in cli.KIT_PYTHONS for option in ("--python", python)]
+    assert cli.run(["kit", str(stick), "--platform", "all", *pythons]) == 0
+    assert asked == sorted(Target(s, p) for s in wheels.SYSTEMS for p in cli.KIT_PYTHONS)
 
 
 def test_a_package_without_a_wheel_is_named_and_the_rest_is_kept(stick, index, capsys):
-    (index / "numpy-2.5.5-cp312-cp312-win_amd64.whl").unlink()
+    for wheel in (WHEELS[4], WHEELS[10]):
+        (index / wheel).unlink()
     arguments = ["--platform", "windows", "--platform", "linux", "--python", "3.11"]
     assert cli.run(["kit", str(stick), *arguments]) == 1
     told = capsys.readouterr()
     assert "windows with Python 3.11: no wheel of numpy==2.4.6\n" in told.err
-    assert "The kit is made, but it can't serve what the lines above name" in told.err
-    assert "whole" not in told.out
-    assert names(stick / "wheels") == FOR_LINUX | {WHEELS[1], WHEELS[10]}
+    assert "The kit is made, but set-up needs a network for what the lines above list." in told.err
+    assert "no wheel of uv" not in told.err, "where there is none, set-up uses pip"
+    assert names(stick / "wheels") == FOR_LINUX | {WHEELS[1]}
     assert json.loads((stick / "kit.json").read_bytes())["targets"] == [["linux", "3.11"]]
     assert "Windows (Intel" not in (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
 
 
-def test_a_system_for_which_there_is_no_uv_is_served_by_pip(stick, index):
-    (index / WHEELS[9]).unlink()
-    assert cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"]) == 0
-    assert names(stick / "wheels") == FOR_LINUX - {WHEELS[9]}
-
-
-def test_an_exchanged_wheel_is_refused_and_one_that_is_there_is_got_anew(
-    stick, house, index, capsys
-):
-    for name in (*WHEELS[1:4], WHEELS[7]):
-        (index / name).unlink()  # what the lock above tells apart by the version of Python
-    pretend("uv-0.13.8-py3-none-macosx_11_0_arm64.whl", index)
-    (house / "requirements.txt").write_text(lock_of(index), encoding="utf-8")
-    kit.make_kit(stick, ["macos"], ["3.12"])
+def test_an_exchanged_wheel_is_refused_and_one_that_is_there_is_got_anew(stick, index, capsys):
+    make_kit(stick, ["macos"], ["3.12"])
     here, there = stick / "wheels" / WHEELS[0], index / WHEELS[0]
     exchange(here)
     exchange(index / WHEELS[4])
-    kit.make_kit(stick, ["macos"], ["3.12"])
+    make_kit(stick, ["macos"], ["3.12"])
     assert here.read_bytes() == there.read_bytes()
 
     capsys.readouterr()
     told = refuses(capsys, stick, "--platform", "windows", "--python", "3.12")
-    assert told.startswith("A package is not the file that the workshop names (its hash differs): ")
+    assert told.startswith("A package is not the file that the workshop expects (its hash differs)")
     assert WHEELS[4] not in names(stick / "wheels")
-
-
-def test_all_systems(stick, monkeypatch):
-    asked = []
-    monkeypatch.setattr(kit, "get_wheels", lambda target, _: asked.append(target) or [])
-    pythons = [option for python in cli.KIT_PYTHONS for option in ("--python", python)]
-    assert cli.run(["kit", str(stick), "--platform", "all", *pythons]) == 0
-    assert asked == sorted(Target(s, p) for s in kit.SYSTEMS for p in cli.KIT_PYTHONS)
-
-
-def test_a_terminal_gets_a_bar(stick, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
-    kit.make_kit(stick, ["linux"], ["3.11"])
-    assert "100%" in terminal.getvalue()
-    assert " of 5\n" not in terminal.getvalue()
 
 
 # Interrupted, repeated, out of date
 
 
-def test_what_an_interruption_left_is_finished(stick, house):
-    kit.make_kit(stick, ["linux"], ["3.11"])
+def test_what_an_interruption_left_is_finished(stick):
+    make_kit(stick, ["linux"], ["3.11"])
     whole = {file.relative_to(stick): file.read_bytes() for file in stick.rglob("*.*")}
     cut = stick / "wheels" / WHEELS[0]
     cut.write_bytes(cut.read_bytes()[:100])  # a stick that was pulled out
@@ -320,51 +278,31 @@ def test_what_an_interruption_left_is_finished(stick, house):
     (stick / "wheels.part" / WHEELS[2]).write_bytes(b"PK")
     (stick / "kit.json").unlink()
     (stick / "from-notebook-to-web-app.zip").write_bytes(b"PK")
-    kit.make_kit(stick, ["linux"], ["3.11"])
+    make_kit(stick, ["linux"], ["3.11"])
     assert {file.relative_to(stick): file.read_bytes() for file in stick.rglob("*.*")} == whole
 
 
-@pytest.mark.parametrize("place", ["pip", "copy"])
-def test_ctrl_c(stick, monkeypatch, capsys, place):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    if place == "pip":
-        monkeypatch.setattr(kit, "pip_download", interrupt)
-    else:
-        monkeypatch.setattr(Path, "replace", interrupt)
-    assert cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"]) == 130
-    assert "kit was interrupted: the same command finishes it." in capsys.readouterr().err
-    assert not list(stick.rglob("*.part")), "a file is whole or not there"
-    assert not (stick / "kit.json").exists()
-
-
 def test_a_kit_follows_the_workshop_and_leaves_what_it_did_not_bring(stick, house, no_wheels):
-    (house / "old.py").touch()
-    kit.make_kit(stick, ["linux"], ["3.11"])
+    make_kit(stick, ["linux"], ["3.11"])
     copy = stick / "from-notebook-to-web-app"
-    assert (copy / "old.py").exists()
     (copy / "my-slides.txt").touch()
-    (house / "old.py").unlink()
-    (house / "apps" / "04_iris" / "app.py").write_text("a newer app", encoding="utf-8")
-    kit.make_kit(stick, ["linux"], ["3.11"])
-    assert not (copy / "old.py").exists()
+    (house / "apps" / "04_iris" / "app.py").rename(house / "app.py")
+    make_kit(stick, ["linux"], ["3.11"])
+    assert not (copy / "apps" / "04_iris" / "app.py").exists()
+    assert (copy / "app.py").exists()
     assert (copy / "my-slides.txt").exists()
-    assert (copy / "apps" / "04_iris" / "app.py").read_text(encoding="utf-8") == "a newer app"
 
 
 # The repository
 
 
-def test_the_repository_without_git_is_all_that_is_not_ignored(stick, house, no_wheels):
-    for name in ("data/adult.data", ".venv/x", "work/notes.txt", "apps/__pycache__/a.pyc"):
+def test_the_repository_without_git_is_all_but_a_few_folders(stick, house, no_wheels):
+    for name in (".venv/x", "work/notes.txt", "apps/__pycache__/a.pyc", "apps/06/instance/key"):
         (house / name).parent.mkdir(parents=True, exist_ok=True)
         (house / name).touch()
-    (house / "docs").mkdir()
-    (house / "docs" / "data").mkdir()
-    (house / "docs" / "data" / "adult.md").touch()
-    kit.make_kit(stick, ["linux"], ["3.11"])
-    wanted = {".gitignore", "requirements.txt", "apps/04_iris/app.py", "docs/data/adult.md"}
+    (house / "broken").symlink_to("gone")
+    make_kit(stick, ["linux"], ["3.11"])
+    wanted = {"requirements.txt", "requirements-dev.txt", "apps/04_iris/app.py"}
     copy = stick / "from-notebook-to-web-app"
     files = {f.relative_to(copy).as_posix() for f in copy.rglob("*") if f.is_file()}
     assert files == wanted
@@ -372,88 +310,49 @@ def test_the_repository_without_git_is_all_that_is_not_ignored(stick, house, no_
         assert set(packed.namelist()) == {f"from-notebook-to-web-app/{name}" for name in wanted}
 
 
-def git(folder, *arguments):
-    run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True)
-    return {name for name in run.stdout.decode().split("\0") if name}
-
-
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed here")
 def test_the_repository_with_git_is_what_git_tracks(house):
-    git(house, "init", "-q")
-    git(house, "add", "requirements.txt", "apps/04_iris/app.py")
+    def files():
+        return {file.as_posix() for file in usb_kit.repository_files()}
+
+    for command in (["init", "-q"], ["add", "requirements.txt", "apps/04_iris/app.py"]):
+        subprocess.run(["git", *command], cwd=house, check=True)
     (house / "my-notes.txt").touch()
-    assert {f.as_posix() for f in kit.repository_files()} == {
-        "requirements.txt",
-        "apps/04_iris/app.py",
-    }
+    assert files() == {"requirements.txt", "apps/04_iris/app.py"}
     (house / "requirements.txt").unlink()
-    assert [f.as_posix() for f in kit.repository_files()] == ["apps/04_iris/app.py"]
-
-
-def test_what_is_ignored_is_what_git_ignores():
-    if not (ROOT / ".git").exists() or not shutil.which("git"):
-        pytest.skip("this copy is no git checkout")
-    listed = git(
-        ROOT,
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-per-directory=.gitignore",
-    )
-    there = {name for name in listed if (ROOT / name).is_file()}
-    found = {file.as_posix() for file in kit.files_not_ignored()}
-    # Other tests are at work in this folder: their passing files are not the point.
-    assert {n for n in there ^ found if not n.endswith((".part", ".joblib"))} == set()
-    assert "workshop/kit.py" in found
+    assert files() == {"apps/04_iris/app.py"}
+    (house / ".git" / "index").write_bytes(b"damaged")
+    assert files() == {"requirements-dev.txt", "apps/04_iris/app.py", "my-notes.txt"}
 
 
 # The data
 
 
-@pytest.fixture
-def small_data(monkeypatch):
-    """Data sets of a few bytes in place of the real ones."""
-
-    def small(title, archive, folder, name):
-        content = name.encode()
-        member = datasets.Member(name, len(content), hashlib.sha256(content).hexdigest())
-        return datasets.RemoteData(title, archive, folder, (member,))
-
-    monkeypatch.setattr(
-        datasets, "CENSUS", small("Census data", "adult.zip", "adult", "adult.data")
-    )
-    monkeypatch.setattr(
-        datasets, "HOUSING", small("Housing data", "cal_housing.zip", "housing", "cal_housing.data")
-    )
-
-
-def test_the_data_at_hand_is_laid_out_as_a_mirror(
-    stick, house, no_wheels, small_data, tmp_path, monkeypatch
-):
+def test_the_data_at_hand_is_laid_out_as_a_mirror(stick, house, no_wheels, tmp_path, monkeypatch):
+    for name, folder, file in (
+        ("CENSUS", "adult", "adult.data"),
+        ("HOUSING", "housing", "cal.data"),
+    ):
+        member = datasets.Member(file, len(file), hashlib.sha256(file.encode()).hexdigest())
+        small = datasets.RemoteData(f"{name.title()} data", f"{folder}.zip", folder, (member,))
+        monkeypatch.setattr(datasets, name, small)
     (house / "data").mkdir()
     (house / "data" / "adult.data").write_bytes(b"adult.data")
-    (house / "data" / "cal_housing.data").write_bytes(b"not verified")
-    kit.make_kit(stick, ["linux"], ["3.11"])
-    assert json.loads((stick / "kit.json").read_bytes())["data"] == ["census data"]
+    (house / "data" / "cal.data").write_bytes(b"not verified")
+    make_kit(stick, ["linux"], ["3.11"])
     assert not (stick / "housing").exists()
     text = (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
-    assert "Data in it: census data.\n" in text
+    assert "Data in this folder: census data.\n" in text
 
     monkeypatch.setenv("WORKSHOP_MIRROR", str(stick))
     found = datasets.fetch_files(datasets.CENSUS, tmp_path / "learner")
     assert found.files == {"adult.data": b"adult.data"}
     assert found.problems == ()
-
-
-def test_damaged_data_in_the_kit_is_replaced_and_good_data_kept(stick, house, small_data):
-    (house / "data").mkdir()
-    (house / "data" / "adult.data").write_bytes(b"adult.data")
-    (stick / "adult").mkdir(parents=True)
-    (stick / "adult" / "adult.zip").write_bytes(b"PK")
-    assert kit.copy_data(stick) == ["census data"]
-    (house / "data" / "adult.data").unlink()  # at hand no longer, but whole in the kit
-    assert kit.copy_data(stick) == ["census data"]
+    monkeypatch.delenv("WORKSHOP_MIRROR")
+    (stick / "adult" / "adult.zip").write_bytes(b"PK")  # a stick that was unplugged too early
+    assert usb_kit.copy_data(stick) == ["census data"]
+    (house / "data" / "adult.data").unlink()  # no longer here, but whole in the kit
+    assert usb_kit.copy_data(stick) == ["census data"]
 
 
 # Refusals: one sentence that says what to do.
@@ -466,58 +365,37 @@ def refuses(capsys, *arguments):
     return told.splitlines()[-1]
 
 
-def test_a_place_in_the_workshop_itself(house, capsys):
+def test_places_where_no_kit_may_be_made(house, tmp_path, monkeypatch, capsys):
     for folder in (house, house / "kit", house / "apps" / ".." / "kit"):
         assert "would get mixed up: name a folder elsewhere" in refuses(capsys, folder)
     assert not (house / "kit").exists()
-
-
-def test_the_kit_that_this_workshop_is_a_part_of(house, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(kit, "ROOT", tmp_path / "from-notebook-to-web-app")
+    monkeypatch.setattr(usb_kit, "ROOT", tmp_path / "from-notebook-to-web-app")
     assert "would get mixed up: name a folder elsewhere" in refuses(capsys, tmp_path)
-
-
-def test_a_file_in_the_place_of_the_folder(house, tmp_path, capsys):
     (tmp_path / "stick").touch()
-    assert "is a file: name a folder, which need not exist yet." in refuses(
-        capsys, tmp_path / "stick"
-    )
+    told = refuses(capsys, tmp_path / "stick")
+    assert "is a file: name a folder, which need not exist yet." in told
     told = refuses(capsys, tmp_path / "stick" / "kit")
     assert told.startswith(f"The kit can't be written in {tmp_path / 'stick' / 'kit'} (")
 
 
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (errno.ENOSPC, "is full: make room (a kit takes up to 0.5 GB for each system), then run"),
-        (errno.EACCES, "(Permission denied): name a folder where you may write."),
-        (errno.EROFS, "(Read-only file system): name a folder where you may write."),
-    ],
-)
-def test_a_disk_that_refuses(stick, error, sentence, monkeypatch, capsys):
+def test_a_disk_that_refuses(stick, monkeypatch, capsys):
     def refuse(path, content):
-        raise OSError(error, os.strerror(error))
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
+    said = ["ERROR: Could not install: [Errno 28] No space left on device"]
+    monkeypatch.setattr(wheels, "follow", lambda _: (1, said))
+    assert "is full: make room (a kit takes" in refuses(capsys, stick, "--platform", "linux")
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    assert sentence in refuses(capsys, stick, "--platform", "linux")
-    assert not list(stick.rglob("*.part"))
+    told = refuses(capsys, stick.with_name("other"), "--platform", "linux")
+    assert told.endswith("(Permission denied): name a folder where you may write.")
 
 
-@pytest.mark.parametrize(
-    ("said", "sentence"),
-    [
-        ("python: No module named pip", "has no pip: install it, then run the same command"),
-        ("ERROR: Could not install: [Errno 28] No space left on device", "is full: make room"),
-        ("ERROR: No matching distribution found for b==1", "pip can't get the wheels (ERROR: No"),
-        ("ERROR: something else", "pip can't get the wheels (ERROR: something else): run the same"),
-        ("", "pip can't get the wheels (it said nothing): run the same command again."),
-    ],
-)
-def test_what_keeps_pip_from_it(said, sentence, tmp_path):
-    with pytest.raises(KitFailed, match=re.escape(sentence)):
-        kit.unserved_by(said.splitlines(), ["a==1"], tmp_path)
-    found = kit.unserved_by(["ERROR: No matching distribution found for a==1"], ["a==1"], tmp_path)
-    assert found == "a==1"
+def test_what_keeps_pip_from_it():
+    no_wheel = "ERROR: No matching distribution found for a==1"
+    assert wheels.unserved_by([no_wheel], ["a==1"]) == "a==1"
+    for lines, told in (([no_wheel], no_wheel), ([], "it said nothing")):
+        with pytest.raises(KitFailed, match=re.escape(f"({told}): run the same command again")):
+            wheels.unserved_by(lines, ["b==1"])
 
 
 def test_no_network(stick, monkeypatch, capsys):
@@ -526,106 +404,48 @@ def test_no_network(stick, monkeypatch, capsys):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     told = refuses(capsys, stick, "--platform", "linux", "--python", "3.11")
     assert told.startswith("The wheels can't be downloaded: connect to a network")
-    assert names(stick / "wheels") == set()
-    assert "wheels.part" not in names(stick)
+    assert not {"wheels", "wheels.part"} & names(stick)
 
 
 # The whole kit, and what it is for
 
 
-def kit_of(pins, folder, stick):
-    """A kit for this computer, of this repository with a lock of `pins`, whose wheels are packed again."""
-    house = folder / "workshop"
-    stick = folder / stick
+@pytest.fixture
+def whole_kit(tmp_path):
+    """A kit of this repository for this computer, with a lock of packages that are packed again."""
+    house, stick = tmp_path / "workshop", tmp_path / "USB-Stick von Jürgen"
     (stick / "wheels").mkdir(parents=True)
-    for pin in pins:
-        if not is_installed(pin.name):
-            pytest.skip(f"{pin.name} is not installed here, so its wheel can't be packed")
-        pack(pin.name, stick / "wheels")
+    target = Target(wheels.this_system(), "{}.{}".format(*sys.version_info))
+    for pin in target.wanted(sys.version_info.micro, [LOCK]):
+        pack(pin.partition("==")[0], stick / "wheels")
     with pytest.MonkeyPatch.context() as patch:
         # What is installed here may be for newer systems than a kit should be.
         patch.setattr(Target, "tags", frozenset(sys_tags()))
-        # As in a copy without git, so that files not committed yet belong to it as well.
-        for file in kit.files_not_ignored():
+        # As without git, so that files that aren't committed yet belong to it as well.
+        patch.setattr(shutil, "which", lambda _: None)
+        for file in usb_kit.repository_files():
             (house / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, house / file)
-        patch.setattr(kit, "ROOT", house)
+        patch.setattr(usb_kit, "ROOT", house)
         # What is packed again has other hashes than what it was installed from.
-        patch.setattr(kit, "LOCK", house / "requirements.txt")
-        kit.LOCK.write_text(lock_of(stick / "wheels"), encoding="utf-8")
-        patch.setattr(kit, "download", None)  # all the wheels are there
-        kit.make_kit(stick)
-    return stick
+        patch.setattr(usb_kit, "LOCK", house / "requirements.txt")
+        usb_kit.LOCK.write_text(lock_of(stick / "wheels"), encoding="utf-8")
+        patch.setattr(wheels, "download", None)  # all the wheels are there
+        make_kit(stick)
+    yield stick
+    shutil.rmtree(tmp_path)  # with what was set up in it, 1 GB
 
 
-@pytest.fixture(scope="module")
-def pins():
-    """What the lock has for this computer."""
-    target = Target(kit.this_system(), "{}.{}".format(*sys.version_info))
-    return target.pins(sys.version_info.micro)
+# What a learner's notebook does; the last line that it prints is what the apps of two stages answered.
+ASK = """
+import json, requests
+from workshop import serve
 
-
-@pytest.fixture(scope="module")
-def whole_kit(pins, tmp_path_factory):
-    """A kit in a folder with a space and a letter beyond ASCII."""
-    folder = tmp_path_factory.mktemp("kits")
-    yield kit_of(pins, folder, "USB-Stick von Jürgen")
-    shutil.rmtree(folder)  # with what was set up in it, 1 GB
-
-
-@pytest.fixture(scope="module")
-def small_kit(pins, tmp_path_factory):
-    """A kit with the packages alone that the command line needs."""
-    few = [pin for pin in pins if pin.name in ("click", "colorama", "flit-core", "uv")]
-    return kit_of(few, tmp_path_factory.mktemp("kits"), "Server")
-
-
-def environ(**more):
-    """An environment in which no package index can be reached, no mirror is set, and no cache is warm."""
-    dropped = ("WORKSHOP_", "PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "ALL_PROXY")
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)}
-    nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
-    nowhere |= {"NO_PROXY": ""}
-    kept = {k: v for k, v in kept.items() if k.upper() not in nowhere}
-    quiet = {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "PYTHONUTF8": "1"}
-    return kept | nowhere | quiet | more
-
-
-# Sets the workshop up, trains stage 04, and asks the apps of two stages; the last line is what they said.
-DRIVER = """
-import json, os, subprocess, sys, time, urllib.request
-
-def workshop(*arguments, start=subprocess.run, **options):
-    return start([sys.executable, "-m", "workshop", *arguments], **options)
-
-def ask(url, body=None):
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, body and json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return answer.read().decode()
-
-def ask_app(stage, path, body=None):
-    port = PORTS[stage]
-    app = workshop("app", stage, "--port", port, start=subprocess.Popen)
-    try:
-        while True:
-            try:
-                return ask(f"http://127.0.0.1:{port}{path}", body)
-            except urllib.error.HTTPError:
-                raise
-            except OSError:
-                if app.poll() is not None:
-                    raise
-                time.sleep(0.2)
-    finally:
-        app.terminate()
-        app.wait()
-
-os.environ["NO_PROXY"] = "127.0.0.1"
-PORTS = {"01": sys.argv[1], "04": sys.argv[2]}
-workshop("train", "04", check=True)
 flower = dict(sepal_length=5.1, sepal_width=3.5, petal_length=1.4, petal_width=0.2)
-print(json.dumps([ask_app("01", "/square/12"), ask_app("04", "/api/predict", flower)]))
+with serve("hello") as url:
+    square = requests.get(f"{url}/square/12").text
+with serve("iris") as url:
+    print(json.dumps([square, requests.post(f"{url}/api/predict", json=flower).json()]))
 """
 
 
@@ -640,74 +460,27 @@ def cut_off():
 
 
 def test_a_copied_kit_sets_up_trains_and_runs_with_no_network(whole_kit):
-    # Where the network can't be cut off, packages are still out of reach: proxies lead nowhere.
-    run = subprocess.run(
-        [*cut_off(), sys.executable, "-c", DRIVER, str(free_port()), str(free_port())],
-        cwd=whole_kit / "from-notebook-to-web-app",
-        env=environ(),
-        capture_output=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-    )
-    assert run.returncode == 0, run.stderr
-    assert f"      (all packages come from {whole_kit / 'wheels'})" in run.stderr.splitlines()
-    assert not any(line.startswith(" + ") for line in run.stderr.splitlines())
-    assert "04_iris: trained on" in run.stdout
-    square, flower = json.loads(run.stdout.splitlines()[-1])
+    house = whole_kit / "from-notebook-to-web-app"
+
+    def run(*command):
+        # Where the network can't be cut off, packages are still out of reach: proxies lead nowhere.
+        ended = subprocess.run(
+            [*cut_off(), *command],
+            cwd=house,
+            env=environ(NO_PROXY="127.0.0.1", WORKSHOP_WORK=str(house / "work")),
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended
+
+    trained = run(sys.executable, "-m", "workshop", "train", "04")
+    assert f"      (all packages come from {whole_kit / 'wheels'})" in trained.stderr.splitlines()
+    assert not any(line.startswith(" + ") for line in trained.stderr.splitlines())
+    assert "04_iris: trained on" in trained.stdout
+    python = house / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    square, flower = json.loads(run(python, "-c", ASK).stdout.splitlines()[-1])
     assert "144" in square
-    assert json.loads(flower)["species"] == "setosa"
-
-
-@pytest.fixture
-def room(small_kit):
-    """The address of a kit that is served as its text says."""
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", str(port)],
-        cwd=small_kit,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert server.stdout.readline().startswith(b"Serving HTTP")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.communicate()
-
-
-def test_a_served_kit_is_the_rooms_mirror_for_set_up_and_data(small_kit, room, tmp_path):
-    learner = tmp_path / "Büro Müller"
-    learner.mkdir()
-    archive = "from-notebook-to-web-app.zip"
-    directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with directly.open(f"{room}/{archive}") as answer:
-        (learner / archive).write_bytes(answer.read())
-    shutil.unpack_archive(learner / archive, learner)
-    house = learner / "from-notebook-to-web-app"
-    mirror = {"WORKSHOP_MIRROR": room, "WORKSHOP_OFFLINE": "1"}
-    run = subprocess.run(
-        [sys.executable, "-m", "workshop"],
-        cwd=house,
-        env=environ(**mirror),
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("Usage: python3 -m workshop")
-    assert f"      (all packages come from {room}/wheels/)" in run.stderr.splitlines()
-
-    # Reading the data takes pandas, which is in the environment of the tests.
-    code = "from workshop import fetch_census as f; c = f(); print(c.is_real, c.origin)"
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=house,
-        env=environ(**mirror),
-        capture_output=True,
-        text=True,
-    )
-    if (small_kit / "adult").exists():
-        assert run.stdout == f"True {room}/adult/adult.zip\n", run.stderr
-    else:
-        assert run.stdout.startswith("False "), run.stderr
-        assert f"WORKSHOP_MIRROR can't be used (there is no adult.zip in {room})" in run.stderr
+    assert flower["species"] == "setosa"

@@ -8,8 +8,9 @@ from statistics import median
 import nbformat
 import pytest
 
-from workshop.notebooks import NotebookFailed, refresh
-from workshop.stages import ROOT, STAGES
+from workshop.core.stages import STAGES
+from workshop.setup.process import ROOT
+from workshop.upkeep.refresh_notebooks import NotebookFailed, refresh
 
 FILES = [file for stage in STAGES for file in stage.notebook_files]
 
@@ -93,3 +94,11 @@ def test_a_notebook_that_fails_names_its_cell_and_stays_as_it_was(tmp_path):
         refresh(file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_no_piece_of_code_that_is_shown_is_longer_than_a_screen(notebook):
+    for cell in code_cells(notebook):
+        if "show(" in cell.source:
+            for output in cell.outputs:
+                shown = output.get("data", {}).get("text/plain", "")
+                assert len(shown.splitlines()) <= 25, cell.source

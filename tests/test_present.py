@@ -7,10 +7,11 @@ import pytest
 from browser_support import browser, browser_context_args, playwright, watch  # noqa: F401
 from playwright.sync_api import expect
 
-from workshop import notebooks, start
-from workshop.errors import WorkshopError
-from workshop.running import free_port
-from workshop.stages import STAGES
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import STAGES
+from workshop.host import start
+from workshop.host.ports import free_port
+from workshop.upkeep import refresh_notebooks as notebooks
 
 FILES = [file for stage in STAGES for file in stage.notebook_files]
 

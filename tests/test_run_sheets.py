@@ -21,9 +21,12 @@ from browser_support import (  # noqa: F401
 )
 from playwright.sync_api import expect
 
-from workshop import guide
-from workshop.running import Server, free_port, status_of
-from workshop.stages import BASE, ROOT, find_stage, stages_with_model
+from workshop.core.own_apps import find_app
+from workshop.core.stages import BASE, find_stage, stages_with_model
+from workshop.host.background import Server
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
+from workshop.upkeep import instructor_guide as guide
 
 SHEETS = {find_stage(sheet["stage"]).slug: sheet for sheet in guide.read_sheets()}
 PATIENCE = 300  # seconds for a command: `start` may have three models to train, on a busy machine
@@ -141,7 +144,10 @@ class Room:
         return run.stdout
 
     def serve(self, name, arguments, seen):
-        usual = "8000" if name == "start" else f"{find_stage(arguments[0]).port}"
+        if "--port" in arguments:
+            usual = arguments[arguments.index("--port") + 1]
+        else:
+            usual = "8000" if name == "start" else f"{find_app(arguments[0]).port}"
         options = ["--port", self.port(usual)]
         if name == "start":
             options += ["--lab-port", self.port("8888"), "--no-browser"]
@@ -176,6 +182,7 @@ def copy(tmp_path_factory):
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slug", SHEETS)
 def test_a_run_sheet_says_what_happens(slug, context, copy):
     sheet = SHEETS[slug]

@@ -6,51 +6,46 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from workshop import running
-from workshop.errors import WorkshopError
-from workshop.leash import end_tree
-from workshop.running import (
-    PortInUse,
-    Server,
-    ServerDied,
-    free_port,
-    is_free,
-    require_port,
-    serve,
-    status_of,
-)
-from workshop.stages import ROOT, UnknownStage
+from workshop.core.errors import ServerDied, WorkshopError
+from workshop.core.own_apps import NoSuchApp
+from workshop.host import background, ports
+from workshop.host.background import Server, serve
+from workshop.host.end_with_parent import end_tree
+from workshop.host.ports import PortInUse, free_port, is_free, require_port, status_of
+from workshop.setup.process import ROOT
 
 APP = """
 import os
 from flask import Flask
 
-app = Flask(__name__)
+def create_app():
+    app = Flask(__name__)
 
-@app.get("/")
-def index():
-    return "here"
+    @app.get("/")
+    def index():
+        return "here"
 
-@app.get("/die")
-def die():
-    print("out of memory", flush=True)
-    os._exit(3)
+    @app.get("/die")
+    def die():
+        print("out of memory", flush=True)
+        os._exit(3)
+
+    return app
 """
 
 
 @pytest.fixture
-def stage(tmp_path, monkeypatch):
-    """A stage of the test's own, whose app the test may write."""
-    file = tmp_path / "app.py"
+def app_file(tmp_path, monkeypatch):
+    """The app of stage 01 in a learner's copy, which the test may write."""
+    file = tmp_path / "apps" / "01_hello" / "app.py"
+    file.parent.mkdir(parents=True)
     file.write_text(APP, encoding="utf-8")
-    found = SimpleNamespace(slug="77_test", app=True, app_file=file, database=None)
-    monkeypatch.setattr(running, "find_stage", lambda _: found)
-    return found
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
+    return file
 
 
 @pytest.fixture
@@ -82,72 +77,72 @@ def test_serve_runs_a_real_stage_and_stops_it(processes):
     assert status_of(url) is None
 
 
-def test_serve_stops_when_the_block_raises(stage, processes):
-    with pytest.raises(ZeroDivisionError), serve(77) as url:
+def test_serve_stops_when_the_block_raises(app_file, processes):
+    with pytest.raises(ZeroDivisionError), serve(1) as url:
         assert get(url) == "here"
         print(1 / 0)
     assert processes() == set()
 
 
-def test_serve_stops_when_the_block_is_interrupted(stage, processes):
-    with pytest.raises(KeyboardInterrupt), serve(77):
+def test_serve_stops_when_the_block_is_interrupted(app_file, processes):
+    with pytest.raises(KeyboardInterrupt), serve(1):
         raise KeyboardInterrupt
     assert processes() == set()
 
 
-def test_an_error_of_the_block_is_its_own_while_the_app_lives(stage, processes):
-    with pytest.raises(FileNotFoundError), serve(77):
-        (stage.app_file.parent / "not there").read_text()
+def test_an_error_of_the_block_is_its_own_while_the_app_lives(app_file, processes):
+    with pytest.raises(FileNotFoundError), serve(1):
+        (app_file.parent / "not there").read_text()
 
 
-def test_the_log_of_an_app_that_dies_is_shown_instead_of_the_broken_request(stage, processes):
-    with pytest.raises(ServerDied) as died, serve(77) as url:
+def test_the_log_of_an_app_that_dies_is_shown_instead_of_the_broken_request(app_file, processes):
+    with pytest.raises(ServerDied) as died, serve(1) as url:
         get(f"{url}/die")
-    assert "the app of stage 77_test stopped while you used it. Its log ends with:" in str(
+    assert "the app of stage 01_hello stopped while you used it. Its log ends with:" in str(
         died.value
     )
     assert "out of memory" in str(died.value)
 
 
-def test_an_app_that_died_unnoticed_is_told(stage, processes):
-    with pytest.raises(ServerDied, match="out of memory"), serve(77) as url:
+def test_an_app_that_died_unnoticed_is_told(app_file, processes):
+    with pytest.raises(ServerDied, match="out of memory"), serve(1) as url:
         status_of(f"{url}/die")
         psutil.wait_procs(processes(), timeout=10)
 
 
-def test_the_log_of_an_app_that_does_not_start_is_shown(stage, processes):
-    stage.app_file.write_text("raise RuntimeError('mend me')", encoding="utf-8")
-    with pytest.raises(ServerDied) as died, serve(77):
+def test_the_log_of_an_app_that_does_not_start_is_shown(app_file, processes):
+    app_file.write_text("raise RuntimeError('mend me')", encoding="utf-8")
+    with pytest.raises(ServerDied) as died, serve(1):
         pytest.fail("the block must not run")
     assert str(died.value).startswith(
-        "the app of stage 77_test stopped by itself. Its log ends with:"
+        "the app of stage 01_hello stopped by itself. Its log ends with:"
     )
     assert "RuntimeError: mend me" in str(died.value)
     assert processes() == set()
 
 
-def test_an_app_that_never_answers_is_given_up(stage, processes, monkeypatch):
-    monkeypatch.setattr(running, "START_LIMIT", 0.5)
-    stage.app_file.write_text("import time; time.sleep(60)", encoding="utf-8")
-    with pytest.raises(ServerDied, match="did not answer within"), serve(77):
+def test_an_app_that_never_answers_is_given_up(app_file, processes, monkeypatch):
+    monkeypatch.setattr(background, "START_LIMIT", 0.5)
+    app_file.write_text("import time; time.sleep(60)", encoding="utf-8")
+    with pytest.raises(ServerDied, match="did not answer within"), serve(1):
         pytest.fail("the block must not run")
     assert processes() == set()
 
 
-def test_an_app_that_ignores_the_signal_is_ended_too(stage, processes, monkeypatch):
-    monkeypatch.setattr(running, "STOP_LIMIT", 0.5)
+def test_an_app_that_ignores_the_signal_is_ended_too(app_file, processes, monkeypatch):
+    monkeypatch.setattr(background, "STOP_LIMIT", 0.5)
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    stage.app_file.write_text(stubborn + APP, encoding="utf-8")
-    with serve(77) as url:
+    app_file.write_text(stubborn + APP, encoding="utf-8")
+    with serve(1) as url:
         assert get(url) == "here"
     assert processes() == set()
 
 
 def test_an_unknown_stage_lists_those_there_are():
-    with pytest.raises(UnknownStage) as error, serve("nine"):
+    with pytest.raises(NoSuchApp) as error, serve("nine"):
         pytest.fail("the block must not run")
     assert str(error.value).startswith("there is no stage 'nine'; the stages are 00_start_here, ")
-    assert error.value._render_traceback_() == [f"UnknownStage: {error.value}"]
+    assert error.value._render_traceback_() == [f"NoSuchApp: {error.value}"]
 
 
 def test_a_stage_without_an_app_says_so(processes):
@@ -156,14 +151,10 @@ def test_a_stage_without_an_app_says_so(processes):
     assert processes() == set()
 
 
-def test_the_app_ends_when_the_one_who_serves_it_is_killed(stage):
+def test_the_app_ends_when_the_one_who_serves_it_is_killed(app_file):
     code = (
-        "import types\n"
-        "from workshop import running\n"
-        f"file = {str(stage.app_file)!r}\n"
-        "stage = types.SimpleNamespace(slug='77_test', app=True, app_file=file, database=None)\n"
-        "running.find_stage = lambda _: stage\n"
-        "with running.serve(77) as url:\n"
+        "from workshop import serve\n"
+        "with serve(1) as url:\n"
         "    print(url, flush=True)\n"
         "    input()\n"
     )
@@ -222,7 +213,7 @@ def test_a_free_port_is_no_client_s_and_none_in_use(monkeypatch):
     assert max(found) < 32_768, "Linux gives those from there on to clients, the others later ones"
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken, free = other.getsockname()[1], free_port()
-        monkeypatch.setattr(running, "FREE_PORTS", [taken, free])
+        monkeypatch.setattr(ports, "FREE_PORTS", [taken, free])
         assert {free_port() for _ in range(20)} == {free}
 
 
@@ -240,7 +231,7 @@ def test_a_port_in_use_names_the_port_and_the_option():
 
 
 def test_a_suggested_port_exists(monkeypatch):
-    monkeypatch.setattr(running, "refusal", lambda *_: OSError(98, "in use"))
+    monkeypatch.setattr(ports, "refusal", lambda *_: OSError(98, "in use"))
     with pytest.raises(PortInUse, match="--port 65400"):
         require_port(65500, "--port")
 
@@ -253,7 +244,7 @@ def test_an_address_that_is_not_this_machine_s_is_no_matter_of_the_port(host):
 
 
 def test_a_port_that_the_system_keeps(monkeypatch):
-    monkeypatch.setattr(running, "refusal", lambda *_: PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(ports, "refusal", lambda *_: PermissionError(13, "Permission denied"))
     with pytest.raises(WorkshopError, match="Port 80 is kept by the system: .* --port 8100"):
         require_port(80, "--port")
 
@@ -273,10 +264,10 @@ def test_what_is_no_web_server_has_no_status():
         thread.join()
 
 
-def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, stage):
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, app_file):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    with serve(77) as url:
+    with serve(1) as url:
         assert status_of(url) == 200
         assert status_of(f"{url}/nowhere") == 404
 

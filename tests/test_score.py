@@ -12,9 +12,11 @@ import psutil
 import pytest
 from werkzeug.test import Client
 
-from workshop import cli, scoring
-from workshop.scoring import CHUNK
-from workshop.stages import ROOT, load_app_module
+from workshop import cli
+from workshop.core import score as scoring
+from workshop.core.score import CHUNK
+from workshop.core.stages import load_app_module
+from workshop.setup.process import ROOT
 
 HEADER = "age,workclass,education,marital_status,race,sex,hours_per_week"
 PEOPLE = [
@@ -91,7 +93,7 @@ def test_the_result_is_byte_for_byte_what_the_api_answers(score, work):
     content = "\n".join([HEADER, *lines, ""]).encode()
     assert scored == by_api(work, content).data
     assert aside is None
-    assert f"{CHUNK // 2:,} judged in " in said.out
+    assert f"{CHUNK // 2:,} scored in " in said.out
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1], ids=["one less", "a whole chunk", "one more"])
@@ -166,22 +168,30 @@ def test_the_mark_that_excel_puts_first(score):
     [
         (b"", "The first row of people.csv can't be used. age: This column is missing"),
         (b"age;sex\n39;Male\n", "body: Separate the columns by commas, not by semicolons."),
-        (b"id," + HEADER.encode() + b"\n", "id: Unknown column. Known: age, workclass, "),
-        (HEADER.encode("utf-16"), "Line 1 of people.csv is not in UTF-8. Save the file as UTF-8"),
+        (b"label," + HEADER.encode() + b"\n", "label: The answer adds a column of this name."),
+        (HEADER.encode("utf-16"), "people.csv can't be read from line 1 on: it isn't UTF-8. Save"),
         (
             "\n".join([HEADER, *PEOPLE * 1000, "39,Büro"]).encode("latin-1"),
-            "Line 3002 of people.csv is not in UTF-8.",
+            "people.csv can't be read from line 3002 on: it isn't UTF-8.",
         ),
         (
             f'{HEADER}\n{PEOPLE[0]}\n39,"State-gov\n{PEOPLE[0]}\n'.encode(),
-            "people.csv can't be read from line 3 on: unexpected end of data. Mend that line.",
+            "people.csv can't be read from line 3 on: unexpected end of data. Fix that line.",
         ),
         (
             f'{HEADER}\n39,"{"x" * 200_000}",\n'.encode(),
             "people.csv can't be read from line 2 on: field larger than field limit",
         ),
     ],
-    ids=["empty", "semicolons", "unknown column", "utf-16", "latin-1", "open quote", "huge cell"],
+    ids=[
+        "empty",
+        "semicolons",
+        "the answer's own column",
+        "utf-16",
+        "latin-1",
+        "open quote",
+        "huge cell",
+    ],
 )
 def test_a_file_that_has_no_form_is_one_sentence_and_nothing_is_written(score, content, told):
     code, scored, aside, said = score(content)
@@ -202,7 +212,7 @@ def test_the_file_itself_is_never_overwritten(work, tmp_path, capsys):
     before = source.read_bytes()
     for target in (source, tmp_path / "scored.csv"):
         assert cli.run(["score", "05", str(source), "-o", str(target)]) == 1
-        assert "is the file to be scored: choose another name" in capsys.readouterr().err
+        assert "would replace" in capsys.readouterr().err
     assert source.read_bytes() == before
     assert list(tmp_path.iterdir()) == [source]
 
@@ -223,7 +233,7 @@ def test_without_a_model_it_says_how_to_get_one(tmp_path, monkeypatch, capsys):
     source = tmp_path / "people.csv"
     source.touch()
     assert cli.run(["score", "05", str(source), "-o", str(tmp_path / "scored.csv")]) == 1
-    assert "python3 -m workshop train 05" in capsys.readouterr().err
+    assert "There is no trained model yet; build it with " in capsys.readouterr().err
 
 
 def test_a_stage_that_scores_no_files_says_which_does(capsys, tmp_path):
@@ -248,7 +258,7 @@ def test_interrupted_it_leaves_nothing_behind(work, tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 240
-    while not any(part.stat().st_size > 100_000 for part in tmp_path.glob("*.part")):
+    while not any(part.stat().st_size > 100_000 for part in tmp_path.glob(".score-*/*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

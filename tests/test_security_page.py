@@ -3,7 +3,7 @@
 import ast
 import re
 
-from workshop.stages import ROOT
+from workshop.setup.process import ROOT
 
 TEXT = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 ROWS = [line for line in TEXT.splitlines() if re.match(r"\| (?!promise|---)", line)]

@@ -16,13 +16,14 @@ from datetime import datetime, timedelta
 import psutil
 import pytest
 
-from workshop import cli, production
-from workshop.running import free_port, status_of
-from workshop.stages import ROOT, find_stage
+from workshop import cli
+from workshop.host import server as host
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
 
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
-PATIENCE = 240  # seconds; nothing here is about speed
+PATIENCE = 60  # seconds; nothing here is about speed
 APP = """
 import os, pathlib, time
 from flask import Flask
@@ -104,7 +105,7 @@ def killed(log):
             r"^(\S+ \S+) +[A-Z]+ +(Shutting|Killing) ", log, re.MULTILINE
         )
     }
-    almost = timedelta(seconds=production.STOP_LIMIT - 1)  # the log has whole seconds
+    almost = timedelta(seconds=host.STOP_LIMIT - 1)  # the log has whole seconds
     return "Killing" in moments and moments["Killing"] - moments["Shutting"] >= almost
 
 
@@ -124,7 +125,7 @@ def workers(url):
 @posix
 def test_two_workers_serve_and_ctrl_c_ends_them_in_peace(work):
     with serving(work, "01", "--workers", "2") as (process, url, log):
-        assert f"Serving 01_hello at {url}/ with 2 workers; Ctrl-C ends it.\n" in log()
+        until(lambda: f"Serving 01_hello at {url}/ with 2 workers; Ctrl-C ends it.\n" in log())
         until(lambda: len(workers(url)) == 2)
         assert process.pid not in workers(url)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to everyone in the group
@@ -224,63 +225,105 @@ def test_every_worker_takes_up_a_model_that_is_trained_meanwhile(work):
         until(lambda: {status_of(f"{url}/model") for _ in range(40)} == {200})
 
 
-# What is said before anything starts
+# A model that changes while its app is served
 
 
 @pytest.fixture
-def replaced(monkeypatch):
-    """The command that would take this process's place."""
-    commands = []
-    monkeypatch.setattr(
-        production, "replace_process", lambda command: commands.append(command) or 0
+def trained(work, tmp_path):
+    """Stage 04 with a model in the learner's copy, and a function that puts another one there."""
+    ignored = shutil.ignore_patterns("__pycache__", "model")
+    folder = work / "apps" / "04_iris"
+    shutil.copytree(ROOT / "apps" / "04_iris", folder, ignore=ignored)
+    subprocess.run(
+        [sys.executable, "-c", RUN, "train", "04"], cwd=ROOT, check=True, capture_output=True
     )
-    return commands
+    return folder / "model"
 
 
-def test_a_stage_without_an_app_says_so(replaced, capsys):
+def test_a_damaged_new_model_leaves_the_old_one_answering(trained, work):
+    with serving(work, "04") as (_, url, log):
+        until(lambda: status_of(f"{url}/model") == 200)
+        (trained / "iris.joblib").write_bytes(b"cut short")
+        statuses = set()
+        until(
+            lambda: statuses.add(status_of(f"{url}/model")) or "The new model is refused" in log()
+        )
+        assert statuses == {200}
+        (trained / "iris.json").unlink()
+        assert {status_of(f"{url}/healthz") for _ in range(5)} == {200}
+        subprocess.run(
+            [sys.executable, "-c", RUN, "train", "04"], cwd=ROOT, check=True, capture_output=True
+        )
+        assert {status_of(f"{url}/model") for _ in range(5)} == {200}
+
+
+# What is said, and when
+
+
+def test_an_address_is_printed_once_something_answers_there(work):
+    (work / "apps" / "01_hello" / "app.py").write_text(
+        f"import time; time.sleep(3)\n{APP}", encoding="utf-8"
+    )
+    with serving(work, "01", wait=False) as (_, url, log):
+        until(lambda: url in log())
+        assert status_of(url) == 200
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """What granian would be asked to serve."""
+    calls = []
+    monkeypatch.setattr(host, "run", lambda *asked: calls.append(asked))
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    return calls
+
+
+def test_a_stage_without_an_app_says_so(run, capsys):
     assert cli.run(["serve", "0"]) == 1
     assert capsys.readouterr().err == "stage 00_start_here has no app; open its notebook instead\n"
-    assert replaced == []
+    assert run == []
 
 
-def test_a_port_in_use_is_a_sentence(replaced, capsys):
+def test_a_port_in_use_is_a_sentence(run, capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert cli.run(["serve", "1", "--port", str(port)]) == 1
     assert f"Port {port} is in use by another program" in capsys.readouterr().err
-    assert replaced == []
+    assert run == []
 
 
-def test_the_database_of_stage_06_is_made_first(replaced, monkeypatch, capsys):
-    monkeypatch.setattr(production, "make_database", lambda stage: f"{stage.slug}: ready")
-    monkeypatch.setattr(production, "require_port", lambda *_: None)
-    assert cli.run(["serve", "6"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "06_housing: ready"
-    assert told[1] == "Serving 06_housing at http://127.0.0.1:8006/ with 1 worker; Ctrl-C ends it."
-    assert os.environ.pop(production.SERVED) == "06_housing"
+def test_the_database_of_stage_06_is_made_first(run, monkeypatch, capsys):
+    monkeypatch.setattr(host, "make_database", lambda stage: f"{stage.slug}: ready")
+    monkeypatch.setattr(host, "require_port", lambda *_: None)
+    assert cli.run(["serve", "6", "--workers", "2"]) == 0
+    assert capsys.readouterr().out == "06_housing: ready\n"
+    [(target, address, port, workers, (url, told))] = run
+    assert (address, port, workers) == ("127.0.0.1", 8006, 2)
+    assert url == "http://127.0.0.1:8006/"
+    assert told == "Serving 06_housing at http://127.0.0.1:8006/ with 2 workers; Ctrl-C ends it."
+    assert os.environ[host.SERVED] == "06_housing"
 
 
-def test_on_windows_it_is_one_worker_and_that_is_said(replaced, monkeypatch, capsys):
-    monkeypatch.setattr(production, "ONE_WORKER", True)
-    monkeypatch.setenv(production.SERVED, "")
-    assert production.serve(find_stage(1), "127.0.0.1", free_port(), workers=4) == 0
+def test_on_windows_it_is_one_worker_and_that_is_said(run, monkeypatch, capsys):
+    monkeypatch.setattr(host, "ONE_WORKER", True)
+    assert cli.run(["serve", "1", "--workers", "4", "--port", str(free_port())]) == 0
     assert "On Windows granian runs one worker" in capsys.readouterr().out
-    assert replaced[0][replaced[0].index("--workers") + 1] == "1"
+    assert run[0][3] == 1
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "many"])
-def test_a_number_of_workers_that_cannot_be(number, replaced, capsys):
-    assert cli.run(["serve", "1", "--workers", number]) == 2
-    assert "Invalid value for '--workers'" in capsys.readouterr().err
-    assert replaced == []
+@pytest.mark.parametrize(
+    ("option", "number"), [("--workers", "0"), ("--workers", "many"), ("--threads", "0")]
+)
+def test_a_number_that_cannot_be(option, number, run, capsys):
+    assert cli.run(["serve", "1", option, number]) == 2
+    assert f"Invalid value for '{option}'" in capsys.readouterr().err
+    assert run == []
 
 
-def test_the_gallery_runs_on_the_same_server():
-    from workshop.start import THREADS, gallery_server
-
-    command = gallery_server("127.0.0.1", 8000, None, "secret").command
-    gallery = "workshop.gallery:create_gallery"
-    same = [str(part) for part in production.granian(gallery, "127.0.0.1", 8000, THREADS)]
-    start = command.index("granian")
-    assert command[start : start + len(same)] == same
+def test_an_app_that_does_not_start_is_a_sentence_with_the_line(work):
+    (work / "apps" / "01_hello" / "app.py").write_text("x = 1\ny = (\n", encoding="utf-8")
+    with serving(work, "01", wait=False) as (process, _, log):
+        assert process.wait(PATIENCE) == 1
+        assert "apps/01_hello/app.py, line 2: SyntaxError" in log()
+        assert "run the same command again" in log()
+        assert "Traceback" not in log()

@@ -4,15 +4,18 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import socket
+import time
 
 import pytest
 from test_serve import get, serving, until
+from werkzeug.test import Client
 
-from workshop import patience
-from workshop.production import HEADER_LIMIT, THREADS
-from workshop.running import free_port, status_of
-from workshop.start import gallery_server
+from workshop.host.guard import Share, behind_proxies, guard
+from workshop.host.ports import free_port
+from workshop.host.server import HEADER_LIMIT
+from workshop.host.start import gallery_server
 
 SLOW = 2 * os.cpu_count() + 6  # clients: more than a server has threads
 POST = (
@@ -90,12 +93,75 @@ def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(server):
     assert json.loads(body) == {"error": said, "status": 413}
 
 
-def test_bodies_that_trickle_end_their_worker_and_a_new_one_answers(tmp_path, monkeypatch):
-    monkeypatch.setenv(patience.BODY_SECONDS, "1")
-    with serving(tmp_path / "work", "01") as (_, url, log), contextlib.ExitStack() as stack:
-        for _ in range(THREADS):
-            client = stack.enter_context(connected(url))
-            client.sendall(POST.format(path="/notes", framing="Content-Length: 9").encode() + b"1")
-        until(lambda: "All threads of a worker wait for slow clients, so it ends" in log())
-        until(lambda: status_of(f"{url}/") == 200)
-        assert "Traceback" not in log()
+def open_bodies(stack, url, path, number, framing="Content-Length: 900", source="127.0.0.1"):
+    """Clients that each announce a body and do not send it."""
+    host, port = url.removeprefix("http://").split(":")
+    for _ in range(number):
+        client = stack.enter_context(
+            socket.create_connection((host, int(port)), 120, source_address=(source, 0))
+        )
+        client.sendall(POST.format(path=path, framing=framing).encode())
+        yield client
+
+
+def post(url, path, body, source="127.0.0.1"):
+    """The status with which a note is answered, and the header Retry-After, for a client elsewhere."""
+    host, port = url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), 120, source_address=(source, 0))
+    with contextlib.closing(connection):
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        found = connection.getresponse()
+        return found.status, found.getheader("Retry-After")
+
+
+@pytest.mark.parametrize("number", [100, 300])
+@pytest.mark.parametrize("framing", ["Content-Length: 900", "Transfer-Encoding: chunked"])
+def test_bodies_that_never_come_leave_pages_and_other_people_alone(server, number, framing):
+    url, notes = server
+    with contextlib.ExitStack() as stack:
+        slow = list(open_bodies(stack, url, notes, number, framing))
+        began = time.monotonic()
+        assert "<h1" in get(url)
+        assert time.monotonic() - began < 30, "the page waits for no body"
+        full = post(url, notes, b"{}")
+        assert full == (503, "5"), "this address has used up its share"
+        assert post(url, notes, b"{}", source="127.0.0.2")[0] == 422
+        assert len(slow) == number
+    until(lambda: post(url, notes, b"{}")[0] == 422)
+
+
+def test_clients_that_wait_to_be_told_to_go_on_are_told(server):
+    url, notes = server
+    body = json.dumps({"name": secrets.token_hex(4), "text": "b"}).encode()
+    framing = f"Expect: 100-continue\r\nContent-Length: {len(body)}"
+    with contextlib.ExitStack() as stack:
+        slow = list(open_bodies(stack, url, notes, 30, framing))
+        assert "<h1" in get(url)
+        assert post(url, notes, b"{}")[0] == 422
+        assert slow[0].recv(100).startswith(b"HTTP/1.1 100 Continue")
+        slow[0].sendall(body)
+        assert answer(slow[0])[0] == 201
+
+
+def test_each_visitor_behind_a_proxy_has_a_share_of_their_own(monkeypatch):
+    monkeypatch.setenv("TRUSTED_PROXIES", "1")
+    share = Share(4)  # three bodies in all, one for each address
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ["REMOTE_ADDR"])
+        start_response("200 OK", [])
+        return [b""]
+
+    served = Client(behind_proxies(guard(app, share=share)))
+
+    def post(visitor):
+        headers = {"X-Forwarded-For": f"1.1.1.1, {visitor}", "Host": "localhost"}
+        return served.post("/", data=b"x", headers=headers).status_code
+
+    assert share.take("192.0.2.1")
+    assert post("192.0.2.1") == 503
+    assert post("192.0.2.2") == 200
+    assert seen == ["192.0.2.2"], "what a visitor says of themselves does not count"
+    share.give_back("192.0.2.1")
+    assert post("192.0.2.1") == 200

@@ -10,7 +10,9 @@ import sys
 import nbformat
 import pytest
 
-from workshop.stages import ROOT
+from workshop.setup.process import ROOT
+
+pytestmark = pytest.mark.slow
 
 NO_DATA = "only the stand-in of the census data is here (set WORKSHOP_MIRROR)"
 BOTH_MISSING = "asks for the real census data and housing data, and it is not here"
@@ -24,6 +26,8 @@ def repository(tmp_path):
     shutil.copytree(
         ROOT / "workshop", tmp_path / "workshop", ignore=shutil.ignore_patterns("__pycache__")
     )
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "nbval_sanitize.cfg", tmp_path / "tests")
     (tmp_path / "data").mkdir()
     return tmp_path
 
@@ -33,7 +37,9 @@ def add_real_data(repository, *names):
     sha256 = hashlib.sha256(REAL).hexdigest()
     for name in names:
         members = f"(Member('{name}.real', {len(REAL)}, '{sha256}'),)"
-        with (repository / "workshop" / "datasets.py").open("a", encoding="utf-8") as module:
+        with (repository / "workshop" / "core" / "datasets.py").open(
+            "a", encoding="utf-8"
+        ) as module:
             module.write(f"\n\n{name} = RemoteData('{name}', 'some.zip', 'some', {members})\n")
         (repository / "data" / f"{name}.real").write_bytes(REAL)
 

@@ -19,14 +19,16 @@ import urllib.request
 import psutil
 import pytest
 
-from workshop import room, start
-from workshop.errors import WorkshopError
-from workshop.running import FOLDER, GALLERY_URL, PortInUse, free_port
-from workshop.stages import ROOT, STAGES
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import STAGES
+from workshop.host import network as room
+from workshop.host import start
+from workshop.host.ports import FOLDER, GALLERY_URL, PortInUse, free_port
+from workshop.setup.process import ROOT
 
 TWO_STAGES = """
 
-BROKEN = Stage(number=77, name="broken", title="Broken", learn="To mend things.", minutes=5)
+BROKEN = Stage(number=77, name="broken", title="Broken", learn="To fix things.", minutes=5)
 STAGES = (*(stage for stage in STAGES if stage.name == "iris"), BROKEN)
 """
 # A learner's slip: a route that crashes.
@@ -53,7 +55,7 @@ def house(tmp_path_factory):
     for place in ("data/iris.csv", "notebooks/04_iris.ipynb"):
         (house / place).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / place, house / place)
-    with (house / "workshop" / "stages.py").open("a", encoding="utf-8") as table:
+    with (house / "workshop" / "core" / "stages.py").open("a", encoding="utf-8") as table:
         table.write(TWO_STAGES)
     with (house / "apps" / "04_iris" / "app.py").open("a", encoding="utf-8") as app:
         app.write(CRASH)
@@ -127,7 +129,10 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         assert f'"{lab}/lab/tree/apps/04_iris/app.py?token={token}"' in page
         assert 'press "Slides" on a stage' in printed
         assert "No module named &#39;no_such_module&#39;" in page, "the broken stage says why"
-        assert get(f"http://127.0.0.1:{port}/77_broken/")[0] == 404
+        status, page = get(f"http://127.0.0.1:{port}/77_broken/")
+        assert status == 503
+        assert "python3 -m workshop catch-up 77 --fresh" in page
+        assert json.loads(get(f"http://127.0.0.1:{port}/77_broken/api/x")[1])["status"] == 503
 
         assert get(f"http://127.0.0.1:{port}/04_iris/slip")[0] == 500
 
@@ -219,7 +224,8 @@ def test_everything_ends_when_it_is_killed(house):
 TOGETHER = """
 import sys, time
 from pathlib import Path
-from workshop import cli, start
+from workshop import cli
+from workshop.host import start
 
 make_databases, here = start.make_databases, Path(sys.argv.pop())
 
@@ -349,8 +355,8 @@ def test_a_model_that_cannot_be_trained_does_not_take_the_others_along(monkeypat
         return f"{stage.slug}: trained"
 
     monkeypatch.setattr(start, "stages_with_model", lambda: stages)
-    monkeypatch.setattr(start, "status_of", lambda url: 503)
-    monkeypatch.setattr(start.training, "train", train)
+    monkeypatch.setattr(start, "health_of", lambda url: {"status": "unavailable"})
+    monkeypatch.setattr(start, "train", train)
     start.train_models("http://127.0.0.1:1")
     told = capsys.readouterr().out
     assert "  data/iris.csv is damaged: get the repository once more\n" in told

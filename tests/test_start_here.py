@@ -99,7 +99,7 @@ def test_the_stored_solution_adds_a_page(copy_of):
         (ROUTE + BYE.replace("/bye", "bye"), r"line \d+: ValueError: .* start with a slash"),
         (ROUTE + BYE.replace('"/bye"', '"/bye/now"'), "nothing answers /bye. The address must be"),
         (ROUTE + BYE.replace('"<h1>goodbye</h1>"', "goodbye"), r"line \d+: NameError: .*'goodbye'"),
-        (ROUTE + BYE.replace("return ", ""), "did not return a valid response"),
+        (ROUTE + BYE.replace("return ", ""), "The view `bye` returns nothing"),
     ],
 )
 def test_a_typical_slip_in_the_new_page_gets_its_hint(copy_of, instead, hint):

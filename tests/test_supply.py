@@ -1,4 +1,4 @@
-"""The supply chain's own tools: the table of licences, and the audit of the lock."""
+"""The supply chain's own tools: the table of licences, and the audit of the locks."""
 
 import json
 import runpy
@@ -8,8 +8,8 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from workshop.bootstrap import LOCK, locked
-from workshop.stages import ROOT
+from workshop.setup.lock import LOCK, TEST_LOCK, locked
+from workshop.setup.process import ROOT
 
 SUPPLY = ROOT / "tests" / "supply"
 licences = runpy.run_path(str(SUPPLY / "licences.py"))
@@ -63,24 +63,27 @@ SKIPPED = {"name": "y", "skip_reason": "Dependency not found"}
     ("packages", "required", "status", "sentence"),
     [
         ([WELL, SKIPPED], True, 0, "audited: 1 packages looked up, 0 with known vulnerabilities."),
-        ([WELL, BAD], False, 1, "x 1: CVE-1 (mended in 1.1)\n"),
+        ([WELL, BAD], False, 1, "x 1: CVE-1 (fixed in 1.1)\n"),
         ([SKIPPED, SKIPPED], False, 0, "NOT audited: no vulnerability service can be reached"),
         ([SKIPPED], True, 1, "NOT audited: no vulnerability service can be reached"),
-        (None, False, 0, "ConnectionError: no such host\nThe lock is NOT audited"),
-        (None, True, 1, "ConnectionError: no such host\nThe lock is NOT audited"),
+        (None, False, 0, "ConnectionError: no such host\nThe locks are NOT audited"),
+        (None, True, 1, "ConnectionError: no such host\nThe locks are NOT audited"),
     ],
 )
 def test_an_audit_that_could_not_be_made_is_not_taken_for_a_good_one(
     packages, required, status, sentence, tmp_path, monkeypatch, capsys
 ):
     stand_in = tmp_path / "stand_in.py"
+    record = f"import sys; open({str(tmp_path / 'asked.txt')!r}, 'w').write(' '.join(sys.argv)); "
     if packages is None:
         code = "raise ConnectionError('no such host')"
     else:
         code = f"print({json.dumps({'dependencies': packages})!r})"
-    stand_in.write_text(code, encoding="utf-8")
+    stand_in.write_text(record + code, encoding="utf-8")
     command = shlex.join([sys.executable, str(stand_in)])
     options = ["--required"] if required else []
     monkeypatch.setattr(sys, "argv", ["audit.py", "--pip-audit", command, *options])
     assert audit["main"]() == status
     assert sentence in capsys.readouterr().out
+    asked = (tmp_path / "asked.txt").read_text(encoding="utf-8")
+    assert f"--requirement {LOCK} --requirement {TEST_LOCK}" in asked

@@ -15,7 +15,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 from workshop import check
-from workshop.stages import find_stage, load_app_module
+from workshop.core.stages import find_stage, load_app_module
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -324,8 +324,8 @@ def test_a_greeting_is_right(answer):
         ("<h1>Hello, {{ name }}!</h1>", "between <h2> and </h2>"),
         ("<h2>Hello, {{ name|safe }}!</h2>", "Leave `safe` out"),
         ("<h2>Hello {{ name }}</h2>", "must be 'Hello, Ada!', but it is 'Hello Ada'"),
-        (lambda name: f"<h2>Hello, {name}!</h2>", "a text in quotes"),
-        (7, "a text in quotes"),
+        (lambda name: f"<h2>Hello, {name}!</h2>", "a string in quotes"),
+        (7, "a string in quotes"),
     ],
 )
 def test_a_wrong_greeting_gets_its_hint(answer, hint):
@@ -367,7 +367,7 @@ def test_a_guest_list_is_right(answer):
         (list_template().replace("{% endfor %}", ""), "needs to be closed is 'for'"),
         ("<ul><li>{{ names|sort|join(', ') }}</li></ul>", "the page has one entry"),
         ("{{ names|sort }}", "no entry"),
-        (["Ada"], "a text in quotes"),
+        (["Ada"], "a string in quotes"),
         (list_template(empty="No guests yet"), "Put it in `<li>` and `</li>`"),
         (list_template(loop="sorted(names)"), "use `names|sort`"),
         (list_template(entry="{{ names }}"), "`{{ name }}`, without s"),
@@ -412,7 +412,7 @@ def test_seats_need_a_card_on_the_start_page(copy_of):
     judge("02.3", "wrong", "no such file yet")
 
     copy.write("templates/seats.html", SEATS)
-    judge("02.3", "wrong", "nobody finds it yet")
+    judge("02.3", "wrong", "nobody can find it yet")
 
     copy.edit("templates/index.html", "</ul>", CARD)
     judge("02.3", "solved")
@@ -428,17 +428,17 @@ def test_seats_need_a_card_on_the_start_page(copy_of):
         ("1 seat ", "1 seats ", "says '1 seats left'"),
         ("block main", "block content", "`{% block main %}`"),
         ("h1>", "h2>", "write it between `<h1>` and `</h1>`"),
-        ("{{ count }}", "{{ seats }}", "shows no number. The view hands it over by name"),
+        ("{{ count }}", "{{ seats }}", "shows no number. The view passes it by name"),
         ('{% extends "base.html" %}', "", "the bar with the links is missing"),
         ("base.html", "frame.html", "TemplateNotFound: frame.html"),
         ("{% endif %}", "", "templates/seats.html, line 5: TemplateSyntaxError: .*'endblock'"),
         ("count == 1", "count = 1", "templates/seats.html, line 3: TemplateSyntaxError: .*'='"),
         ("<int:count>", "<int:number>", "an argument of that name: `def seats\\(number\\):`"),
         (", count=count", "", "/seats/3 shows no number"),
-        ("return render", "render", "did not return a valid response"),
+        ("return render", "render", "The view `.*` returns nothing"),
         ("app.get", "app.post", "not for GET"),
         ('"seats.html"', "SEATS", r"line \d+: NameError: name 'SEATS'"),
-        ("count):", "count)", r"line \d+ \(expected ':'\): mend that line"),
+        ("count):", "count)", r"line \d+ \(expected ':'\): fix that line"),
     ],
 )
 def test_a_typical_slip_in_the_seats_gets_its_hint(copy_of, right, slip, hint):

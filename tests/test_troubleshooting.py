@@ -4,12 +4,14 @@ A message is a block of `text` under a heading. Each of these headings has a fun
 the trouble and returns what was printed. Numbers, and words in capitals, may differ.
 """
 
+import contextlib
 import json
 import os
 import re
 import runpy
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,21 +30,20 @@ from trouble_support import (
     spec_of_another_python,
     type_in,
 )
+from wheel_support import pretend
 
-from workshop import (
-    bootstrap,
-    cli,
-    copies,
-    datasets,
-    doctor,
-    fetch_census,
-    mirror,
-    notebooks,
-    serve,
-)
-from workshop.notebooks import NotebookFailed
-from workshop.running import FOLDER, ServerDied, free_port
-from workshop.stages import BASE, ROOT, find_stage, load_app_module, load_module
+from workshop import cli, fetch_census, serve
+from workshop.core import datasets
+from workshop.core.errors import ServerDied
+from workshop.core.stages import BASE, find_stage, load_app_module, load_module
+from workshop.host.ports import FOLDER, free_port
+from workshop.learn import my_copy
+from workshop.setup import mirror
+from workshop.setup.process import ROOT
+from workshop.setup.set_up import sentence_for
+from workshop.teach import doctor, try_stage
+from workshop.upkeep import refresh_notebooks
+from workshop.upkeep.refresh_notebooks import NotebookFailed
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 PLACEHOLDERS = ("FOLDER", "FILE", "ADDRESS", "HOST", "REASON")
@@ -113,6 +114,7 @@ def bench(tmp_path, monkeypatch, capsys):
     return Bench(tmp_path, monkeypatch, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heading", quoted())
 def test_the_messages_of_the_page_are_those_that_are_printed(heading, bench):
     output = TROUBLES[heading](bench)
@@ -206,12 +208,13 @@ def no_network(bench):
     return type_in(bench.house(), "start")
 
 
-@trouble("The folder of wheels does not fit")
-def wrong_wheels(bench):
-    house = bench.house()
-    (house / "empty").mkdir()
-    nowhere = type_in(house, "start", "--wheels", "nowhere")
-    return nowhere + type_in(house, "start", "--wheels", "empty")
+@trouble("The kit does not fit")
+def wrong_kit(bench):
+    house, wheels = bench.house(), bench.folder / "kit" / "wheels"
+    wheels.mkdir(parents=True)
+    pretend("numpy-1.0-py3-none-any.whl", wheels)
+    nowhere = type_in(house, "start", WORKSHOP_MIRROR="nowhere")
+    return nowhere + type_in(house, "start", WORKSHOP_MIRROR=str(wheels.parent))
 
 
 @trouble("You pressed Ctrl-C during the set-up")
@@ -232,7 +235,7 @@ def interrupted(bench):
             start_new_session=True,
         )
 
-    code = "import workshop.bootstrap as b\nwith b.one_at_a_time(): print(flush=True); input()"
+    code = "import workshop.setup.process as b\nwith b.one_at_a_time(): print(flush=True); input()"
     with begin("-c", code) as first:
         first.stdout.readline()  # it has begun, so the second finds it at work
         with begin("-m", "workshop") as second:
@@ -261,14 +264,14 @@ def no_permission(bench):
     bench.patch.setenv(BASE, str(bench.folder / "file" / "work"))
     told += bench.command("train", "04")
     (bench.folder / "notebooks").mkdir(mode=0o555)
-    code = "from workshop import doctor; print(*doctor.write_access())"
+    code = "from workshop.teach import doctor; print(*doctor.write_access())"
     run = subprocess.run(
         [*bound, sys.executable, "-c", code],
         env=os.environ | {BASE: str(bench.folder)},
         capture_output=True,
         text=True,
     )
-    return told + run.stdout + bootstrap.sentence_for(OSError(28, "No space left on device"))
+    return told + run.stdout + sentence_for(OSError(28, "No space left on device"))
 
 
 # Starting
@@ -318,7 +321,7 @@ def run_cell(source: str, folder: Path) -> str:
     """What a notebook says that holds one cell, which fails."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     with pytest.raises(NotebookFailed):
-        notebooks.run(notebook, folder, "this")
+        refresh_notebooks.run(notebook, folder, "this")
     (output,) = notebook.cells[0].outputs
     return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output["traceback"]))
 
@@ -368,26 +371,25 @@ def other_version(bench):
     model.save(*model.train(datasets.read_iris()), bench.folder)
     card = bench.folder / "iris.json"
     good = json.loads(card.read_bytes())
-    told = ""
-    for name, version in (("scikit_learn", "1.2.2"), ("python", "3.8.10")):
-        changed = good | {"versions": good["versions"] | {name: version}}
-        card.write_text(json.dumps(changed), encoding="utf-8")
-        told += page_of("04_iris", "/", MODEL_FOLDER=bench.folder)
+    changed = good | {"versions": good["versions"] | {"scikit_learn": "1.2.2"}}
+    card.write_text(json.dumps(changed), encoding="utf-8")
+    told = page_of("04_iris", "/", MODEL_FOLDER=bench.folder)
     card.write_text(json.dumps(good | {"sha256": "0" * 64}), encoding="utf-8")
     return told + page_of("04_iris", "/", MODEL_FOLDER=bench.folder)
 
 
 @trouble("The app of stage 06 has no database")
 def no_database(bench):
-    from workshop import rehearsal
-
     bench.patch.delenv("DATABASE_URL", raising=False)
     module = load_app_module("06_housing")
     bench.patch.setattr(module, "INSTANCE_FOLDER", bench.folder)
-    told = page_of("06_housing", "/login")
+    model = load_module(find_stage("housing"), "housing_model")
+    folder = model.save(*model.train(datasets.fetch_housing()), bench.folder / "model").parent
+    told = page_of("06_housing", "/login", MODEL_FOLDER=folder)
     module.create_app().test_cli_runner().invoke(args=["init-db"])
-    bench.patch.setattr(load_module(find_stage("housing"), "housing_database"), "SCHEMA_VERSION", 0)
-    return told + "".join(map(str, rehearsal.database(find_stage("housing"))))
+    with contextlib.closing(sqlite3.connect(bench.folder / "housing.db")) as connection:
+        connection.execute("DROP TABLE login_session")
+    return told + str(try_stage.database(find_stage("housing")))
 
 
 @trouble("The page says that it broke")
@@ -400,8 +402,8 @@ def newer_original(bench):
     name = Path("apps/01_hello/app.py")
     original, mine = bench.folder / "originals" / name, bench.folder / "work" / name
     original.parent.mkdir(parents=True)
-    bench.patch.setattr(copies, "ROOT", bench.folder / "originals")
-    bench.patch.setattr(copies, "COPIED", ("apps",))
+    bench.patch.setattr(my_copy, "ROOT", bench.folder / "originals")
+    bench.patch.setattr(my_copy, "COPIED", ("apps",))
     bench.patch.setenv(BASE, str(bench.folder / "work"))
     original.write_text("first\n", encoding="utf-8")
     cli.use_my_copy()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from workshop.stages import ROOT
+from workshop.setup.process import ROOT
 
 
 def bound_by_permissions() -> list[str]:

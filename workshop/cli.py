@@ -1,7 +1,6 @@
 """The commands of `python3 -m workshop`. Each one imports what it needs when it is called."""
 
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,89 +8,23 @@ from pathlib import Path
 
 import click
 
-from workshop.bootstrap import replace_process
-from workshop.errors import WorkshopError
-from workshop.stages import ROOT, Stage, UnknownStage, find_stage
-
-COMMAND_ORDER = (
-    "start",
-    "app",
-    "serve",
-    "catch-up",
-    "train",
-    "score",
-    "doctor",
-    "kit",
-    "test",
-    "bench",
-    "refresh",
-    "pictures",
+from workshop.core.command_line import (
+    KIT_PYTHONS,
+    KIT_SYSTEMS,
+    REFUSALS,
+    AppType,
+    InOrder,
+    Interrupted,
+    PortType,
+    StageType,
+    stage_or_typed,
 )
-
-# What `kit` can bring wheels for; the systems are described in workshop/kit.py.
-KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
-KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-
-
-# What a file system says that refuses: it is full, or nobody may write there.
-REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-
-
-class Interrupted(WorkshopError):
-    """Somebody pressed Ctrl-C."""
-
-
-class StageType(click.ParamType):
-    """A stage as people type it: 4, 04, iris or 04_iris."""
-
-    name = "stage"
-
-    def convert(self, value, param, ctx) -> Stage:
-        if isinstance(value, Stage):
-            return value
-        try:
-            return find_stage(value)
-        except UnknownStage as error:
-            self.fail(str(error), param, ctx)
-
-
-class PortType(click.ParamType):
-    """A number from 1 to 65535."""
-
-    name = "port"
-
-    def convert(self, value, param, ctx) -> int:
-        text = str(value)
-        if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= 65535):
-            self.fail(f"{text!r} is not a port: give a number from 1 to 65535", param, ctx)
-        return int(text)
-
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import Stage
+from workshop.learn.my_copy import use_my_copy
+from workshop.setup.process import ROOT, replace_process
 
 PORT = PortType()
-
-
-class InOrder(click.Group):
-    """Lists the commands in the order in which a newcomer needs them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in COMMAND_ORDER if name in self.commands]
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as interrupt:  # click itself would say that it "aborted"
-            raise Interrupted(
-                f"\n{ctx.invoked_subcommand} was interrupted: the same command finishes it."
-            ) from interrupt
-
-
-def use_my_copy() -> None:
-    """Work in the learner's copy of notebooks and apps, and say where the workshop has moved on."""
-    from workshop.copies import use_copy
-
-    for path in use_copy().behind:
-        name = path.as_posix()
-        click.echo(f"There is a newer {name}; yours, which you have changed, stays as it is.")
 
 
 @click.group(
@@ -103,7 +36,7 @@ def commands() -> None:
     """From a notebook to a web app people can use, with Flask.
 
     Run a command from the folder that holds README.md. The first run sets everything up in the folder
-    .venv, which takes a minute or two; "--wheels FOLDER" does it without a network.
+    .venv, which takes a minute or two. Without a network, set WORKSHOP_MIRROR to the folder of a kit.
     """
 
 
@@ -127,56 +60,46 @@ def start(
     host: str, port: int, lab_port: int, no_browser: bool, no_lab: bool, present: bool
 ) -> None:
     """Run the whole workshop: the gallery with every app, and JupyterLab. Ctrl-C ends it."""
-    from workshop.start import run_workshop
+    from workshop.host.start import run_workshop
 
     use_my_copy()
     run_workshop(host, port, None if no_lab else lab_port, not no_browser, present)
 
 
 @commands.command()
-@click.argument("stage", type=StageType())
-@click.option("--port", type=PORT, help="Port to serve on.  [default: 8000 + stage]")
+@click.argument("stage", type=AppType(use_my_copy), metavar="STAGE_OR_APP")
+@click.option(
+    "--port", type=PORT, help="Port to serve on.  [default: 8000 + stage; your apps: 8010 and up]"
+)
 @click.option(
     "--debug", is_flag=True, help="Reload on changes, and show Flask's debugger on errors."
 )
 def app(stage: Stage, port: int | None, debug: bool) -> None:
-    """Run one stage's app alone, with Flask's development server.
+    """Run one app: that of a stage, or one of your own in work/apps.
 
-    STAGE may be 4, 04, iris or 04_iris.
+    A stage may be 4, 04, iris or 04_iris. With --debug, Flask's development server runs the app.
     """
-    from workshop.databases import make_database
-    from workshop.room import trusted_names
-    from workshop.running import require_app, require_port
+    from workshop.core.build import make_database
+    from workshop.core.stages import require_app
+    from workshop.host.network import trusted_names
+    from workshop.host.ports import require_port
+    from workshop.host.server import serve_stage
 
     require_app(stage)
-    use_my_copy()
-    if stage.database:
-        click.echo(make_database(stage))
-    os.environ |= trusted_names("127.0.0.1")
+    if not debug:
+        serve_stage(stage, "127.0.0.1", port, 1, "Open {url} ; Ctrl-C ends it.")
+        return
     port = port or stage.port
     require_port(port, "--port")
-    # Before Flask's own lines, among which its red warning hides the address.
-    click.echo(f"Open http://127.0.0.1:{port}/ ; Ctrl-C ends it.")
-    options = ["--debug"] if debug else []
-    sys.exit(
-        replace_process(
-            [
-                sys.executable,
-                "-m",
-                "workshop.development",
-                "--app",
-                stage.app_file,
-                "run",
-                "--port",
-                port,
-                *options,
-            ]
-        )
-    )
+    if stage.database:
+        click.echo(make_database(stage))
+    os.environ |= {**trusted_names("127.0.0.1"), "WORKSHOP_APP_URL": f"http://127.0.0.1:{port}/"}
+    flask = ["--app", stage.app_file, "run", "--port", port, "--debug"]
+    sys.exit(replace_process([sys.executable, "-m", "workshop.host.development", *flask]))
 
 
 @commands.command()
-@click.argument("stage", type=StageType())
+@click.argument("stage", type=AppType(use_my_copy), metavar="STAGE_OR_APP")
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -184,46 +107,108 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     show_default=True,
     help="Processes that answer; one for each core is a good number.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(4, 1024),
+    envvar="WORKSHOP_THREADS",
+    default=128,
+    show_default=True,
+    help="Of each worker; each one waits for one slow client.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the app listens on.")
-@click.option("--port", type=PORT, help="Port to serve on.  [default: 8000 + stage]")
-def serve(stage: Stage, workers: int, host: str, port: int | None) -> None:
-    """Run one stage's app as in production, with granian.
+@click.option(
+    "--port", type=PORT, help="Port to serve on.  [default: 8000 + stage; your apps: 8010 and up]"
+)
+def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None) -> None:
+    """Run one app, of a stage or your own, as in production, with granian.
 
     A line in the log for each request; Ctrl-C ends it when the requests under way are answered.
     """
-    from workshop import production
-    from workshop.running import require_app
+    from workshop.host.server import serve_stage
 
-    require_app(stage)
+    os.environ["WORKSHOP_THREADS"] = str(threads)
+    serve_stage(
+        stage,
+        host,
+        port,
+        workers,
+        f"Serving {stage.slug} at {{url}} with {{workers}}; Ctrl-C ends it.",
+    )
+
+
+@commands.command()
+@click.argument("name")
+@click.option("--csv", required=True, type=click.Path(path_type=Path), help="Your table.")
+@click.option("--target", required=True, help="The column to predict.")
+@click.option(
+    "--task", type=click.Choice(["classes", "numbers"]), help="[default: what the target says]"
+)
+@click.option("--drop", multiple=True, metavar="COLUMN", help="Leave it out; may be repeated.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Use it after all; may be repeated.")
+@click.option(
+    "--model",
+    type=click.Choice(["auto", "linear", "boosted"]),
+    default="auto",
+    show_default=True,
+    help="auto tries both and takes the better one.",
+)
+def new(
+    name: str,
+    csv: Path,
+    target: str,
+    task: str | None,
+    drop: tuple[str, ...],
+    keep: tuple[str, ...],
+    model: str,
+) -> None:
+    """Make an app of your own from a table: work/apps/NAME, a small project that stands alone."""
+    from workshop.core.stages import base
+    from workshop.learn.new_app import new_app
+
+    table = csv.absolute()
     use_my_copy()
-    sys.exit(production.serve(stage, host, port, workers))
+    options = {"task": task, "drop": drop, "keep": keep, "model": model}
+    new_app(name, table, target, **options, say=click.echo, apps_folder=base() / "apps")
 
 
 @commands.command("catch-up")
-@click.argument("stage", type=StageType())
-@click.option(
-    "--fresh", is_flag=True, help="Put the stage back to how it came; your files are set aside."
-)
-def catch_up(stage: Stage, fresh: bool) -> None:
+@click.argument("stage", callback=stage_or_typed, metavar="STAGE_OR_APP")
+@click.option("--fresh", is_flag=True, help="Put it back to how it came; your files are set aside.")
+def catch_up(stage: Stage | str, fresh: bool) -> None:
     """Go to the start of a stage, whatever was skipped.
 
     Builds what the stages before it would have built. Files that you have changed stay as they are.
+    "hello" and "my" bring the app that notebook 01 or 04 has you type.
     """
-    from workshop import catchup
+    from workshop.learn import catch_up as catchup
 
     use_my_copy()
-    for line in catchup.catch_up(stage, fresh):
+    bring = catchup.bring_typed if isinstance(stage, str) else catchup.catch_up
+    for line in bring(stage, fresh):
         click.echo(line)
 
 
 @commands.command()
 @click.argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
-def train(stages: tuple[Stage, ...]) -> None:
+@click.option(
+    "--export",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.csv",
+    help="Train nothing; write the data of stage 05 or 06 as a table that a copy of its app trains from.",
+)
+def train(stages: tuple[Stage, ...], export: Path | None) -> None:
     """Train the models of the stages named, or of all."""
-    from workshop import training
-    from workshop.stages import stages_with_model
+    from workshop.core import build as training
+    from workshop.core.stages import stages_with_model
 
     use_my_copy()
+    if export and len(stages) != 1:
+        raise click.UsageError(
+            "--export takes exactly one stage, such as: train 05 --export FILE.csv"
+        )
+    if export:
+        click.echo(training.export(stages[0], export))
+        return
     for stage in stages or stages_with_model():
         if stage.model:
             click.echo(f"{stage.slug}: training ...", err=True)
@@ -242,25 +227,25 @@ def train(stages: tuple[Stage, ...]) -> None:
     "--output",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the result goes; rows that can't be judged go to a .bad.csv beside it.",
+    help="Where the result goes; bad rows go to a .bad.csv next to it.",
 )
-@click.option("--dask", metavar="ADDRESS", help="Let the workers of this Dask cluster judge.")
+@click.option("--dask", metavar="ADDRESS", help="Use the workers of this Dask cluster.")
 def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
-    """Judge everyone in a CSV file with a stage's model.
+    """Predict for everyone in a CSV file with a stage's model.
 
     The result is the file with the model's answers added. Exit code 3: done, and some rows were set aside.
     """
-    from workshop import scoring
+    from workshop.core import score as scoring
 
     use_my_copy()
-    sys.exit(scoring.report(stage, people, output, dask))
+    sys.exit(scoring.score(stage, people, output, dask))
 
 
 @commands.command()
 def doctor() -> None:
     """Check that everything works, and say how to mend what does not."""
-    from workshop.copies import use_copy
-    from workshop.doctor import examine, summary
+    from workshop.learn.my_copy import use_copy
+    from workshop.teach.doctor import examine, summary
 
     use_copy(make=False)
     findings = []
@@ -288,78 +273,30 @@ def doctor() -> None:
     type=click.Choice(KIT_PYTHONS),
     help="Python version to bring wheels for; may be repeated.  [default: this one]",
 )
-def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...]) -> None:
-    """Make a folder for a USB stick, to set the workshop up where there is no network.
+@click.option("--with-tests", is_flag=True, help="Also bring what only the tests need.")
+def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...], with_tests: bool) -> None:
+    """Make a folder for a USB stick, to set up the workshop where there is no network.
 
     Served with "python3 -m http.server 9000", the folder is the room's mirror. Run the command again to
     finish, to add systems, or to bring the folder up to date.
     """
-    from workshop.kit import make_kit
+    from workshop.teach.usb_kit import make_kit
 
-    make_kit(folder, KIT_SYSTEMS if "all" in systems else systems, pythons)
+    make_kit(folder, KIT_SYSTEMS if "all" in systems else systems, pythons, with_tests)
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.option("--all", "everything", is_flag=True)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]...")
-def test(pytest_arguments: tuple[str, ...]) -> None:
-    """Run every test, notebooks included. What follows is passed to pytest."""
-    os.chdir(ROOT)
-    sys.exit(replace_process([sys.executable, "-m", "pytest", *pytest_arguments]))
+def test(everything: bool, pytest_arguments: tuple[str, ...]) -> None:
+    """Run the tests, notebooks included; with --all, the slow ones too.
 
-
-@commands.command()
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1),
-    default=3.0,
-    show_default=True,
-    help="How long each server is asked, in each round.",
-)
-@click.option(
-    "--people",
-    type=click.IntRange(10_000),
-    default=200_000,
-    show_default=True,
-    help="In the CSV file that is scored.",
-)
-@click.option("--only", multiple=True, metavar="SECTION", help="One part alone; may be repeated.")
-@click.option("--no-peers", is_flag=True, help="Measure without FastAPI, which has to be fetched.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the figures and the plot.  [default: work/bench]",
-)
-@click.option(
-    "--docs", is_flag=True, help="Put the tables and the plot into docs/speed.md as well."
-)
-def bench(
-    rounds: int,
-    seconds: float,
-    people: int,
-    only: tuple[str, ...],
-    no_peers: bool,
-    output: Path | None,
-    docs: bool,
-) -> None:
-    """Measure how fast the workshop is on this machine, beside FastAPI and a bare server.
-
-    Takes some ten minutes; let the machine do nothing else meanwhile. Exit code 1: a goal was missed.
+    Anything else you type is passed to pytest.
     """
-    from workshop.bench import SECTIONS, Settings
-    from workshop.bench import bench as run_bench
-    from workshop.stages import COPY
+    from workshop.upkeep.run_tests import pytest_command
 
-    for name in only:
-        if name not in SECTIONS:
-            raise click.BadParameter(
-                f"there is no section {name!r}; there are {', '.join(SECTIONS)}",
-                param_hint="--only",
-            )
-    use_my_copy()
-    settings = Settings(rounds, seconds, people, peers=not no_peers)
-    sys.exit(run_bench(settings, only, output or COPY / "bench", docs))
+    os.chdir(ROOT)
+    sys.exit(replace_process(pytest_command(everything, pytest_arguments)))
 
 
 @commands.command()
@@ -369,9 +306,9 @@ def bench(
 )
 def refresh(stages: tuple[Stage, ...], guide: bool) -> None:
     """Run the notebooks of the stages named, or of all, and store their outputs."""
-    from workshop import notebooks
-    from workshop.guide import rewrite
-    from workshop.stages import BASE, STAGES
+    from workshop.core.stages import BASE, STAGES
+    from workshop.upkeep import refresh_notebooks as notebooks
+    from workshop.upkeep.instructor_guide import rewrite
 
     if guide:
         rewrite()
@@ -383,19 +320,7 @@ def refresh(stages: tuple[Stage, ...], guide: bool) -> None:
             notebooks.refresh(file)
 
 
-@commands.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
-def pictures(folder: Path | None) -> None:
-    """Make the README's pictures anew, from the running apps.
-
-    They go into docs/images, or into FOLDER.
-    """
-    from workshop.pictures import FOLDER, make_pictures
-    from workshop.stages import BASE
-
-    os.environ[BASE] = str(ROOT)
-    for file in make_pictures(folder or FOLDER):
-        click.echo(f"made {file}")
+COMMAND_ORDER = tuple(commands.commands)
 
 
 def run(arguments: Sequence[str]) -> int:

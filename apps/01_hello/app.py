@@ -1,48 +1,30 @@
-"""Stage 01: what a web app is. A request comes in, and a view answers it.
+"""Stage 01: a request comes in, and a view answers it.
 
 What this stage teaches: routes and their converters, methods, status codes, a signed session
-cookie, friendly errors, the debugger. Run it in this folder with `flask --app app.py run`; add
-`--debug` to meet the debugger, which nothing in here turns on.
+cookie, friendly errors, the debugger. Run it in this folder with `flask --app app.py run`; for
+the debugger, add `--debug`.
 """
 
 import os
-from typing import Any
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from flask import Flask, abort, session, url_for
+from flask import Flask, Response, abort, json, request, session, url_for
 from werkzeug.exceptions import HTTPException
 
-from hello_guard import guard
-from hello_key import secret_key
 from hello_notes import Notes, sent_fields
-from hello_pages import explain, page
+from hello_pages import ADVICE, TITLES, page
 
 
-def create_app(config: dict[str, Any] | None = None) -> Flask:
+def create_app(config: dict | None = None) -> Flask:
     """Return the app. `config` overrides settings, such as SECRET_KEY."""
     app = Flask(__name__)
     app.config.from_mapping(SESSION_COOKIE_SAMESITE="Lax", MAX_CONTENT_LENGTH=4096)  # bytes
-    app.config.from_mapping(SECRET_KEY=os.environ.get("SECRET_KEY"))
     app.config.from_mapping(config)
-    # The secret key signs the cookie of /visits. Whoever knows it can forge one, so it is never
-    # written into the code: a random one is made at the first start, and kept in a file.
-    app.secret_key = app.secret_key or secret_key(app)
-    guard(app)
+    app.secret_key = app.secret_key or os.environ.get("SECRET_KEY") or kept_key(app)
     notes = Notes()
-
-    @app.get("/")
-    def index() -> str:
-        links = [
-            url_for("hello"),
-            url_for("profile", name="Ada"),
-            url_for("square", number=12),
-            url_for("half", number=2.5),
-            url_for("files", subpath="letters/2026/to-ada.txt"),
-            url_for("read_note", name="welcome"),
-            url_for("visits"),
-            url_for("oops"),
-        ]
-        text = f"Programs may POST a note to {url_for('create_note')}."
-        return page("Hello, Flask", f"Plain on purpose: stage 02 brings the design. {text}", links)
 
     @app.get("/hello")
     def hello() -> str:
@@ -65,6 +47,21 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     @app.get("/files/<path:subpath>")
     def files(subpath: str) -> str:
         return page(f"You asked for {subpath}", "It is only a path: this view opens no file.")
+
+    @app.get("/")
+    def index() -> str:
+        links = [
+            url_for("hello"),
+            url_for("profile", name="Ada"),
+            url_for("square", number=12),
+            url_for("half", number=2.5),
+            url_for("files", subpath="letters/2026/to-ada.txt"),
+            url_for("read_note", name="welcome"),
+            url_for("visits"),
+            url_for("oops"),
+        ]
+        text = f"Programs may POST a note to {url_for('create_note')}."
+        return page("Hello, Flask", f"Plain on purpose: stage 02 brings the design. {text}", links)
 
     @app.post("/notes")
     def create_note() -> tuple[dict[str, str], int, dict[str, str]]:
@@ -97,5 +94,34 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         names = ["Ada", "Grace"]
         return page(names[2])  # there is no third name: this view crashes, on purpose
 
-    app.register_error_handler(HTTPException, explain)  # every error, a crash (500) included
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        """Every error, a crash (500) included: JSON about the notes, otherwise a page."""
+        response = error.get_response()  # keeps headers such as the Allow of a 405
+        if request.path.split("/")[1] == "notes":
+            response.data = json.dumps({"error": error.description, "status": error.code})
+            response.content_type = "application/json"
+        else:
+            title = f"{TITLES.get(error.code, error.name)} ({error.code})"
+            response.data = page(title, ADVICE.get(error.code, error.description))
+        return response
+
     return app
+
+
+def kept_key(app: Flask) -> str:
+    """Return a random key, made at the first start and kept in the app's instance folder."""
+    file = Path(app.instance_path, "secret_key")
+    key = secrets.token_hex(32)
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError), TemporaryDirectory(dir=file.parent) as folder:
+                draft = Path(folder, file.name)
+                draft.touch(mode=0o600)  # nobody else may read it
+                draft.write_text(key)
+                file.hardlink_to(draft)  # whole from the start; of two processes, one fails here
+        return file.read_text()
+    except OSError as error:
+        app.logger.warning("The secret key can't be kept (%s): a restart ends all sessions.", error)
+        return key

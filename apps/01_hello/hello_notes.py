@@ -1,8 +1,4 @@
-"""Notes kept in memory: what a note may look like, and what is said when it does not.
-
-A note has a name, which is part of its address, and a text. `abort` ends the request with a status
-code and a sentence; the app turns them into a JSON answer.
-"""
+"""The notes, kept in memory, and a sentence for each request about them that is refused."""
 
 from threading import Lock
 
@@ -18,7 +14,7 @@ class Notes:
 
     def __init__(self) -> None:
         self._texts = {"welcome": "This note was here before you. Change it, or delete it."}
-        self._lock = Lock()  # the server answers several requests at once, each in a thread
+        self._lock = Lock()  # a server answers several requests at the same time, each in a thread
 
     def read(self, name: str) -> dict[str, str]:
         """Return the note as `{"name", "text"}`; 404 if there is none."""
@@ -30,8 +26,8 @@ class Notes:
     def write(self, name: str, text: str, *, replace: bool) -> bool:
         """Keep a note and return whether it is new.
 
-        422 for a name that no address can hold, for one note too many, and, unless `replace`, for
-        a name that is taken.
+        422 for a name that can't be part of an address, for one note too many and, unless
+        `replace`, for a name that is taken.
         """
         if len(name) > MAX_NAME or not name.isprintable() or "/" in name or name in (".", ".."):
             abort(422, f"Choose a name of 1 to {MAX_NAME} printable characters without a slash.")
@@ -51,10 +47,10 @@ class Notes:
 
 
 def sent_fields(*names: str) -> list[str]:
-    """Return the values of exactly these fields from the request's JSON body, each some text.
+    """Return the values of exactly these fields from the request's JSON body, each a string.
 
-    415 if the request does not say that it sends JSON, 400 if what it sends is none, 413 if it is
-    too long, 422 if fields are missing, unknown, blank or not text.
+    415 if the request doesn't say that it sends JSON, 400 if the body isn't JSON, 413 if it is
+    too long, 422 if fields are missing, unknown, blank or not strings.
     """
     if not request.is_json:
         abort(415, "Send JSON, and say so with the header Content-Type: application/json.")
@@ -62,7 +58,7 @@ def sent_fields(*names: str) -> list[str]:
         body = request.get_json()
     except RequestEntityTooLarge:
         abort(413, f"Send less: a body may have at most {request.max_content_length:,} bytes.")
-    except (BadRequest, RecursionError):  # RecursionError: thousands of brackets in one another
+    except (BadRequest, RecursionError):  # RecursionError: thousands of nested brackets
         abort(400, "The body of the request is not valid JSON: look for a missing quote or brace.")
     if not isinstance(body, dict) or set(body) != set(names):
         abort(422, f"Send a JSON object with {' and '.join(names)}, and nothing else.")

@@ -1,35 +1,29 @@
 """Stage 02: pages made from templates.
 
-What this stage teaches: a route hands values to a template, and Jinja makes the page from both; a
+What this stage teaches: a route passes values to a template, and Jinja makes the page from both; a
 template loops, decides and filters; pages share one frame; and what a visitor types is shown,
-never run.
-
-Run it in this folder with `flask --app app.py run`.
+never run. Run it in this folder with `flask --app app.py run`.
 """
 
 from datetime import date
-from typing import Any
 
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from templates_guard import guard
-
 NAMES = "Ada, Grace, Katherine, Alan"
-DAYS = {str(day): day for day in range(1, 32)}  # what may be typed as a day, and what it means
+DAYS = {str(day): day for day in range(1, 32)}  # from what may be typed to the day it means
 
 
-def create_app(config: dict[str, Any] | None = None) -> Flask:
+def create_app(config: dict | None = None) -> Flask:
     """Return the app. `config` overrides settings: TODAY is a function that returns a date."""
     app = Flask(__name__)
     app.config.from_mapping(TODAY=date.today)
     app.config.from_mapping(config)
-    guard(app)
     app.add_template_filter(ordinal)
 
     @app.get("/")
     def index() -> str:
-        """A page with no values of its own: the template is all there is to it."""
+        """A page that needs no values: its template is all there is to it."""
         return render_template("index.html")
 
     @app.get("/heading")

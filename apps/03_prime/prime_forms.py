@@ -3,7 +3,6 @@
 import re
 
 from flask_wtf import FlaskForm
-from werkzeug.routing import IntegerConverter
 from wtforms import IntegerField
 from wtforms.widgets import TextInput
 
@@ -13,25 +12,23 @@ RANGE = f"from 0 to {LARGEST:,}"
 
 
 def capped_int(digits: str) -> int:
-    """Return the number that `digits` write, or LARGEST + 1 in place of any above LARGEST.
+    """Return the number that `digits` spell, or LARGEST + 1 if they are more digits than LARGEST has.
 
-    Python's int() refuses text of more than 4,300 digits, so long text never reaches it.
+    Python's int() refuses more than 4,300 digits, so a longer string never reaches it.
     """
     significant = digits.lstrip("0") or "0"
-    if len(significant) > len(str(LARGEST)):
-        return LARGEST + 1
-    return min(int(significant), LARGEST + 1)
+    return int(significant) if len(significant) <= len(str(LARGEST)) else LARGEST + 1
 
 
 class WholeNumberField(IntegerField):
     """A whole number from 0 to LARGEST, typed in digits."""
 
-    # A browser's type="number" throws away what it can't read ("abc" arrives as nothing), so
-    # nothing could be said about it. As text, what was typed arrives as it was typed.
+    # With type="number", a browser throws away what it can't read ("abc" arrives as nothing), so
+    # no message could say what is wrong with it. As text, it arrives as it was typed.
     widget = TextInput()
 
     def process_formdata(self, valuelist: list[str]) -> None:
-        """Turn the typed text into a number, or say why it is none."""
+        """Turn the typed text into a number. Raises ValueError, which says what is wrong with it."""
         typed = valuelist[0].strip() if valuelist else ""
         if not typed:
             raise ValueError("Enter a whole number, for example 91.")
@@ -58,15 +55,3 @@ class NumberForm(FlaskForm):
         csrf = False
 
     number = WholeNumberField("Your number")
-
-
-class CappedIntConverter(IntegerConverter):
-    """The `<int:...>` of a route, for digits of any length.
-
-    Flask's own one answers 404 from the 4,301st digit on, where int() gives up. With this one,
-    every number that is too large gets the same answer from the view.
-    """
-
-    def to_python(self, value: str) -> int:
-        """Return the number in the address, or LARGEST + 1 for any above LARGEST."""
-        return capped_int(value)

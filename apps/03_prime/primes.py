@@ -11,7 +11,7 @@ def smallest_factor(n: int) -> int | None:
     The smallest factor of a prime number is the number itself.
 
     If n = a × b, the smaller of a and b is at most the square root of n, so no candidate above the
-    root is tried. After 2 and 3, only those beside a multiple of 6 remain: 5, 7, 11, 13, 17, 19, ...
+    root is tried. After 2 and 3, only those next to a multiple of 6 remain: 5, 7, 11, 13, 17, ...
     For n up to 10**12 that makes at most 333,334 divisions.
     """
     if n < 2:
@@ -28,5 +28,5 @@ def smallest_factor(n: int) -> int | None:
 
 
 def is_prime(n: int) -> bool:
-    """Say whether `n` is a prime number: at least 2, and divided by 1 and itself alone."""
+    """Say whether `n` is a prime number: at least 2, and divisible only by 1 and itself."""
     return n >= 2 and smallest_factor(n) == n

@@ -1,27 +1,23 @@
 """Stage 04: a trained model behind a web page and a JSON API.
 
-What this stage teaches: an application factory; a model that is loaded once, and checked before it
-is opened; a form that keeps what was typed and says what is wrong with it; an API that answers
-every mistake with a status code and a reason; and an app that starts without a model and says how
-to get one.
+What this stage teaches: an application factory; a model that is loaded once, when the app is made; a
+form that keeps what was typed and says what is wrong with it; an API that answers every mistake with a
+status code and a reason; and an app that starts without a model and says how to get one.
 
 Run it in this folder with `flask --app app.py run`.
 """
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
+from flask import Flask, Response, abort, redirect, render_template, request, url_for
 from pydantic import ValidationError
-from werkzeug.exceptions import HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from iris_artifact import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
 from iris_forms import Flower, FlowerForm
-from iris_guard import guard
-from iris_model import FEATURES, load
+from iris_model import MODEL_FOLDER, ModelUnavailable, load
 from iris_picture import picture
 
 
@@ -30,116 +26,108 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
     app.config.from_mapping(MODEL_FOLDER=MODEL_FOLDER, MAX_CONTENT_LENGTH=64 * 1024)
     app.config.from_mapping(config)
-    guard(app)
     app.json.sort_keys = False
     app.add_template_filter(percent)
-    model_file = ModelFile(app.config["MODEL_FOLDER"], load)
-    # Without a model the app starts all the same; the log says why, and so does every page. One that
-    # takes long to load goes on loading behind.
-    with suppress(ModelUnavailable):
-        model_file.get(patience=0.5)
+    app.add_template_global(picture)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(ValidationError, refuse)
+    try:
+        model, problem = load(Path(app.config["MODEL_FOLDER"])), None
+    except ModelUnavailable as error:
+        app.logger.warning("%s", error, exc_info=error.__cause__)
+        model, problem = None, error
 
     @app.get("/home")
     @app.get("/")  # the lower decorator runs first, and url_for uses the first route
     def index() -> str:
         """The form, with a typical flower filled in."""
-        card = model_file.get().card
-        typical = {name: feature["median"] for name, feature in card["features"].items()}
-        return render_template("index.html", form=FlowerForm(None, data=typical), card=card)
+        form = FlowerForm(None, data=model.typical)
+        return render_template("index.html", form=form, card=model.card)
 
-    @app.get("/classify")
-    def classify_nothing() -> Response:
-        """Whoever reloads or bookmarks the answer's address gets the form."""
-        return redirect(url_for("index"))
-
-    @app.post("/classify")
-    def classify() -> str | tuple[str, int]:
-        """The answer as a page; or the form again, with what was typed and what is wrong."""
-        model = model_file.get()
-        form = FlowerForm(request.form)
+    @app.route("/classify", methods=["GET", "POST"])
+    def classify() -> str | Response | tuple[str, int]:
+        """The prediction as a page; or the form again, with what was typed and what is wrong."""
+        if request.method != "POST":  # somebody has reloaded or bookmarked this address
+            return redirect(url_for("index"))
+        form = FlowerForm(request.form, data=model.typical)
         if not form.validate():
             return render_template("index.html", form=form, card=model.card), 422
-        flower = {name: form[name].data for name in FEATURES}
-        species, probabilities = model.predict(flower)
+        answer = model.answer(form.data)
         return render_template(
             "result.html",
-            flower=flower,
-            species=species,
-            probabilities=probabilities,
+            flower=form.data,
+            species=answer.species,
+            probabilities=answer.probabilities,
             card=model.card,
-            picture=picture(model.card, flower),
-            question=json.dumps(flower),
+            question=json.dumps(form.data),
         )
 
     @app.post("/api/predict")
     def predict() -> Response | dict[str, Any]:
-        """The answer as JSON: `{"species": ..., "probabilities": {...}}`."""
+        """The prediction as JSON: `{"species": ..., "probabilities": {...}}`."""
         # No CSRF token here either: it guards a browser's session, and a JSON client has none.
         if request.mimetype != "application/json":
-            raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
-        try:
-            flower = Flower.model_validate_json(request.get_data())
-        except ValidationError as invalid:
-            return refuse(invalid)
-        species, probabilities = model_file.get().predict(flower.model_dump())
-        return {"species": species, "probabilities": probabilities}
+            abort(415, "Send JSON, with Content-Type: application/json.")
+        flower = Flower.model_validate_json(request.get_data())  # see `refuse` for mistakes
+        answer = model.answer(flower.model_dump())
+        if not answer.probabilities:
+            return {"species": answer.species}
+        return {"species": answer.species, "probabilities": answer.probabilities}
 
     @app.get("/model")
     def model_card() -> str:
-        """The card: what the model was trained on, and how well it did."""
-        card = model_file.get().card
-        return render_template("model.html", card=card, picture=picture(card))
+        """The card: what the model was trained on, and how well it does."""
+        return render_template("model.html", card=model.card)
 
     @app.get("/healthz")
-    def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
-        """For whatever watches over the app: can it answer? Says so soon, even while loading."""
-        try:
-            model_file.get(patience=0.5)
-        except ModelUnavailable as problem:
-            return {"status": problem.status, "reason": str(problem)}, 503
+    def healthz() -> dict[str, str]:
+        """For whatever watches over the app: can it answer?"""
         return {"status": "ok"}
 
-    @app.errorhandler(ModelUnavailable)
-    def no_model(error: ModelUnavailable) -> Response | tuple[str, int]:
+    @app.before_request
+    def no_model() -> Response | tuple[str | dict[str, str], int] | None:
+        """Without a model, answer 503 everywhere, with the reason and what to do."""
+        if problem is None or request.endpoint == "static":
+            return None  # go on to the view
+        if request.endpoint == "healthz":
+            return {"status": "unavailable", "reason": str(problem)}, 503
         if asked_by_api():
-            return problem_details(503, str(error))
-        return render_template("no_model.html", error=error, command=TRAIN_COMMAND), 503
-
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
-        """Every error, a crash (500) included: JSON for the API, a page for people."""
-        response = error.get_response()  # keeps headers such as the Allow of a 405
-        if asked_by_api():
-            details = problem_details(error.code, error.description)
-            response.data, response.content_type = details.data, details.content_type
-        else:
-            response.data = render_template("error.html", error=error)
-        return response
+            return problem_details(503, str(problem))
+        return render_template("no_model.html", error=problem), 503
 
     return app
 
 
-def asked_by_api() -> bool:
-    """Is the current request one for the JSON API?"""
-    return request.path.startswith("/api/")
-
-
-def problem_details(status: int, detail: str, errors: Sequence[dict[str, str]] = ()) -> Response:
-    """Return an error in the form of RFC 9457, `application/problem+json`."""
-    title = HTTP_STATUS_CODES[status]
-    response = jsonify(title=title, status=status, detail=detail, errors=errors)
-    response.status_code = status
-    response.content_type = "application/problem+json"
+def http_error(error: HTTPException) -> Response:
+    """Return every error, a crash (500) included: as JSON for the API, as a page for people."""
+    response = error.get_response()  # keeps headers such as the Allow of a 405
+    if asked_by_api():
+        details = problem_details(error.code, error.description)
+        response.data, response.content_type = details.data, details.content_type
+    else:
+        response.data = render_template("error.html", error=error)
     return response
 
 
+def asked_by_api() -> bool:
+    """Return whether the current request is one for the JSON API."""
+    return request.path.startswith("/api/")
+
+
+def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Response:
+    """Return an error in the form of RFC 9457, `application/problem+json`."""
+    title = HTTP_STATUS_CODES[status]
+    body = {"title": title, "status": status, "detail": detail, "errors": errors}
+    return Response(json.dumps(body), status, content_type="application/problem+json")
+
+
 def refuse(invalid: ValidationError) -> Response:
-    """Return what is wrong with a body: 400 where it is no JSON, else 422, field by field."""
+    """Return what is wrong with a body: 400 if it isn't JSON, else 422, field by field."""
     found = invalid.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return problem_details(400, f"{found[0]['msg']}.")
     errors = [{"field": str((*each["loc"], "body")[0]), "message": each["msg"]} for each in found]
-    return problem_details(422, "This is not a flower the model can judge; see errors.", errors)
+    return problem_details(422, "This is not a flower the model can classify; see errors.", errors)
 
 
 def percent(share: float) -> str:

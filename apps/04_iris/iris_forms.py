@@ -1,73 +1,56 @@
-"""What a flower may look like when it arrives: typed into the form, or sent as JSON.
+"""What a flower may look like when it arrives: typed into the form, or sent to the API as JSON.
 
-Both ways lead to the same four numbers in centimetres, and both refuse the same ones.
+Both have a field for each of FEATURES, and both refuse the same numbers.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from flask_wtf import FlaskForm
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, create_model
 from wtforms import FloatField
 from wtforms.widgets import TextInput
 
-MAX_CM = 30  # no iris has a petal or sepal as long as this: more is a slip of the finger
+from iris_model import ABOVE, AT_MOST, FEATURES, UNIT
+
+Number = Annotated[float, Field(gt=ABOVE, le=AT_MOST)]  # nan is refused: it isn't above anything
+
+# The body of POST /api/predict: a JSON number for each feature, and nothing else. `create_model` writes
+# the class for us: `class Flower(BaseModel)`, with a line like `sepal_length: Number` for each feature.
+STRICT = ConfigDict(strict=True, extra="forbid")
+Flower = create_model("Flower", __config__=STRICT, **dict.fromkeys(FEATURES, Number))
 
 
-class CentimetresField(FloatField):
-    """A length in cm, above 0 and at most MAX_CM, typed with a decimal point or a decimal comma.
-
-    `example` is what its messages suggest: a length that such a leaf can have, such as "5.1".
-    """
+class NumberField(FloatField):
+    """A number in the form, typed with a decimal point or a decimal comma."""
 
     # A browser's type="number" throws away what it can't read ("5,1" arrives as 51, "abc" as
-    # nothing), so nothing could be said about it. As text, what was typed arrives as it was typed.
+    # nothing), so the app couldn't say what is wrong. As text, everything arrives as it was typed.
     widget = TextInput()
 
-    def __init__(self, label: str, example: str, **settings: Any) -> None:
-        super().__init__(label, **settings)
-        self.example = example
-
     def process_formdata(self, valuelist: list[str]) -> None:
-        """Turn the typed text into a number, or say why it is none."""
+        """Turn the typed text into a number, or say what is wrong with it."""
         typed = valuelist[0].strip() if valuelist else ""
+        example = f"for example {self.object_data:g}"  # the form is made with a typical flower
         if not typed:
-            raise ValueError(
-                f"Enter the {self.label.text.lower()} in cm, for example {self.example}."
-            )
+            unit = f" in {UNIT}" if UNIT else ""
+            raise ValueError(f"Enter the {self.label.text.lower()}{unit}, {example}.")
         try:
             number = float(typed.replace(",", ".").replace("_", "?"))  # float() reads 1_0 as 10
         except ValueError:
-            raise ValueError(
-                f"This is not a number. Enter digits, for example {self.example}."
-            ) from None
-        if not 0 < number <= MAX_CM:  # false for nan as well
-            raise ValueError(f"Enter a number above 0 and at most {MAX_CM}.")
+            raise ValueError(f"This is not a number. Enter digits, {example}.") from None
+        if not ABOVE < number <= AT_MOST:  # false for nan as well
+            raise ValueError(f"Enter a number above {ABOVE} and at most {AT_MOST}.")
         self.data = number
 
 
 class FlowerForm(FlaskForm):
-    """The form of the start page: four lengths in cm."""
+    """The form of the start page. The loop below gives it a field for each of FEATURES."""
 
     class Meta:
         # A CSRF token protects a form that changes something in your name. This one asks a
         # question, and nothing remembers it: no account, no session, and so no SECRET_KEY.
         csrf = False
 
-    sepal_length = CentimetresField("Sepal length", example="5.1")
-    sepal_width = CentimetresField("Sepal width", example="3.5")
-    petal_length = CentimetresField("Petal length", example="1.4")
-    petal_width = CentimetresField("Petal width", example="0.2")
 
-
-Centimetres = Annotated[float, Field(gt=0, le=MAX_CM)]  # nan is refused too: it is not above 0
-
-
-class Flower(BaseModel):
-    """The body of POST /api/predict: the four lengths in cm as JSON numbers, and nothing else."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    sepal_length: Centimetres
-    sepal_width: Centimetres
-    petal_length: Centimetres
-    petal_width: Centimetres
+for name in FEATURES:
+    setattr(FlowerForm, name, NumberField(name.replace("_", " ").capitalize()))

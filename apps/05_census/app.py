@@ -1,127 +1,137 @@
 """Stage 05: a model of real data, behind a page and an API that others can build on.
 
-What this stage teaches: a form whose choices are the model's own; an answer that has an address of
-its own, so that it can be shared; an explanation that adds up to the answer; an API with a version,
-for one person and for thousands; and a document that describes it (OpenAPI), with a page to try it.
+What this stage teaches: a form whose choices are the model's own; a prediction with a URL of its own, so
+that it can be shared; an explanation that adds up to the prediction; an API with a version, for one
+person and for thousands; and a document that describes it (OpenAPI), with a page to try it.
 
 Run it in this folder with `flask --app app.py run`.
 """
 
 import json
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from flask import Response, redirect, render_template, request, url_for
+from flask import Response, jsonify, redirect, render_template, request, url_for
 from flask_openapi import OpenAPI
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
 
-from census_api import INFO, create_api, document
-from census_artifact import MODEL_FOLDER, TRAIN_COMMAND, ModelFile, ModelUnavailable
-from census_forms import PersonForm, spell_out, typical_person
-from census_formula import sigmoid
-from census_guard import guard
-from census_model import load
+from census_api import INFO, PROBLEM_JSON, Problem, complete, create_api
+from census_forms import PersonForm, spell_out
+from census_model import MODEL_FOLDER, ModelUnavailable, load
 from census_picture import bars, gauge
-from census_problems import Problem, Refusal, asked_by_api, problem_details
+from census_weights import sigmoid
 
 BODY_LIMIT = 8 * 1024 * 1024  # bytes: 10,000 people as JSON, generously spaced, take about 4 MB
+MOST_ERRORS = 1000  # listed in one answer
 
 
 def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     """Return the app. `config` overrides settings, such as MODEL_FOLDER in a test."""
     app = OpenAPI(__name__, info=INFO, validation_error_model=Problem)
     app.openapi_version = "3.1.0"
-    app.config.from_mapping(MODEL_FOLDER=MODEL_FOLDER, MAX_CONTENT_LENGTH=BODY_LIMIT)
     app.config.from_mapping(
+        MODEL_FOLDER=MODEL_FOLDER,
+        MAX_CONTENT_LENGTH=BODY_LIMIT,
         SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # ask no other host
         SWAGGER_HTML_STRING='{% include "documentation.html" %}',
     )
     app.config.from_mapping(config)
-    guard(app, documentation="/openapi/")
     app.json.sort_keys = False
     app.add_template_filter(percent)
     app.add_template_filter(spell_out)
-    model_file = ModelFile(app.config["MODEL_FOLDER"], load)
-    # Without a model the app starts all the same; the log says why, and so does every page. One that
-    # takes long to load goes on loading behind.
-    with suppress(ModelUnavailable):
-        model_file.get(patience=0.5)
+    app.register_error_handler(HTTPException, http_error)
+    try:
+        model, problem = load(Path(app.config["MODEL_FOLDER"])), None
+    except ModelUnavailable as error:
+        app.logger.warning("%s", error, exc_info=error.__cause__)
+        model, problem = None, error
 
     # `app.get` would list a route in the API's document; `app.route` keeps pages out of it.
     @app.route("/home")
     @app.route("/")  # the lower decorator runs first, and url_for uses the first route
     def index() -> str:
         """The form, with a typical person filled in."""
-        card = model_file.get().card
-        return render_template("index.html", form=PersonForm(card, None, data=typical_person(card)))
+        return render_template("index.html", form=PersonForm(model.card, None, data=model.typical))
 
     @app.route("/probability")
     def probability() -> str | tuple[str, int]:
-        """The answer as a page; or the form again, with what was typed and what is wrong."""
-        model = model_file.get()
+        """The prediction as a page; or the form again, with what was typed and what is wrong."""
         form = PersonForm(model.card, request.args)
         if not form.validate():
             return render_template("index.html", form=form), 422
-        contributions = model.explain(form.person)
-        answer = model.probability(contributions)
+        answer = model.answer(form.person)
         return render_template(
             "result.html",
             form=form,
             person=form.person,
-            probability=answer,
-            start=sigmoid(model.intercept),
-            started_from=model.start,
-            gauge=gauge(answer),
-            bars=bars(contributions),
+            probability=answer.probability,
+            start=sigmoid(model.card["intercept"]),
+            gauge=gauge(answer.probability),
+            bars=bars(answer.contributions),
             card=model.card,
             question=json.dumps(form.person),
         )
 
     @app.route("/model")
     def model_card() -> str:
-        """The card: what the model was trained on, and how well it did."""
-        return render_template("model.html", card=model_file.get().card)
+        """The card: what the model was trained on, and how well it does."""
+        return render_template("model.html", card=model.card)
 
     @app.route("/healthz")
-    def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
-        """For whatever watches over the app: can it answer? Says so soon, even while loading."""
-        try:
-            model_file.get(patience=0.5)
-        except ModelUnavailable as problem:
-            return {"status": problem.status, "reason": str(problem)}, 503
+    def healthz() -> dict[str, str]:
+        """For whatever watches over the app: can it answer?"""
         return {"status": "ok"}
 
-    app.register_api(create_api(model_file))
-    described = app.api_doc  # written by the library from the routes
+    @app.before_request
+    def no_model() -> Response | tuple[str | dict[str, str], int] | None:
+        """Without a model, answer 503 everywhere, with the reason and what to do."""
+        needs_none = request.endpoint == "static" or request.blueprint in ("openapi", "swagger")
+        if problem is None or needs_none:
+            return None  # go on to the view
+        if request.endpoint == "healthz":
+            return {"status": "unavailable", "reason": str(problem)}, 503
+        if asked_by_api():
+            return problem_details(503, str(problem))
+        return render_template("no_model.html", error=problem), 503
 
-    # The library's start page lists its documentation pages; there is one, so go there at once.
+    app.register_api(create_api(model))
+    document = app.api_doc  # the library has written it from the routes
+    complete(document, model)
+
+    # The library's start page lists its documentation pages; there is only one, so go there.
     app.view_functions["openapi.openapi"] = lambda: redirect(url_for("swagger.swagger"))
-    app.view_functions["openapi.doc_url"] = lambda: document(
-        described, model_file, request.script_root
+    app.view_functions["openapi.doc_url"] = lambda: (
+        document | {"servers": [{"url": request.script_root or "/"}]}
     )
-
-    @app.errorhandler(Refusal)
-    def refused(error: Refusal) -> Response:
-        return problem_details(error.status, error.detail, error.errors)
-
-    @app.errorhandler(ModelUnavailable)
-    def no_model(error: ModelUnavailable) -> Response | tuple[str, int]:
-        if asked_by_api():
-            return problem_details(503, str(error))
-        return render_template("no_model.html", error=error, command=TRAIN_COMMAND), 503
-
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
-        """Every error, a crash (500) included: JSON for the API, a page for people."""
-        response = error.get_response()  # keeps headers such as the Allow of a 405
-        if asked_by_api():
-            details = problem_details(error.code, error.description)
-            response.data, response.content_type = details.data, details.content_type
-        else:
-            response.data = render_template("error.html", error=error)
-        return response
-
     return app
+
+
+def http_error(error: HTTPException) -> Response:
+    """Return every error, a crash (500) included: as JSON for the API, as a page for people."""
+    response = error.get_response()  # keeps headers such as the Allow of a 405
+    if asked_by_api():
+        details = problem_details(error.code, error.description, getattr(error, "errors", ()))
+        response.data, response.content_type = details.data, details.content_type
+    else:
+        response.data = render_template("error.html", error=error)
+    return response
+
+
+def asked_by_api() -> bool:
+    """Return whether the current request is one for the JSON API."""
+    return request.path.startswith("/api/")
+
+
+def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Response:
+    """Return an error in the form of RFC 9457. A very long list is cut, and the detail says so."""
+    if len(errors) > MOST_ERRORS:
+        detail += f" These are the first {MOST_ERRORS:,} of {len(errors):,} errors."
+    title = HTTP_STATUS_CODES[status]
+    response = jsonify(title=title, status=status, detail=detail, errors=errors[:MOST_ERRORS])
+    response.status_code = status
+    response.content_type = PROBLEM_JSON
+    return response
 
 
 def percent(share: float) -> str:

@@ -1,35 +1,22 @@
 """The API under `/api/v1`, and the document that describes it (OpenAPI 3.1).
 
-The library writes the document and its page from the routes below. It could validate the bodies as
-well; here pydantic does it directly, since a body may be CSV, and since JSON that can't be read
-(400), another media type (415) and a person who can't be (422) are different mistakes.
+flask-openapi writes the document and its page from the routes below. It could check the bodies as well;
+here pydantic does it directly, because a body may be CSV, and because JSON that can't be read (400),
+another media type (415) and a person the model can't predict for (422) are different mistakes.
 """
 
-import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from flask import Response, request
+from flask import Response, abort, request
 from flask_openapi import APIBlueprint, Info, Tag
-from pydantic import BaseModel, Field, RootModel, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import models_json_schema
-from pydantic_core import to_json
-from werkzeug.exceptions import UnsupportedMediaType
 
-from census_artifact import ModelFile, ModelUnavailable
-from census_csv import echo_table, judge_table, table_of
-from census_forms import (
-    AGE_PATTERN,
-    HOURS_PATTERN,
-    MAX_PEOPLE,
-    People,
-    Person,
-    read_people,
-    read_person,
-)
-from census_model import FEATURES, OPTIONAL, Card, label
-from census_problems import PROBLEM_JSON, Problem, Refusal, refuse_people, refuse_person
+from census_csv import ANSWER, MAX_COLUMNS, Answers, score_batch, score_people, write_csv
+from census_forms import ABOUT, LIMITS, MAX_PEOPLE, Refusal, api_models, errors_of, refuse_batch
+from census_model import FEATURES, OPTIONAL, CensusModel
 
 INFO = Info(
     title="Census income API",
@@ -38,31 +25,26 @@ INFO = Info(
     "year? For learning only: never use it to decide about people.",
 )
 ONE_PERSON_LIMIT = 64 * 1024  # bytes of a body
-TOO_MANY_VALUES = 120_000  # in a batch: a full one has fewer, whatever it puts between them
-EXAMPLE = {
-    "age": 39,
-    "workclass": "State-gov",
-    "education": "Bachelors",
-    "marital_status": "Never-married",
-    "race": "White",
-    "sex": "Male",
-    "hours_per_week": 40,
+MOST_VALUES = {  # in a batch, by what stands next to each value
+    "application/json": ((b",", b"[", b"{"), 120_000),  # a full batch has fewer
+    "text/csv": ((b",", b"\r", b"\n"), MAX_COLUMNS * MAX_PEOPLE),
 }
+PROBLEM_JSON = "application/problem+json"
+to_json = TypeAdapter(Any).dump_json
+EXAMPLE = {name: example for name, (_, example) in ABOUT.items()}
 CSV_EXAMPLE = f"{','.join(EXAMPLE)}\n{','.join(map(str, EXAMPLE.values()))}\n"
-CSV_ANSWER_EXAMPLE = CSV_EXAMPLE.replace("week\n", "week,probability,label\n").replace(
-    ",40\n", ",40,0.1014,<=50K\n"
-)
+CSV_ANSWER = CSV_EXAMPLE.replace("week", "week,probability,label").replace("40", "40,0.1014,<=50K")
 
 
-class Answer(BaseModel):
-    """What the model says of one person."""
+class OneAnswer(BaseModel):
+    """What the model says about one person of a batch."""
 
     probability: float = Field(ge=0, le=1, description="of earning more than $50,000 a year")
-    label: str = Field(description="`>50K` where the probability is above one half, else `<=50K`")
+    label: str = Field(description="`>50K` if the probability is above one half, else `<=50K`")
 
 
-class Prediction(Answer):
-    """What the model says of one person, and why."""
+class Prediction(OneAnswer):
+    """What the model says about one person, and why."""
 
     contributions: dict[str, float] = Field(
         description="What each feature adds, in log-odds. With the card's `intercept` they add up "
@@ -74,59 +56,70 @@ class Prediction(Answer):
 class Predictions(BaseModel):
     """The answers of a batch, in the order of the people."""
 
-    predictions: list[Answer]
+    predictions: list[OneAnswer]
     model_version: str
 
 
-class VersionedCard(Card):
-    """The model's card, and the version that predictions name."""
+class ModelCard(BaseModel, extra="allow"):
+    """What the model was trained on, how well it does, and its table of weights."""
 
     model_version: str
-
-
-class ModelCard(RootModel[VersionedCard]):
-    """What the model was trained on, how well it does, and what it takes."""
-
-
-def create_api(model_file: ModelFile) -> APIBlueprint:
-    """Return the routes of the API, answered by the model in `model_file`."""
-    api = APIBlueprint(
-        "api",
-        __name__,
-        url_prefix="/api/v1",
-        abp_tags=[Tag(name="Income", description="Version 1")],
+    data: dict[str, str | bool | int]
+    features: dict[str, dict[str, Any]]
+    metrics: dict[str, Any]
+    intercept: float = Field(description="The log-odds of an average of all training people")
+    weights: dict[str, dict[str, float]] = Field(
+        description="What each category adds to the log-odds; of a number, the slope and the mean"
     )
+
+
+class FieldError(BaseModel):
+    """What is wrong with one value."""
+
+    index: int | None = Field(
+        default=None, description="In a batch: which person, from 0; null if it isn't about one"
+    )
+    field: str = Field(description="The field's name, or `body`")
+    message: str
+
+
+class Problem(BaseModel):
+    """An error: what kind, in short, in a sentence, and value by value."""
+
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError]
+
+
+def create_api(model: CensusModel | None) -> APIBlueprint:
+    """Return the routes of the API. Without a model, the app lets no request come this far."""
+    tags = [Tag(name="Income", description="Version 1")]
+    api = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_tags=tags)
+    person_of, _ = api_models(model)
 
     # No CSRF token on these routes: it guards a browser's session, and a JSON client has none.
     @api.post(
         "/predictions",
-        summary="Judge one person",
+        summary="Predict for one person",
         request_body={"content": {"application/json": media("Person", EXAMPLE)}},
         responses=responses({"application/json": media("Prediction")}, 400, 413, 415, 422, 503),
     )
     def predict() -> Response:
         """The probability, what each feature adds to it, and the version of the model."""
-        require("application/json")
+        if request.mimetype != "application/json":
+            abort(415, "Send JSON, with Content-Type: application/json.")
         request.max_content_length = ONE_PERSON_LIMIT
-        model = model_file.get()
         try:
-            person = read_person(request.get_data(), model)
+            person = person_of.model_validate_json(request.get_data())
         except ValidationError as invalid:
-            raise refuse_person(invalid) from None
-        contributions = model.explain(person)
-        probability = model.probability(contributions)
-        return as_json(
-            {
-                "probability": probability,
-                "label": label(probability),
-                "contributions": contributions,
-                "model_version": model.version,
-            }
-        )
+            detail = "The model can't predict for this person; see errors."
+            raise Refusal(422, detail, errors_of(invalid, model.card)) from None
+        return as_json(vars(model.answer(vars(person))) | {"model_version": model.version})
 
     @api.post(
         "/predictions/batch",
-        summary=f"Judge up to {MAX_PEOPLE:,} people in one call",
+        summary=f"Predict for up to {MAX_PEOPLE:,} people in one call",
         request_body={
             "content": {
                 "application/json": media("People", {"people": [EXAMPLE]}),
@@ -136,7 +129,7 @@ def create_api(model_file: ModelFile) -> APIBlueprint:
         responses=responses(
             {
                 "application/json": media("Predictions"),
-                "text/csv": {"schema": {"type": "string"}, "example": CSV_ANSWER_EXAMPLE},
+                "text/csv": {"schema": {"type": "string"}, "example": CSV_ANSWER},
             },
             *(400, 413, 415, 422, 503),
         ),
@@ -144,28 +137,21 @@ def create_api(model_file: ModelFile) -> APIBlueprint:
     def predict_batch() -> Response:
         """People as JSON, or as CSV with a header row; the answers keep their order.
 
-        With `Accept: text/csv` the answer is the table as it was sent, `probability` and `label`
-        added. One bad row refuses the whole batch, and the errors name every bad row by its index.
+        Columns of a CSV that the model doesn't know are carried along. With `Accept: text/csv` the
+        answer is the table as it was sent, plus `probability` and `label`. One bad row refuses the
+        whole batch, and the errors name every bad row by its index.
         """
-        require("application/json", "text/csv")
-        model = model_file.get()
-        offered = ["application/json", "text/csv"]
-        as_csv = request.accept_mimetypes.best_match(offered) == "text/csv"
-        if request.mimetype == "text/csv":
-            judge = echo_table if as_csv else judge_table
-            found = judge(model, body_of_batch(b",\r\n"))
-        else:
-            try:  # the body is kept nowhere else, so that its memory is free once it is read
-                people = read_people(body_of_batch(b",[{"), model)
-            except ValidationError as invalid:
-                raise refuse_people(invalid) from None
-            columns = {name: [each[i] for each in people] for i, name in enumerate(FEATURES)}
-            found = model.predict_probabilities(columns)
-            found = table_of(people, found) if as_csv else found
-        if as_csv:
-            return Response(found, content_type="text/csv; charset=utf-8")
-        answers = ({"probability": each, "label": label(each)} for each in found)
-        return as_json({"predictions": answers, "model_version": model.version})
+        if request.mimetype not in MOST_VALUES:
+            abort(415, "Send JSON or CSV, with Content-Type: application/json or text/csv.")
+        as_csv = request.accept_mimetypes.best_match(MOST_VALUES) == "text/csv"
+        read = score_batch if request.mimetype == "text/csv" else score_json
+        chunks = read(model, body_of_batch())
+        if as_csv:  # all of it before the first piece is sent: the last row may be a bad one
+            pieces = [write_csv(rows, answers) for rows, answers in chunks]
+            return Response(pieces, content_type="text/csv; charset=utf-8")
+        _, *found = [answer for _, answers in chunks for answer in answers]
+        predictions = ({"probability": p, "label": label} for p, label in found)
+        return as_json({"predictions": predictions, "model_version": model.version})
 
     @api.get(
         "/model",
@@ -174,25 +160,41 @@ def create_api(model_file: ModelFile) -> APIBlueprint:
     )
     def card() -> dict[str, Any]:
         """What the model was trained on, how well it does, and which categories it knows."""
-        model = model_file.get()
         return {"model_version": model.version, **model.card}
 
     return api
 
 
-def body_of_batch(marks: bytes) -> bytes:
-    """Return the request's body, which nothing keeps. Raises a 422 for one with too many values.
+def body_of_batch() -> bytes:
+    """Return the request's body. Raises Refusal for one with too many values.
 
     Reading takes time for each value, and 8 MB have room for millions of empty lists, which would
-    take many seconds. The `marks` that stand beside values are counted at once, without reading.
+    take many seconds. The marks next to values are counted first, which takes milliseconds.
     """
+    marks, most = MOST_VALUES[request.mimetype]
     body = request.get_data(cache=False)
-    if sum(map(body.count, marks)) > TOO_MANY_VALUES:
-        raise Refusal(
-            422,
-            f"Send at most {MAX_PEOPLE:,} people in one call: this body has more values than they do.",
-        )
+    if sum(map(body.count, marks)) > most:
+        people = f"Send at most {MAX_PEOPLE:,} people in one call"
+        raise Refusal(422, f"{people}: this body has more values than they do.")
     return body
+
+
+def score_json(model: CensusModel, body: bytes) -> Iterator[tuple[Iterable[Any], Answers]]:
+    """Yield the header of a table, then the people of a JSON body and their answers, as a CSV has them.
+
+    Raises Refusal.
+    """
+    import pandas as pd
+
+    try:
+        people = [vars(each) for each in api_models(model)[1].model_validate_json(body).people]
+    except ValidationError as invalid:
+        raise refuse_batch(errors_of(invalid, model.card)) from None
+    columns = {name: [each[name] for each in people] for name in FEATURES}
+    del people  # thousands of dictionaries take more memory than their values
+    yield [FEATURES], [ANSWER]
+    answers, _ = score_people(model, pd.DataFrame(columns, dtype=object))
+    yield zip(*columns.values(), strict=True), answers
 
 
 def as_json(answer: dict[str, Any]) -> Response:
@@ -200,26 +202,8 @@ def as_json(answer: dict[str, Any]) -> Response:
     return Response(to_json(answer), content_type="application/json")
 
 
-def require(*media_types: str) -> None:
-    """Raise a 415 for a body of another media type."""
-    if request.mimetype not in media_types:
-        raise UnsupportedMediaType(f"Send {' or '.join(media_types)}, and say so in Content-Type.")
-
-
-# The document
-
-SCHEMAS = [
-    (Person, "validation"),
-    (People, "validation"),
-    (Prediction, "serialization"),
-    (Predictions, "serialization"),
-    (ModelCard, "serialization"),
-    (Problem, "validation"),
-]
-
-
 def media(model: str, example: Any = None) -> dict[str, Any]:
-    """Return a JSON body of the document: one of the schemas below, with an example."""
+    """Return a JSON body of the document: one of its schemas, with an example."""
     body = {"schema": {"$ref": f"#/components/schemas/{model}"}}
     return body if example is None else body | {"example": example}
 
@@ -230,40 +214,30 @@ def responses(content: dict[str, Any], *problems: int) -> dict[int, dict[str, An
     return {200: {"content": content}} | {status: dict(problem) for status in problems}
 
 
-def document(app_document: dict[str, Any], model_file: ModelFile, root: str) -> dict[str, Any]:
-    """Complete the library's document: schemas, the model's categories, and where the app lives.
-
-    `root` is the path the app is mounted at. Which categories there are depends on the model in
-    use now, so this is done for each request; without a model the lists are left out.
-    """
-    _, schemas = models_json_schema(SCHEMAS, ref_template="#/components/schemas/{model}")
-    completed = copy.deepcopy(app_document)
-    completed["servers"] = [{"url": root or "/"}]
-    completed["components"] = {"schemas": schemas["$defs"]}
-    del completed["paths"]["/api/v1/model"]["get"]["responses"]["422"]  # the library's default
-    try:
-        features = model_file.get().card["features"]
-    except ModelUnavailable:
-        return completed
-    batch = completed["paths"]["/api/v1/predictions/batch"]["post"]["requestBody"]["content"]
-    batch["text/csv"]["schema"]["pattern"] = csv_pattern(features)
-    for name, schema in schemas["$defs"]["Person"]["properties"].items():
-        if "categories" in features[name]:
-            alternatives = schema.get("anyOf", [schema])  # the other one is null
-            alternatives[0]["enum"] = features[name]["categories"]
-    return completed
+def complete(document: dict[str, Any], model: CensusModel | None) -> None:
+    """Give the library's document the schemas, which name the model's categories."""
+    kinds = [(each, "validation") for each in (*api_models(model), Problem)]
+    kinds += [(each, "serialization") for each in (Prediction, Predictions, ModelCard)]
+    _, schemas = models_json_schema(kinds, ref_template="#/components/schemas/{model}")
+    document["components"] = {"schemas": schemas["$defs"]}
+    del document["paths"]["/api/v1/model"]["get"]["responses"]["422"]  # the library's default
+    if model:
+        batch = document["paths"]["/api/v1/predictions/batch"]["post"]["requestBody"]["content"]
+        batch["text/csv"]["schema"]["pattern"] = csv_pattern(model)
 
 
-def csv_pattern(features: Mapping[str, Any]) -> str:
+def csv_pattern(model: CensusModel) -> str:
     """Return a regular expression for the body of a CSV batch, its columns in the usual order.
 
-    Another order is fine as well; the pattern is what a program can rely on.
+    Another order and more columns are fine as well; the pattern is what a program can rely on.
     """
-    cells = {"age": AGE_PATTERN, "hours_per_week": HOURS_PATTERN}
+    cells = []
     for name in FEATURES:
-        if name not in cells:
-            # re.escape writes \- for -, an error in the regular expressions of JavaScript.
-            words = [re.sub(r"[^\w -]", r"\\\g<0>", word) for word in features[name]["categories"]]
-            cells[name] = f"({'|'.join(words)}){'?' if name in OPTIONAL else ''}"
-    row = ",".join(cells[name] for name in FEATURES)
-    return f"^{','.join(FEATURES)}(\\n{row})*\\n?$"
+        if name in LIMITS:
+            low, high = LIMITS[name]
+            words = list(map(str, range(low, high + 1)))
+        else:  # re.escape writes \- for -, an error in the regular expressions of JavaScript
+            known = model.card["features"][name]["categories"]
+            words = [re.sub(r"[^\w -]", r"\\\g<0>", word) for word in known]
+        cells.append(f"({'|'.join(words)}){'?' if name in OPTIONAL else ''}")
+    return f"^{','.join(FEATURES)}(\\n{','.join(cells)})*\\n?$"

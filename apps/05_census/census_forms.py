@@ -1,78 +1,41 @@
 """What a person may look like when they arrive: typed into the form, or sent to the API.
 
-All ways lead to the same seven values and refuse the same ones. Which categories there are is
-nowhere in this file: the model's card says so, and form and API read it there.
+Both refuse the same values, and both take their categories from the model's card: `Person`, which checks
+what a program sends, is made from the card, and so are the choices of the form.
 """
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
-from functools import lru_cache
-from operator import itemgetter
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from flask_wtf import FlaskForm
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationInfo,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic import ValidationError as Invalid
-from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict
+from werkzeug.exceptions import HTTPException
 from wtforms import IntegerField, SelectField
 from wtforms.validators import ValidationError
 from wtforms.widgets import TextInput
 
 from census_model import FEATURES, OPTIONAL, Card, CensusModel
 
-MIN_AGE, MAX_AGE = 17, 120  # the census data has nobody younger; more is a slip of the finger
-MIN_HOURS, MAX_HOURS = 1, 168  # the census data has people who work; a week has 168 hours
-MAX_PEOPLE = 10_000  # in one batch
-# The same two ranges as regular expressions, for the API's description of a CSV file.
-AGE_PATTERN = "(1[7-9]|[2-9][0-9]|1[01][0-9]|120)"
-HOURS_PATTERN = "([1-9][0-9]?|1[0-5][0-9]|16[0-8])"
-
-# The data's abbreviations, for people; what is sent and judged stays the data's own word.
-SPELLED_OUT = {
-    "Federal-gov": "Federal government",
-    "Local-gov": "Local government",
-    "Never-worked": "Never worked",
-    "Private": "Private company",
-    "Self-emp-inc": "Self-employed, incorporated",
-    "Self-emp-not-inc": "Self-employed, not incorporated",
-    "State-gov": "State government",
-    "Without-pay": "Without pay",
-    "1st-4th": "1st to 4th grade",
-    "5th-6th": "5th to 6th grade",
-    "7th-8th": "7th to 8th grade",
-    "9th": "9th grade",
-    "10th": "10th grade",
-    "11th": "11th grade",
-    "12th": "12th grade, no diploma",
-    "HS-grad": "High school graduate",
-    "Some-college": "Some college, no degree",
-    "Assoc-voc": "Associate degree, vocational",
-    "Assoc-acdm": "Associate degree, academic",
-    "Bachelors": "Bachelor's degree",
-    "Masters": "Master's degree",
-    "Prof-school": "Professional school",
-    "Married-AF-spouse": "Married, spouse in the armed forces",
-    "Married-civ-spouse": "Married, civilian spouse",
-    "Married-spouse-absent": "Married, spouse absent",
-    "Never-married": "Never married",
-    "Amer-Indian-Eskimo": "American Indian or Eskimo",
-    "Asian-Pac-Islander": "Asian or Pacific Islander",
+LIMITS = {  # both ends included
+    "age": (17, 120),  # the data has nobody younger; more is a slip of the finger
+    "hours_per_week": (1, 168),  # the data has people who work; a week has 168 hours
 }
+MAX_PEOPLE = 10_000  # in one batch
+TOO_MANY_ERRORS = 100_000  # to look at: a full batch has fewer values
 
 
 def spell_out(value: str | int | None) -> str:
     """Return a person's value in words: `Bachelor's degree` for `Bachelors`."""
-    return "Not known" if value is None else SPELLED_OUT.get(value, str(value))
+    return "Not known" if value is None else words().get(value, str(value))
+
+
+@cache
+def words() -> dict[str, str]:
+    """Return the data's abbreviations, for people; what is sent stays the data's own word."""
+    return json.loads(Path(__file__).with_name("census_words.json").read_text("utf-8"))
 
 
 class WholeNumberField(IntegerField):
@@ -82,26 +45,25 @@ class WholeNumberField(IntegerField):
     # As text, what was typed arrives as it was typed.
     widget = TextInput()
 
-    def __init__(self, label: str, low: int, high: int, **kwargs: Any) -> None:
+    def __init__(self, label: str, limits: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(label, **kwargs)
-        self.low, self.high = low, high
+        self.low, self.high = limits
 
     def process_formdata(self, valuelist: list[str]) -> None:
-        """Turn the typed text into a number, or say why it is none."""
+        """Turn the typed text into a number, or say what is wrong with it."""
         typed = valuelist[0].strip() if valuelist else ""
         if not typed:
             raise ValueError(f"Enter the {self.label.text.lower()}, for example 40.")
         try:
-            number = int(typed.replace("_", "?"))  # int() reads 4_0 as 40
+            self.data = int(typed.replace("_", "?"))  # int() reads 4_0 as 40
         except ValueError:
             raise ValueError("This is not a whole number. Enter digits, for example 40.") from None
-        if not self.low <= number <= self.high:
+        if not self.low <= self.data <= self.high:
             raise ValueError(f"Enter a whole number from {self.low} to {self.high}.")
-        self.data = number
 
 
 class CategoryField(SelectField):
-    """One of the categories the model was trained on; with "Not known" first where that may be."""
+    """One of the categories the model was trained on; with "Not known" first if that may be."""
 
     def offer(self, categories: list[str], optional: bool) -> None:
         """Fill the list with what the model knows."""
@@ -115,12 +77,11 @@ class CategoryField(SelectField):
 
     def pre_validate(self, form: FlaskForm) -> None:
         """Refuse what is not in the list, as a link written by hand may have it."""
-        if not self.data and "" not in self.known:
+        if self.data and self.data not in self.known:
+            problem = "The model doesn't know what the address says here. Choose from the list."
+            raise ValidationError(problem)
+        if (self.data or "") not in self.known:
             raise ValidationError(f"Choose the {self.label.text.lower()} from the list.")
-        if self.data not in self.known:
-            raise ValidationError(
-                "The model doesn't know what the address says here. Choose from the list."
-            )
 
 
 class PersonForm(FlaskForm):
@@ -131,13 +92,13 @@ class PersonForm(FlaskForm):
         # question with GET, and nothing remembers it: no account, no session, no SECRET_KEY.
         csrf = False
 
-    age = WholeNumberField("Age", MIN_AGE, MAX_AGE)
+    age = WholeNumberField("Age", LIMITS["age"])
     sex = CategoryField("Sex", description="as the census asked")
     race = CategoryField("Race", description="as the census asked")
     marital_status = CategoryField("Marital status", description="in 1994")
     education = CategoryField("Education", description="the highest level reached")
     workclass = CategoryField("Kind of employer", description="of the main job")
-    hours_per_week = WholeNumberField("Hours of work per week", MIN_HOURS, MAX_HOURS)
+    hours_per_week = WholeNumberField("Hours of work per week", LIMITS["hours_per_week"])
 
     def __init__(self, card: Card, formdata: Any, **kwargs: Any) -> None:
         super().__init__(formdata, **kwargs)
@@ -152,12 +113,16 @@ class PersonForm(FlaskForm):
         return {name: self[name].data or None for name in FEATURES}
 
 
-def typical_person(card: Card) -> dict[str, str | int]:
-    """Return the person the form starts with: each feature's median or most common value."""
-    return {
-        name: feature["most_common"] if "categories" in feature else round(feature["median"])
-        for name, feature in card["features"].items()
-    }
+ABOUT = {  # what the API's documentation says about each feature, and an example
+    "age": ("Age in years", 39),
+    "workclass": ("Kind of employer; null or left out if it isn't known", "State-gov"),
+    "education": ("Highest level reached", "Bachelors"),
+    "marital_status": ("Marital status", "Never-married"),
+    "race": ("Race, as the census of 1994 asked", "White"),
+    "sex": ("Sex, as the census of 1994 asked", "Male"),
+    "hours_per_week": ("Usual hours of work a week", 40),
+}
+STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True)
 
 
 def whole(value: Any) -> Any:
@@ -165,100 +130,64 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def known(value: str, info: ValidationInfo) -> str:
-    """Refuse a category that is not on the model's card, which is the validation's context."""
-    card: Card = info.context
-    categories = card["features"][info.field_name]["categories"]
-    if value not in categories:
-        raise PydanticCustomError(
-            "unknown_category",
-            "Unknown category. Known: {known}",
-            {"known": ", ".join(categories)},
-        )
-    return value
-
-
-Category = Annotated[str, AfterValidator(known)]
-Age = Annotated[int, Field(ge=MIN_AGE, le=MAX_AGE), BeforeValidator(whole)]
-Hours = Annotated[int, Field(ge=MIN_HOURS, le=MAX_HOURS), BeforeValidator(whole)]
-
-
-class Person(BaseModel):
-    """One person, as the API takes them. Validate with the model's card as the context."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    age: Age = Field(description="Age in years", examples=[39])
-    workclass: Category | None = Field(
-        default=None,
-        description="Kind of employer; null or left out where it is not known",
-        examples=["State-gov"],
-    )
-    education: Category = Field(description="Highest level reached", examples=["Bachelors"])
-    marital_status: Category = Field(description="Marital status", examples=["Never-married"])
-    race: Category = Field(description="Race, as the census of 1994 asked", examples=["White"])
-    sex: Category = Field(description="Sex, as the census of 1994 asked", examples=["Male"])
-    hours_per_week: Hours = Field(description="Usual hours of work a week", examples=[40])
-
-
-class People(BaseModel):
-    """Many people in one call."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    people: list[Person] = Field(
-        max_length=MAX_PEOPLE,
-        description=f"Up to {MAX_PEOPLE:,} people; the answers keep the order",
-    )
-
-
-# The two classes above have words for whatever is wrong, and call a Python function for every value.
-# What follows takes and refuses the same people several times as fast, because a model's categories
-# are part of the type, and has no words: whom it refuses, the classes above refuse with a reason.
-
-
 @lru_cache(maxsize=8)
-def types_for(model: CensusModel) -> Mapping[str, Any]:
-    """Return the type of each value that the API takes for this model."""
-    types: dict[str, Any] = {"age": Age, "hours_per_week": Hours}
-    for name in FEATURES:
-        if name not in types:
-            word: Any = Literal[tuple(model.card["features"][name]["categories"])]
-            types[name] = Annotated[word | None, Field(default=None)] if name in OPTIONAL else word
-    return types
+def api_models(model: CensusModel | None) -> tuple[type[BaseModel], type[BaseModel]]:
+    """Return the classes that check one person and a batch of the API, made from the model's card.
 
-
-@lru_cache(maxsize=8)
-def reader_for(model: CensusModel) -> TypeAdapter[dict[str, Any]]:
-    """Return what reads one person for this model, as a dictionary of all features."""
-    fields = dict(types_for(model))
-    known_person = TypedDict("known_person", fields)
-    known_person.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")
-    return TypeAdapter(known_person)
-
-
-def read_person(body: bytes, model: CensusModel) -> dict[str, Any]:
-    """Return the person that a JSON body describes. Raises pydantic's ValidationError."""
-    with suppress(Invalid):
-        return reader_for(model).validate_json(body)
-    return Person.model_validate_json(body, context=model.card).model_dump()
-
-
-def read_people(body: bytes, model: CensusModel) -> list[tuple]:
-    """Return the people that a JSON body describes, each as a tuple of the FEATURES.
-
-    Raises pydantic's ValidationError. A person becomes a tuple as soon as the parser has read them:
-    a dictionary for each would take four times the memory of the body.
+    Without a model, which the API's documentation can do with, a category is any string.
     """
-    read, values = reader_for(model).validate_python, itemgetter(*FEATURES)
+    fields: dict[str, Any] = {}
+    for name, (description, example) in ABOUT.items():
+        kind: Any = str
+        if name in LIMITS:
+            low, high = LIMITS[name]
+            kind = Annotated[int, Field(ge=low, le=high), BeforeValidator(whole)]
+        elif model:
+            kind = Literal[tuple(model.card["features"][name]["categories"])]
+        default = {"default": None} if name in OPTIONAL else {}
+        about = Field(description=description, examples=[example], **default)
+        fields[name] = (kind | None if name in OPTIONAL else kind, about)
+    person = create_model("Person", __config__=STRICT, __doc__="One person.", **fields)
+    about = Field(max_length=MAX_PEOPLE, description="The answers keep the order")
+    people = create_model("People", __config__=STRICT, people=(list[person], about))
+    return person, people
 
-    def shrink(found: dict[str, Any]) -> Any:
-        return found if "people" in found else values(read(found))
 
-    with suppress(ValueError, RecursionError):  # no UTF-8, no JSON, nested too deep, not a person
-        match json.loads(body.decode(), object_hook=shrink):
-            case {"people": [*people], **others} if not others and len(people) <= MAX_PEOPLE:
-                if all(type(each) is tuple for each in people):  # so each has been read
-                    return people
-    batch = People.model_validate_json(body, context=model.card)
-    return [values(each) for each in batch.model_dump()["people"]]
+class Refusal(HTTPException):
+    """What was sent can't be answered: a status, a sentence, and what is wrong field by field."""
+
+    def __init__(self, code: int, detail: str, errors: list[dict[str, Any]] | tuple = ()) -> None:
+        super().__init__(detail)
+        self.code, self.errors = code, errors
+
+
+def errors_of(invalid: Invalid, card: Card) -> list[dict[str, Any]]:
+    """Return the errors pydantic has found, each with `field` and `message`, and `index` in a batch.
+
+    Raises Refusal: a 400 if the body isn't JSON, and a 422 if there are too many errors to list.
+    """
+    if invalid.error_count() > TOO_MANY_ERRORS:
+        raise Refusal(422, f"There are {invalid.error_count():,} errors, too many to name.")
+    errors = []
+    for each in invalid.errors(include_url=False, include_context=False):
+        message, word = each["msg"], each["input"]
+        match each["loc"]:
+            case ("people", int(index), *rest):
+                place, field = {"index": index}, (*rest, "person")[0]
+            case loc:
+                place = {"index": None} if invalid.title == "People" else {}
+                field = (*loc, "body")[0]
+        if each["type"] == "json_invalid":
+            raise Refusal(400, f"{message}.")
+        if each["type"] == "literal_error" and isinstance(word, str):
+            message = f"Unknown category. Known: {', '.join(card['features'][field]['categories'])}"
+        elif each["type"] == "literal_error":
+            message = "Input should be a valid string"
+        errors.append(place | {"field": str(field), "message": message})
+    return errors
+
+
+def refuse_batch(errors: list[dict[str, Any]]) -> Refusal:
+    """Return the errors of a batch, by index and field, as a 422."""
+    detail = "Nothing was predicted: the batch has errors, by index and field."
+    return Refusal(422, detail, errors)

@@ -1,151 +1,62 @@
-"""The census model: train it, save it with its card, load it, ask it about one person.
+"""The census model: train it, save it with its card, load it, and ask it about one person.
 
-The estimator is a logistic regression, because it can say why: it adds one number per feature, and
-the sum decides. `save` writes those numbers into the card (see `census_formula`), so that answer and
-explanation are the same sum, and the app needs neither scikit-learn nor pandas, which take longer to
-import than everything else together. That is why they are imported where they are needed: in the
-functions that train a model, and in those that serve one that is no such sum.
-
-How the two files are kept, and checked before one is opened, is in `census_artifact`; this module
-says what stands in them.
+Train it in this folder with `python census_model.py census_standin.csv`: a table with the columns below,
+`education_num`, and `part`, which says `train` or `test`. The estimator is a logistic regression, because
+it can explain itself: it adds up one number per feature. `save` writes these numbers into the card (see
+`census_weights`), so the app needs neither scikit-learn nor pandas to answer, and both take long to
+import. That is why the functions that train import them themselves.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-import math
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from itertools import accumulate, pairwise
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NotRequired
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
-from pydantic import FiniteFloat, TypeAdapter
-from typing_extensions import TypedDict
-
-from census_artifact import (
-    HOLDS_ANOTHER,
-    MODEL_FOLDER,
-    STAGE,
-    ModelFile,
-    ModelUnavailable,
-    Versions,
-    fingerprint,
-    pack,
-    read,
-    unpack,
-    versions,
-    write,
-)
-from census_formula import Formula, NotUnderstood, frame, sigmoid, take_apart, term, typical
+from census_weights import MISSING, add_up, contribution, people_to_compare, read_weights, sigmoid
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from sklearn.pipeline import Pipeline
-    from sklearn.utils import Bunch
 
 NUMBERS = ["age", "hours_per_week"]
 CATEGORIES = ["workclass", "education", "marital_status", "race", "sex"]
-FEATURES = [
-    "age",
-    "workclass",
-    "education",
-    "marital_status",
-    "race",
-    "sex",
-    "hours_per_week",
-]
-OPTIONAL = {"workclass"}  # a person may come without
-TARGET = "income"
+FEATURES = ["age", "workclass", "education", "marital_status", "race", "sex", "hours_per_week"]
+OPTIONAL = {"workclass"}  # may be missing
+TARGET = "income"  # 1 for more than $50,000 a year, else 0
 CLASSES = ["<=50K", ">50K"]  # what 0 and 1 stand for: dollars a year, in 1994
 UNITS = {"age": "years", "hours_per_week": "hours"}
-MISSING = "missing"  # the category that stands for "not known" inside the pipeline
 
-Person = Mapping[str, "str | int | None"]
+STAGE = "05_census"
+HERE = Path(__file__).resolve().parent
+MODEL_FOLDER = HERE / "model"
+MODEL_NAME, CARD_NAME = "census.joblib", "census.json"
+TOLERANCE = 1e-12  # how far a probability of the table may be from the estimator's own
+
+Card = dict[str, Any]
+CARD_FIELDS = ["stage", "name", "classes", "intercept", "sha256", "card_sha256"]
+CARD_FIELDS += [f"data > {part}" for part in ("source", "is_real", "rows_train", "rows_test")]
+CARD_FIELDS += ["data > sha256", "versions > python", "versions > scikit_learn"]
+CARD_FIELDS += [f"metrics > {name}" for name in ("accuracy", "roc_auc", "brier", "groups")]
+for name in NUMBERS:
+    CARD_FIELDS += [f"features > {name} > {part}" for part in ("unit", "min", "median", "max")]
+for name in CATEGORIES:
+    CARD_FIELDS += [
+        f"features > {name} > {part}" for part in ("categories", "most_common", "optional")
+    ]
+CARD_FIELDS += [f"weights > {name}" for name in FEATURES]
 
 log = logging.getLogger(__name__)
-
-
-class NumberFeature(TypedDict):
-    """A feature that is a number, as the training people have it."""
-
-    type: Literal["number"]
-    unit: str
-    min: FiniteFloat
-    median: FiniteFloat
-    max: FiniteFloat
-
-
-class CategoryFeature(TypedDict):
-    """A feature that is one of a few words; `optional` if the training data lacks it at times."""
-
-    type: Literal["category"]
-    categories: list[str]
-    most_common: str
-    optional: bool
-
-
-class Data(TypedDict):
-    """What the model was trained and tested on; `sha256` is that of both frames as CSV."""
-
-    source: str
-    is_real: bool
-    rows_train: int
-    rows_test: int
-    sha256: str
-
-
-class Group(TypedDict):
-    """How the model treats one group of the test people; every rate is a share from 0 to 1.
-
-    A rate is null where there is nobody to measure it on.
-    """
-
-    feature: str
-    category: str
-    people: int
-    earning_more: FiniteFloat
-    selection_rate: FiniteFloat
-    false_positive_rate: FiniteFloat | None
-    false_negative_rate: FiniteFloat | None
-
-
-class Metrics(TypedDict):
-    """Measured on the test people."""
-
-    accuracy: FiniteFloat
-    roc_auc: FiniteFloat
-    brier: FiniteFloat
-    groups: list[Group]
-
-
-class SavedFormula(Formula):
-    """The formula of the pipeline in the model file whose SHA-256 is `sha256`."""
-
-    sha256: str
-
-
-class Card(TypedDict):
-    """Everything a user of the model should know; `sha256` is that of the model file.
-
-    There is a `formula` if the pipeline is one that `census_formula` understands.
-    """
-
-    stage: Literal["05_census"]
-    name: str
-    sha256: str
-    data: Data
-    features: dict[str, NumberFeature | CategoryFeature]
-    classes: list[str]
-    intercept: FiniteFloat
-    metrics: Metrics
-    versions: Versions
-    formula: NotRequired[SavedFormula]
-
-
-CARD = TypeAdapter(Card)
 
 
 def build_pipeline() -> Pipeline:
@@ -166,7 +77,7 @@ def build_pipeline() -> Pipeline:
         [
             ("fill", SimpleImputer(missing_values=pd.NA, strategy="constant", fill_value=MISSING)),
             ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=False)),
-            ("centre", StandardScaler(with_std=False)),
+            ("center", StandardScaler(with_std=False)),
         ]
     )
     prepare = ColumnTransformer(
@@ -175,31 +86,27 @@ def build_pipeline() -> Pipeline:
     return Pipeline([("prepare", prepare), ("classify", LogisticRegression(max_iter=1000))])
 
 
-def train(census: Bunch) -> tuple[Pipeline, Card]:
-    """Train on `census.train`, test on `census.test`; return the pipeline and its card.
+def train(census: Any) -> tuple[Pipeline, Card]:
+    """Train on `census.train` and test on `census.test`. Return the estimator and its card.
 
-    `census` is what `fetch_census()` returns: two frames of one person per row, with the FEATURES
-    (missing values as NaN) and the TARGET (1 for more than $50,000 a year, else 0), and `source`
-    and `is_real`. The returned pipeline is the very one that was tested. The card's `sha256` is
-    empty: `save` fills it in.
+    `census` is what `fetch_census()` returns: two tables of one person per row, with the FEATURES
+    (missing values as nan), `education_num` and the TARGET; and `source` and `is_real`. The estimator
+    is the very one that was tested. Raises ValueError if a table lacks a column.
     """
     from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 
+    for part in (census.train, census.test):
+        if missing := {*FEATURES, TARGET, "education_num"} - set(part):
+            raise ValueError(f"the table has no column {', '.join(sorted(missing))}")
     training, test = (part[[*FEATURES, TARGET]] for part in (census.train, census.test))
     pipeline = build_pipeline().fit(training[FEATURES], training[TARGET])
     probabilities = pipeline.predict_proba(test[FEATURES])[:, 1]
     answers = pipeline.predict(test[FEATURES])
-    # Hash the tables, not a file: the data may have come as a download, an archive or a stand-in.
+    # The hash is of the tables, not of a file, which may be a download, an archive or a stand-in.
     csv = "".join(part.to_csv(index=False, lineterminator="\n") for part in (training, test))
-    features = {name: _describe(name, census.train) for name in FEATURES}
-    try:
-        start = take_apart(pipeline, features)["intercept"]
-    except NotUnderstood:  # `save` tells the log
-        (start,) = _log_odds(pipeline, [typical(features)])
-    card: Card = {
+    return pipeline, {
         "stage": STAGE,
         "name": "Census income classifier",
-        "sha256": "",
         "data": {
             "source": census.source,
             "is_real": bool(census.is_real),
@@ -207,31 +114,24 @@ def train(census: Bunch) -> tuple[Pipeline, Card]:
             "rows_test": len(test),
             "sha256": hashlib.sha256(csv.encode()).hexdigest(),
         },
-        "features": features,
+        "features": {name: describe(name, census.train) for name in FEATURES},
         "classes": CLASSES,
-        "intercept": start,
         "metrics": {
             "accuracy": float(accuracy_score(test[TARGET], answers)),
             "roc_auc": float(roc_auc_score(test[TARGET], probabilities)),
             "brier": float(brier_score_loss(test[TARGET], probabilities)),
-            "groups": _measure_groups(test, answers),
+            "groups": measure_groups(test, answers),
         },
-        "versions": versions(),
+        "versions": {"python": sys.version.split()[0], "scikit_learn": version("scikit-learn")},
     }
-    return pipeline, card
 
 
-def _describe(name: str, people: pd.DataFrame) -> NumberFeature | CategoryFeature:
+def describe(name: str, people: pd.DataFrame) -> dict[str, Any]:
     """Return what the card says about one feature of the training people."""
     column = people[name]
     if name in NUMBERS:
-        return {
-            "type": "number",
-            "unit": UNITS[name],
-            "min": float(column.min()),
-            "median": float(column.median()),
-            "max": float(column.max()),
-        }
+        numbers = column.agg(["min", "median", "max"]).astype(float).to_dict()
+        return {"type": "number", "unit": UNITS[name], **numbers}
     if name == "education":  # from preschool to doctorate: the data has a number for each level
         categories = people.groupby(name)["education_num"].min().sort_values().index
     else:
@@ -244,173 +144,72 @@ def _describe(name: str, people: pd.DataFrame) -> NumberFeature | CategoryFeatur
     }
 
 
-def _measure_groups(test: pd.DataFrame, answers: np.ndarray) -> list[Group]:
-    """Return how women and men, and people of each race, fare with the model's answers (0 or 1)."""
-    from sklearn.metrics import confusion_matrix
+def measure_groups(test: pd.DataFrame, answers: np.ndarray) -> list[dict[str, Any]]:
+    """Return how the model treats women and men, and people of each race.
 
-    groups: list[Group] = []
+    `answers` are 0 or 1, one per test person. Every rate is a share from 0 to 1, or None if there is
+    nobody to measure it on.
+    """
+    groups = []
     for feature in ("sex", "race"):
-        for category in sorted(test[feature].unique()):
-            chosen = (test[feature] == category).to_numpy()
-            truth = test[TARGET].to_numpy()[chosen]
-            matrix = confusion_matrix(truth, answers[chosen], labels=[0, 1])
-            (_, false_positives), (false_negatives, _) = matrix.tolist()
-            negatives, positives = matrix.sum(axis=1).tolist()
+        for category, people in test.assign(says=answers).groupby(feature):
+            truth, says = people[TARGET] == 1, people["says"] == 1
             groups.append(
                 {
                     "feature": feature,
                     "category": str(category),
-                    "people": len(truth),
+                    "people": len(people),
                     "earning_more": float(truth.mean()),
-                    "selection_rate": float(answers[chosen].mean()),
-                    "false_positive_rate": false_positives / negatives if negatives else None,
-                    "false_negative_rate": false_negatives / positives if positives else None,
+                    "selection_rate": float(says.mean()),
+                    "false_positive_rate": float(says[~truth].mean()) if any(~truth) else None,
+                    "false_negative_rate": float((~says)[truth].mean()) if any(truth) else None,
                 }
             )
     return groups
 
 
-def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
-    """Write the pipeline and its card into `folder`, and return the model file's path.
+@dataclass(frozen=True)
+class Answer:
+    """What the model says about one person. The page and the API both show it."""
 
-    Into the card go the model file's SHA-256 and, if there is one, the pipeline's formula.
-    """
-    content = pack(pipeline)
-    card = {name: value for name, value in card.items() if name != "formula"}
-    if formula := _formula(pipeline, card["features"]):
-        own = formula | {"sha256": fingerprint(content)}
-        card |= {"intercept": formula["intercept"], "formula": own}
-    return write(content, card, folder)
+    probability: float  # of earning more than $50,000 a year, from 0 to 1
+    label: str  # one of CLASSES
+    contributions: dict[str, float]  # what each feature adds to the intercept, in log-odds
 
 
-def _formula(pipeline: Pipeline, features: Mapping[str, Any]) -> Formula | None:
-    """Return what the pipeline computes; or None, and a line in the log, where that is more."""
-    try:
-        return take_apart(pipeline, features)
-    except NotUnderstood as reason:
-        log.warning("This pipeline has no formula, so each answer takes far longer: %s", reason)
-        return None
-
-
-def _ask(pipeline: Pipeline, people: Mapping[str, Sequence] | Sequence[Person]) -> list[float]:
-    """Return the probability of earning more, as a pipeline of any kind sees it."""
-    names = list(getattr(pipeline, "feature_names_in_", FEATURES))  # in the order it learned them
-    return pipeline.predict_proba(frame(people)[names])[:, 1].tolist()
-
-
-def _log_odds(pipeline: Pipeline, people: Sequence[Person]) -> list[float]:
-    """Return the log-odds of earning more, as a pipeline of any kind sees them."""
-    shares = _ask(pipeline, people)
-    kept = [min(max(share, 1e-15), 1 - 1e-15) for share in shares]  # 0 and 1 have no log-odds
-    return [math.log(share / (1 - share)) for share in kept]
-
-
+@dataclass(frozen=True, eq=False)
 class CensusModel:
-    """A trained pipeline, the card that belongs to it, and the formula, if the pipeline has one.
+    """A trained model as its card has it: an intercept, and a table of weights."""
 
-    The formula answers for one person about a thousand times as fast as the pipeline, which wants a
-    data frame, and it is the explanation as well. Without it, the pipeline itself is asked.
-    """
-
-    def __init__(self, content: bytes, card: Card) -> None:
-        """Take the bytes of a model file, which are the ones that the card describes.
-
-        Raises ModelUnavailable where they hold another model all the same.
-        """
-        self.card, self._content = card, content
-        self.formula: Formula | None = card.get("formula")
-        if not self.formula or self.formula["sha256"] != card["sha256"]:  # not made by `save`
-            self.formula = _formula(self.pipeline, card["features"])
-        if self.formula:
-            self.intercept = self.formula["intercept"]
-            for name, terms in self.formula["categories"].items():
-                if set(card["features"][name].get("categories", ())) != set(terms):
-                    raise ModelUnavailable(HOLDS_ANOTHER)
-            return
-        try:
-            (self.intercept,) = _log_odds(self.pipeline, [typical(card["features"])])
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise ModelUnavailable(HOLDS_ANOTHER) from error
-
-    @cached_property
-    def pipeline(self) -> Pipeline:
-        """The trained pipeline. The model file is opened when it is first asked for."""
-        from sklearn.pipeline import Pipeline
-
-        pipeline = unpack(self._content)
-        if not isinstance(pipeline, Pipeline) or list(getattr(pipeline, "classes_", ())) != [0, 1]:
-            raise ModelUnavailable(HOLDS_ANOTHER)
-        return pipeline
+    card: Card
 
     @property
     def version(self) -> str:
-        """The start of the model file's SHA-256: it changes whenever the model does."""
+        """The start of the model file's SHA-256, which changes whenever the model does."""
         return self.card["sha256"][:12]
 
     @property
-    def start(self) -> str:
-        """Whose log-odds the intercept is: those of an `average` or of a `typical` person."""
-        return self.formula["start"] if self.formula else "typical"
-
-    def explain(self, person: Person) -> dict[str, float]:
-        """Return what each feature adds to the intercept, in log-odds.
-
-        `person` has a value for every feature; a category may be None (or nan, as in a frame) where
-        it is not known. Raises ValueError for a category the model was not trained on.
-        """
-        if self.formula is None:
-            return self._explain_by_asking(person)
-        return {name: term(self.formula, name, person[name]) for name in FEATURES}
-
-    def _explain_by_asking(self, person: Person) -> dict[str, float]:
-        """Turn a typical person into this one, feature by feature: each adds what it changes."""
-        steps = accumulate(
-            FEATURES,
-            lambda before, name: before | {name: person[name]},
-            initial=typical(self.card["features"]),
-        )
-        changes = pairwise(_log_odds(self.pipeline, list(steps)))
+    def typical(self) -> dict[str, Any]:
+        """A typical person: each feature's median or most common value."""
         return {
-            name: after - before for name, (before, after) in zip(FEATURES, changes, strict=True)
+            name: feature["most_common"] if "categories" in feature else round(feature["median"])
+            for name, feature in self.card["features"].items()
         }
 
-    def predict_probability(self, person: Person) -> float:
-        """Return the probability, 0 to 1, that `person` earns more than $50,000 a year (1994)."""
-        return self.probability(self.explain(person))
+    def explain(self, person: Mapping[str, Any]) -> dict[str, float]:
+        """Return what each feature adds to the intercept, in log-odds.
 
-    def probability(self, contributions: Mapping[str, float]) -> float:
-        """Return the probability that belongs to what `explain` returns."""
-        return sigmoid(self.intercept + sum(contributions.values()))
+        `person` has a value for each of FEATURES; None or nan for a category that isn't known.
+        Raises ValueError for a category the model was not trained on.
+        """
+        weights = self.card["weights"]
+        return {name: contribution(weights, name, person[name]) for name in FEATURES}
 
-    def predict_probabilities(self, columns: Mapping[str, Sequence]) -> list[float]:
-        """Return the probability for each of many people; `columns` has a list for each feature."""
-        if self.formula is None:
-            # scikit-learn refuses a table without rows.
-            return _ask(self.pipeline, columns) if columns[FEATURES[0]] else []
-        terms = []
-        for name in FEATURES:
-            # Many people share a value: its term is worked out once.
-            known = {value: term(self.formula, name, value) for value in set(columns[name])}
-            terms.append(map(known.__getitem__, columns[name]))
-        return [sigmoid(self.intercept + sum(each)) for each in zip(*terms, strict=True)]
-
-
-def predict_probability(person: Person) -> float:
-    """Return what the model in MODEL_FOLDER says of one person; see `CensusModel`."""
-    return _served.get().predict_probability(person)
-
-
-def explain(person: Person) -> dict[str, float]:
-    """Return why the model in MODEL_FOLDER says so: what each feature adds, in log-odds."""
-    return _served.get().explain(person)
-
-
-def load(folder: Path = MODEL_FOLDER) -> CensusModel:
-    """Return the model in `folder`, if it is the one that its card describes.
-
-    Raises ModelUnavailable, whose message says what is wrong and how to build the model.
-    """
-    return CensusModel(*read(folder, CARD, FEATURES))
+    def answer(self, person: Mapping[str, Any]) -> Answer:
+        """Return the prediction for one person, and what each feature adds to it: see `explain`."""
+        contributions = self.explain(person)
+        probability = sigmoid(add_up(self.card["intercept"], contributions.values()))
+        return Answer(probability, label(probability), contributions)
 
 
 def label(probability: float) -> str:
@@ -418,4 +217,147 @@ def label(probability: float) -> str:
     return CLASSES[probability > 0.5]
 
 
-_served = ModelFile(MODEL_FOLDER, load)
+class ModelUnavailable(Exception):
+    """There is no model that may be used. The message says why, and ends with what to do."""
+
+    def __init__(self, problem: str, remedy: str = "build it with") -> None:
+        in_workshop = any((above / "workshop/__main__.py").exists() for above in HERE.parents[1:3])
+        if in_workshop and HERE.parts[-2:] == ("apps", STAGE):
+            self.command = f"python3 -m workshop train {STAGE[:2]}"
+        else:
+            self.command = f"python {Path(__file__).name} data.csv"
+        self.problem, self.remedy = problem, remedy
+        super().__init__(f"{problem}; {remedy} {self.command}")
+
+
+def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
+    """Write the pipeline and its card, with the table of weights, into `folder`.
+
+    Returns the model file's path. The old model stays until the new one is complete. Raises
+    ModelUnavailable for what `load` would refuse and for a pipeline that the table doesn't describe,
+    and OSError, for example if the disk is full.
+    """
+    import joblib
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        new = Path(temporary)
+        joblib.dump(pipeline, new / MODEL_NAME)
+        content = (new / MODEL_NAME).read_bytes()
+        problem = "This estimator isn't a sum of weights, as stage 05 has it; stage 07 takes others"
+        remedy = "put the logistic regression back and train again with"
+        try:
+            card = card | read_weights(pipeline) | {"sha256": hashlib.sha256(content).hexdigest()}
+            card["card_sha256"] = hash_card(card)
+            (new / CARD_NAME).write_text(json.dumps(card, indent=1))
+            difference = largest_difference(pipeline, load(new))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ModelUnavailable(problem, remedy) from error
+        if not difference <= TOLERANCE:  # nan is not at most anything
+            raise ModelUnavailable(problem, remedy)
+        for name in (MODEL_NAME, CARD_NAME):
+            (new / name).replace(folder / name)  # a rename: nobody ever reads half a file
+    return folder / MODEL_NAME
+
+
+def largest_difference(pipeline: Pipeline, model: CensusModel) -> float:
+    """Return how far a probability of the table of weights is from the pipeline's own, at most.
+
+    Compares every category, missing ones included, with both ends of every number.
+    """
+    import pandas as pd
+
+    people = people_to_compare(model.card["features"], model.typical)
+    expected = pipeline.predict_proba(pd.DataFrame(people))[:, 1]
+    return max(abs(expected - [model.answer(person).probability for person in people]))
+
+
+def load(folder: Path = MODEL_FOLDER) -> CensusModel:
+    """Return the model in `folder`, once its card is sure to belong to the model file.
+
+    The card has all that an answer needs, so the model file is not opened: a pickle can run any code.
+    The hashes guard against mix-ups, damage and cards edited by hand, not against somebody who can
+    write to the folder and knows how. Raises ModelUnavailable.
+    """
+    try:
+        for pause in (0, 0.2):  # if the two don't match, somebody may be saving: look again
+            time.sleep(pause)
+            card = check_card((folder / CARD_NAME).read_bytes())
+            content = (folder / MODEL_NAME).read_bytes()
+            if hashlib.sha256(content).hexdigest() == card["sha256"]:
+                return make_model(card)
+    except FileNotFoundError:
+        raise ModelUnavailable("There is no trained model yet") from None
+    except OSError as error:
+        problem = f"The file {Path(error.filename).name} can't be read ({error.strerror})"
+        raise ModelUnavailable(problem) from error
+    raise ModelUnavailable(f"The model file {MODEL_NAME} is not the one its card describes")
+
+
+def check_card(text: bytes) -> Card:
+    """Return the card, if it has every field and fits this app. Raises ModelUnavailable."""
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelUnavailable(f"The card {CARD_NAME} is damaged: it isn't JSON") from error
+    for field in CARD_FIELDS:
+        part = card
+        for name in field.split(" > "):
+            if not isinstance(part, dict) or name not in part:
+                raise ModelUnavailable(f"The card {CARD_NAME} has no field {field}")
+            part = part[name]
+    if (card["stage"], list(card["features"])) != (STAGE, FEATURES):
+        raise ModelUnavailable(f"The card {CARD_NAME} is of another stage or other features")
+    # The version as the package has it: importing scikit-learn takes seconds.
+    trained, used = str(card["versions"]["scikit_learn"]), version("scikit-learn")
+    if trained.split(".")[:2] != used.split(".")[:2]:
+        problem = f"The model was trained with scikit-learn {trained}, but {used} is installed"
+        raise ModelUnavailable(problem, f"install scikit-learn {trained}, or train again with")
+    if trained != used:
+        log.warning("The model was trained with scikit-learn %s; %s is installed", trained, used)
+    return card
+
+
+def make_model(card: Card) -> CensusModel:
+    """Return the model of this card, after trying it on a typical person. Raises ModelUnavailable."""
+    if card["card_sha256"] != hash_card(card):
+        raise ModelUnavailable(f"The card {CARD_NAME} has changed since it was saved")
+    model = CensusModel(card)
+    try:
+        model.answer(model.typical)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelUnavailable(f"The card {CARD_NAME} can't be used ({reason})") from error
+    return model
+
+
+def hash_card(card: Card) -> str:
+    """Return the SHA-256 of a card's fields, all but `card_sha256` itself."""
+    fields = {name: value for name, value in card.items() if name != "card_sha256"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def read_table(path: Path) -> SimpleNamespace:
+    """Return the table in a CSV file with the column `part`, as `train` takes it.
+
+    Raises OSError if the file can't be read, and ValueError if it isn't such a table.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    if set(table.get("part", ())) != {"train", "test"}:
+        raise ValueError(
+            "the table has no column part with train and test, and nothing else, in it"
+        )
+    parts = {name: people.reset_index(drop=True) for name, people in table.groupby("part")}
+    return SimpleNamespace(**parts, source=path.name, is_real="standin" not in path.stem)
+
+
+if __name__ == "__main__":
+    try:
+        table = Path(sys.argv[1] if sys.argv[1:] else "census_standin.csv")
+        pipeline, card = train(read_table(table))
+        save(pipeline, card)
+    except (OSError, ValueError, ModelUnavailable) as error:
+        sys.exit(f"No model was saved: {error}")
+    print(f"Saved in {MODEL_FOLDER}; accuracy on the test rows: {card['metrics']['accuracy']:.3f}")

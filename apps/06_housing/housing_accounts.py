@@ -1,33 +1,35 @@
-"""The pages for accounts: register, log in and out, tokens for the API, and away with it all."""
+"""The pages for accounts: register, log in and out, tokens for the API, and deleting it all."""
+
+import secrets
 
 from flask import (
     Blueprint,
-    Response,
     flash,
-    make_response,
     redirect,
     render_template,
     request,
     session,
     url_for,
 )
-from flask_wtf import FlaskForm
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from housing_database import Account, ApiToken, open_session
+from housing_database import Account, ApiToken, hold, open_session
 from housing_forms import LoginForm, NameForm, PasswordForm, RegisterForm
 from housing_login import (
+    REGISTRATIONS,
+    TOKEN_PREFIX,
     TooFast,
     authenticate,
     current_account,
+    digest,
     hash_password,
+    limiter,
     log_in,
+    log_out,
     login_required,
-    new_session_key,
-    new_token,
     safe_next,
     username_key,
 )
@@ -37,7 +39,8 @@ MOST_TOKENS = 20
 WRONG = "The username or the password is wrong."
 
 accounts = Blueprint("accounts", __name__)
-Page = str | tuple[str, int] | Response | Redirect
+Page = str | tuple[str, int] | tuple[str, int, dict[str, str]] | Redirect
+Checked = tuple[Account | None, tuple]
 
 
 @accounts.get("/register")
@@ -48,8 +51,9 @@ def register() -> Page:
 
 
 @accounts.post("/register")
+@limiter.limit(REGISTRATIONS, error_message="Too many registrations. Try again in a few minutes.")
 def create_account() -> Page:
-    """Make the account, and log in at once."""
+    """Make the account, and log in right away."""
     opened, form = open_session(), RegisterForm(request.form)
     if not form.validate():
         return render_template("register.html", form=form), 422
@@ -57,7 +61,6 @@ def create_account() -> Page:
         username=form.username.data,
         username_key=username_key(form.username.data),
         password_hash=hash_password(form.password.data),
-        session_key=new_session_key(),
     )
     opened.add(account)
     try:
@@ -80,32 +83,36 @@ def login() -> Page:
 
 @accounts.post("/login")
 def start_session() -> Page:
-    """Log in; or the form again. It says the same whether the username exists or not."""
+    """Log in; or show the form again. It says the same whether the username exists or not."""
     form = LoginForm(request.form)
-    form.validate()
-    found = authenticate(form.username.data or "", form.password.data or "")
-    if isinstance(found, TooFast):
-        return too_fast(found, "login.html", form)
-    if found is None:
-        form.password.errors = [WRONG]
-        return render_template("login.html", form=form), 422
-    log_in(found)
+    account, status = check_password(form.username.data or "", form, WRONG)
+    if account is None:
+        return render_template("login.html", form=form), *status
+    log_in(account)
     return redirect(safe_next(url_for("saved.list_page")), 303)
 
 
-def too_fast(wait: TooFast, template: str, form: FlaskForm) -> Response:
-    """Return the form with the request to wait."""
-    unit = "second" if wait.seconds == 1 else "seconds"
-    form.password.errors = [f"Too many attempts. Wait {wait.seconds} {unit}, then try again."]
-    response = make_response(render_template(template, form=form), 429)
-    response.headers["Retry-After"] = str(wait.seconds)
-    return response
+def check_password(username: str, form: LoginForm | PasswordForm, wrong: str) -> Checked:
+    """Return the account that the form's password opens. If there is none, the form says why.
+
+    Then there are a status and headers to send it back with.
+    """
+    form.validate()
+    try:
+        if account := authenticate(username, form.password.data or ""):
+            return account, (200,)
+        form.password.errors = [wrong]
+        return None, (422,)
+    except TooFast as wait:
+        unit = "second" if wait.seconds == 1 else "seconds"
+        form.password.errors = [f"Too many attempts. Wait {wait.seconds} {unit}, then try again."]
+        return None, (429, {"Retry-After": str(wait.seconds)})
 
 
 @accounts.post("/logout")
 def logout() -> Page:
     """End this session."""
-    session.clear()
+    log_out()
     flash("You are logged out.")
     return redirect(url_for("index"), 303)
 
@@ -117,9 +124,8 @@ def account_page() -> Page:
     return show_account()
 
 
-def show_account(
-    token_form: FlaskForm | None = None, new: str | None = None, status: int = 200
-) -> tuple[str, int]:
+def show_account(form: NameForm | None = None, new: str | None = None, status: int = 200) -> Page:
+    """Return the account's page: with a `form` that was refused, or a `new` token."""
     account = current_account()
     query = select(ApiToken).where(ApiToken.account_id == account.id).order_by(ApiToken.id)
     return render_template(
@@ -127,7 +133,7 @@ def show_account(
         account=account,
         saved=number_of(account.id),
         tokens=open_session().scalars(query).all(),
-        token_form=token_form or NameForm(None),
+        token_form=form or NameForm(None),
         new_token=new,
     ), status
 
@@ -135,40 +141,35 @@ def show_account(
 @accounts.post("/account/tokens")
 @login_required
 def create_token() -> Page:
-    """Make a token and show it, this once."""
+    """Make a token and show it, only this once."""
     opened, account, form = open_session(), current_account(), NameForm(request.form)
     if not form.validate():
         return show_account(form, status=422)
+    if not hold(account.id):  # deleted at this moment, in another browser
+        session.clear()
+        return redirect(url_for("accounts.login"), 303)
     query = select(func.count()).where(ApiToken.account_id == account.id)
     if opened.scalar(query) >= MOST_TOKENS:
         form.name.errors = [f"There are {MOST_TOKENS} tokens already. Revoke one first."]
         return show_account(form, status=422)
-    token, digest = new_token()
-    opened.add(ApiToken(account_id=account.id, name=form.name.data, digest=digest))
-    try:
-        opened.commit()
-    except IntegrityError:  # the account was deleted at this moment, in another browser
-        opened.rollback()
-        session.clear()
-        return redirect(url_for("accounts.login"), 303)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    opened.add(ApiToken(account_id=account.id, name=form.name.data, digest=digest(token)))
+    opened.commit()
     return show_account(new=token, status=201)
 
 
 @accounts.post("/account/tokens/<number>/revoke")
 @login_required
 def revoke_token(number: str) -> Page:
-    """Delete a token: it opens nothing any more."""
+    """Delete a token; from now on it opens nothing."""
     opened = open_session()
-    mine = ApiToken.account_id == current_account().id
-    found = next(
-        (t for t in opened.scalars(select(ApiToken).where(mine)) if str(t.id) == number), None
-    )
+    mine = select(ApiToken).where(ApiToken.account_id == current_account().id)
+    found = next((token for token in opened.scalars(mine) if str(token.id) == number), None)
     if found is None:
         raise NotFound
-    name = found.name
-    opened.execute(delete(ApiToken).where(ApiToken.id == found.id, mine))
+    opened.execute(delete(ApiToken).where(ApiToken.id == found.id))
     opened.commit()
-    flash(f"Revoked the token “{name}”.")
+    flash(f"Revoked the token “{found.name}”.")
     return redirect(url_for("accounts.account_page"), 303)
 
 
@@ -176,11 +177,7 @@ def revoke_token(number: str) -> Page:
 @login_required
 def logout_everywhere() -> Page:
     """End every session of the account, this one included."""
-    opened = open_session()
-    mine = Account.id == current_account().id
-    opened.execute(update(Account).where(mine).values(session_key=new_session_key()))
-    opened.commit()
-    session.clear()
+    log_out(everywhere=True)
     flash("You are logged out on every device.")
     return redirect(url_for("index"), 303)
 
@@ -195,17 +192,12 @@ def delete_page() -> Page:
 @accounts.post("/account/delete")
 @login_required
 def delete_account() -> Page:
-    """Delete the account; the database deletes its predictions and tokens along with it."""
-    opened, account, form = open_session(), current_account(), PasswordForm(request.form)
-    form.validate()
-    name = account.username
-    found = authenticate(name, form.password.data or "")
-    if isinstance(found, TooFast):
-        return too_fast(found, "delete_account.html", form)
-    if found is None:
-        form.password.errors = ["The password is wrong."]
-        return render_template("delete_account.html", form=form), 422
-    opened.execute(delete(Account).where(Account.id == found.id))
+    """Delete the account; the database deletes its predictions, tokens and sessions along with it."""
+    opened, form, name = open_session(), PasswordForm(request.form), current_account().username
+    account, status = check_password(name, form, "The password is wrong.")
+    if account is None:
+        return render_template("delete_account.html", form=form), *status
+    opened.execute(delete(Account).where(Account.id == account.id))
     opened.commit()
     session.clear()
     flash(f"The account {name} is deleted, and everything in it.")

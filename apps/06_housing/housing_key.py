@@ -10,14 +10,14 @@ KEY_NAME = "secret_key"
 
 
 def secret_key(app: Flask) -> str:
-    """Return the key in the app's instance folder; made at the first start, the same ever after.
+    """Return the key in the app's instance folder: made at the first start, and kept from then on.
 
-    Where the folder can't be written, the key lasts as long as this process, and the log says so.
+    If the folder can't be written, the key lasts as long as this process, and the log says so.
     """
     path = Path(app.instance_path, KEY_NAME)
     try:
         if not path.exists():
-            _make_key(path)
+            make_key(path)
         return path.read_text(encoding="ascii")
     except OSError as error:
         app.logger.warning(
@@ -29,16 +29,14 @@ def secret_key(app: Flask) -> str:
         return secrets.token_hex(32)
 
 
-def _make_key(path: Path) -> None:
-    """Write a new key, whole from the start, unless another process was quicker."""
+def make_key(path: Path) -> None:
+    """Write a new key, complete from the start, unless another process was faster."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{KEY_NAME}.{secrets.token_hex(4)}.tmp")
     try:
         file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
         with os.fdopen(file, "w", encoding="ascii") as opened:
             opened.write(secrets.token_hex(32))
-            opened.flush()
-            os.fsync(opened.fileno())
         # Of two processes one wins here: neither system replaces a file that is there.
         publish = os.rename if os.name == "nt" else os.link
         publish(partial, path)

@@ -1,31 +1,64 @@
-"""Who is asking? Passwords, sessions and tokens, and what slows down whoever guesses.
+"""Who is asking? Passwords, sessions and tokens, and what slows down anyone who guesses.
 
-The session is a cookie that Flask signs with the SECRET_KEY: a visitor can read theirs, not change
-it. It holds the account's number and a copy of its `session_key`; a new key in the database ends
-all sessions at once.
+The session is a cookie that Flask signs with the SECRET_KEY: visitors can read theirs, not change it. It
+holds the account's number, and a random key whose hash is in the database. Deleting that row ends the
+session, wherever the cookie is.
 """
 
 import hashlib
 import ipaddress
-import math
 import re
 import secrets
 import time
 import unicodedata
-from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache, wraps
 from typing import Any
 
 from flask import g, redirect, request, session, url_for
-from sqlalchemy import case, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from flask_limiter import Limiter
+from limits import parse
+from sqlalchemy import delete, or_, select
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from housing_database import Account, ApiToken, LoginSlot, db, open_session
+from housing_database import Account, ApiToken, LoginSession, hold, now, open_session
 from housing_forms import tidy_username
-from housing_problems import Refusal
 
-TOKEN_PREFIX = "housing_"  # noqa: S105 (so that a token found somewhere says what it opens)
+TOKEN_PREFIX = "housing_"  # noqa: S105 (so that anyone who finds a token sees what it opens)
+SESSION_LASTS = timedelta(days=30)
+
+
+# Slowing down. Failures are counted for an account and an address together, so nobody can lock somebody
+# else out from another address. An address alone has a high limit: a classroom may share one.
+
+GUESSES = parse("5 per 30 seconds")
+GUESSES_FROM_ADDRESS = parse("100 per minute")
+REGISTRATIONS = "100 per hour"  # from one address
+
+
+def address() -> str:
+    """Return where the request comes from. Anyone with one address of IPv6 has all of its network."""
+    try:
+        found = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    if found.version == 6:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
+
+
+# This strategy keeps no deadlines, so a clock that is set back locks nobody out.
+limiter = Limiter(address, strategy="sliding-window-counter")
+
+
+class TooFast(Exception):
+    """Somebody tries too often, and has to wait for so many `seconds`."""
+
+    def __init__(self, limit: Any, *who: str) -> None:
+        reset = limiter.limiter.get_window_stats(limit, *who).reset_time
+        self.seconds = int(max(0, reset - time.time())) + 1
 
 
 # Passwords
@@ -33,120 +66,42 @@ TOKEN_PREFIX = "housing_"  # noqa: S105 (so that a token found somewhere says wh
 
 @cache
 def nobodys_hash() -> str:
-    """Return a hash that no password fits, to check for usernames that do not exist."""
+    """Return a hash that no password fits, to check for usernames that don't exist."""
     return generate_password_hash(secrets.token_hex())
 
 
 def hash_password(password: str) -> str:
-    """Return the salted hash to store: scrypt, as Werkzeug sets it."""
+    """Return the salted hash to store: scrypt, at Werkzeug's settings."""
     return generate_password_hash(unicodedata.normalize("NFKC", password))
 
 
-def is_password(account: Account | None, password: str) -> bool:
-    """Whether this is the account's password. Takes as long where there is no such account."""
-    stored = account.password_hash if account else nobodys_hash()
-    fits = check_password_hash(stored, unicodedata.normalize("NFKC", password))
-    return fits and account is not None
-
-
 def username_key(username: str) -> str:
-    """Return the same text for all spellings of one username."""
+    """Return the same text for all spellings of one username. Raises ValueError if it can't be one."""
     return tidy_username(username).casefold()
 
 
-@dataclass(frozen=True)
-class TooFast:
-    """The answer to whoever tries too often: how many seconds to wait."""
+def authenticate(username: str, password: str) -> Account | None:
+    """Return the account that username and password belong to, None if they belong to none.
 
-    seconds: int
-
-
-def authenticate(username: str, password: str) -> Account | TooFast | None:
-    """Return the account that username and password belong to; None where they belong to none."""
+    Takes as long for a name that nobody has. Raises TooFast.
+    """
     try:
         key = username_key(username)
     except ValueError:
         key = ""  # nobody has it, and it is slowed down like any other
-    who = {"account": key, "address": _address()}
-    waits = [admit(scope, name) for scope, name in who.items()]
-    if any(waits):
-        return TooFast(max(waits))
+    limits = limiter.limiter
+    if not limits.test(GUESSES_FROM_ADDRESS, address()):
+        raise TooFast(GUESSES_FROM_ADDRESS, address())
+    # Counted before the password is checked: of many attempts at the same time, only five get there.
+    if not limits.hit(GUESSES, key, address()):
+        raise TooFast(GUESSES, key, address())
     account = open_session().scalar(select(Account).where(Account.username_key == key))
-    if not is_password(account, password):
-        return None
-    for scope, name in who.items():
-        forgive(scope, name)
-    return account
-
-
-# Slowing down. Each account and each address has a slot. An attempt moves the time until which it is
-# busy forward by PAUSE, and is refused while that time is too far ahead. So the first BURST attempts
-# are free, and then there is one per PAUSE. A slot whose time has passed means nothing any more.
-
-BURST = {"account": 5, "address": 50}  # a classroom may share one address
-PAUSE = {"account": 30.0, "address": 3.0}  # seconds
-
-
-def admit(scope: str, name: str) -> int:
-    """Count an attempt and return 0; or count nothing and return how many seconds to wait.
-
-    One statement looks and counts, so attempts at the same time can't slip through together.
-    """
-    moment, pause = time.time(), PAUSE[scope]
-    latest = moment + (BURST[scope] - 1) * pause
-    opened = open_session()
-    insert = {"sqlite": sqlite, "postgresql": postgresql}[db.engine.dialect.name].insert
-    slot = _slot(scope, name)
-    start = case((LoginSlot.busy_until > moment, LoginSlot.busy_until), else_=moment)
-    counted = opened.scalar(
-        insert(LoginSlot)
-        .values(digest=slot, busy_until=moment + pause)
-        .on_conflict_do_update(
-            index_elements=[LoginSlot.digest],
-            set_={"busy_until": start + pause},
-            where=LoginSlot.busy_until <= latest,
-        )
-        .returning(LoginSlot.digest)
-    )
-    opened.commit()
-    if counted:
-        return 0
-    busy_until = opened.scalar(select(LoginSlot.busy_until).where(LoginSlot.digest == slot))
-    return max(1, math.ceil((busy_until or moment) - latest))
-
-
-def forgive(scope: str, name: str) -> None:
-    """Take back what a right password has counted: all for the account, one for the address."""
-    opened, slot = open_session(), _slot(scope, name)
-    if scope == "account":
-        opened.execute(delete(LoginSlot).where(LoginSlot.digest == slot))
-    else:
-        opened.execute(
-            update(LoginSlot)
-            .where(LoginSlot.digest == slot)
-            .values(busy_until=LoginSlot.busy_until - PAUSE[scope])
-        )
-    opened.commit()
-    opened.execute(
-        delete(LoginSlot).where(LoginSlot.busy_until <= time.time())
-    )  # means nothing now
-    opened.commit()
-
-
-def _slot(scope: str, name: str) -> str:
-    # Hashed, because people type passwords into the wrong field.
-    return hashlib.sha256(f"{scope}:{name}".encode()).hexdigest()
-
-
-def _address() -> str:
-    """Where the request comes from. Whoever has one address of IPv6 has all of its network."""
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:
-        return "unknown"
-    if address.version == 6:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    stored = account.password_hash if account else nobodys_hash()
+    if check_password_hash(stored, unicodedata.normalize("NFKC", password)) and account:
+        limits.clear(GUESSES, key, address())
+        return account
+    limits.hit(GUESSES_FROM_ADDRESS, address())
+    return None
 
 
 # Sessions
@@ -155,48 +110,64 @@ def _address() -> str:
 def log_in(account: Account) -> None:
     """Start a session. The one before is thrown away: it may have been somebody else's."""
     session.clear()
-    session["account"], session["key"] = account.id, account.session_key
+    session["account"], session["key"] = account.id, new_session(account.id)
     session["username"] = account.username  # for the menu, which asks no database
 
 
-def new_session_key() -> str:
-    """Return a key for the sessions of an account."""
-    return secrets.token_hex(16)
+def new_session(account_id: int) -> str:
+    """Return the key of a new session. It opens nothing if the account has just been deleted."""
+    key, opened = secrets.token_hex(16), open_session()
+    mine, old = LoginSession.account_id == account_id, LoginSession.created < now() - SESSION_LASTS
+    opened.execute(delete(LoginSession).where(mine, old))
+    if hold(account_id):
+        opened.add(LoginSession(account_id=account_id, digest=digest(key)))
+    opened.commit()
+    return key
+
+
+def log_out(*, everywhere: bool = False) -> None:
+    """End the session of this browser, or every session of its account."""
+    try:
+        if account := current_account():
+            these = [LoginSession.account_id == account.id]
+            if not everywhere:
+                these.append(LoginSession.digest == digest(session["key"]))
+            open_session().execute(delete(LoginSession).where(*these))
+            open_session().commit()
+    finally:
+        session.clear()
 
 
 def current_account() -> Account | None:
-    """Return whose session this is; None, and the session ends, where it is nobody's any more."""
+    """Return whose session this is, None if it is nobody's; then it ends."""
     if "account" not in g:
         g.account = None
         if "account" in session:
-            found = open_session().get(Account, session["account"])
-            if found and secrets.compare_digest(found.session_key, session.get("key", "")):
-                g.account = found
+            opened, key = open_session(), digest(session.get("key", ""))
+            row = opened.scalar(select(LoginSession).where(LoginSession.digest == key))
+            if row and row.account_id == session["account"] and row.created > now() - SESSION_LASTS:
+                g.account = opened.get(Account, row.account_id)
             else:
                 session.clear()
     return g.account
 
 
 def login_required(view: Any) -> Any:
-    """Send visitors who are not logged in to the log-in page, and back afterwards."""
+    """Send visitors who aren't logged in to the log-in page, and back afterward."""
 
     @wraps(view)
     def wrapped(**values: Any) -> Any:
         if current_account() is None:
-            back = {"next": here()} if request.method == "GET" else {}
+            here = request.script_root + request.full_path.rstrip("?")
+            back = {"next": here} if request.method == "GET" else {}
             return redirect(url_for("accounts.login", **back), 303)
         return view(**values)
 
     return wrapped
 
 
-def here() -> str:
-    """Return the path of the request, as a browser on the same site would ask for it."""
-    return request.script_root + request.full_path.rstrip("?")
-
-
 def safe_next(default: str) -> str:
-    """Return the path in `?next=`, if it is one of this app: a link may lead nowhere else."""
+    """Return the path in `?next=` if it is one of this app's: a link may lead nowhere else."""
     path = request.args.get("next", "")
     # A browser takes //host and /\host for another site, and throws tabs and line ends away.
     inside = re.fullmatch(r"/(?![/\\])[!-~]*", path) and "\\" not in path
@@ -206,24 +177,27 @@ def safe_next(default: str) -> str:
 # Tokens
 
 
-def new_token() -> tuple[str, str]:
-    """Return a token, which nobody can guess, and its hash, to store."""
-    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    return token, _digest(token)
+def digest(secret: str) -> str:
+    """Return the hash of a session's key or of a token, as the database has it.
 
-
-def _digest(token: str) -> str:
-    # No salt and no slow hash as for a password: a token is random, so there is nothing to guess.
-    return hashlib.sha256(token.encode()).hexdigest()
+    It needs no salt and no slow hash, unlike a password: these are random, so nobody can guess them.
+    """
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def account_of_token() -> int:
     """Return the id of the account whose token the request carries. Raises a 401."""
-    # Not `request.authorization`, which ends in a ValueError for some headers that nobody should send.
+    # Not `request.authorization`, which raises a ValueError for some headers that nobody should send.
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        query = select(ApiToken.account_id).where(ApiToken.digest == _digest(token.strip()))
+        query = select(ApiToken).where(
+            ApiToken.digest == digest(token.strip()),
+            or_(ApiToken.expires.is_(None), ApiToken.expires > now()),
+        )
         found = open_session().scalar(query)
         if found:
-            return found
-    raise Refusal(401, "Send a token: Authorization: Bearer ... You make one on your account page.")
+            return found.account_id
+    raise Unauthorized(
+        "Send a token: Authorization: Bearer ... You make one on your account page.",
+        www_authenticate=WWWAuthenticate("bearer"),
+    )

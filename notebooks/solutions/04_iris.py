@@ -8,3 +8,6 @@ _ = answer.fit(training[PETALS], training["species"])
 
 # %% Exercise 04.3
 # The change is in 04.3.diff: a line with + is new, a line with - goes, the others show where.
+
+# %% Exercise 04.4
+# The app to start from is apps/my/app.py in this folder, and the change to it is in 04.4.diff.

@@ -26,8 +26,8 @@ from typing import NamedTuple
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from workshop import datasets
-from workshop.stages import Stage, find_stage, load_app_module, load_module
+from workshop.core import datasets
+from workshop.core.stages import Stage, find_stage, load_app_module, load_module
 
 TESTS = Path(__file__).resolve().parents[1]
 DESCRIBED_BY_ITSELF = "/openapi/openapi.json"

@@ -12,21 +12,22 @@ import sys
 
 from packaging.requirements import Requirement
 
-from workshop.bootstrap import LOCK, locked
-from workshop.stages import ROOT
+from workshop.setup.lock import LOCK, locked
+from workshop.setup.process import ROOT
 
 PAGE = ROOT / "docs" / "licences.md"
 ROW = re.compile(r"^\| ([a-z0-9-]+) \| (.+) \|$", re.MULTILINE)
 TEXT = """\
 # Licences
 
-What the set-up installs, and under which licence: each package of the lock (`requirements.txt`), as the
+What set-up installs, and under which licence: each package of the lock (`requirements.txt`), as the
 package itself states it. The workshop's own is in [LICENSE](../LICENSE).
 
-None of these packages is a part of this repository. A kit (`python3 -m workshop kit`) holds their files as
-their authors published them, with the licence texts inside: give them on unchanged. Nearly all licences are
-permissive. Those that ask for more, when you change the package itself and give it on, are MPL (the changed
-files stay under it) and LGPL (the changed library does); text-unidecode may be used under either of its two.
+None of these packages is part of this repository. A kit (`python3 -m workshop kit`) has their files as their
+authors published them, with the licence texts inside: pass them on unchanged. Nearly all licences are
+permissive. Those that ask for more when you change the package itself and pass it on are MPL (the changed
+files stay under it) and LGPL (the changed library does). What only the tests need (`requirements-dev.txt`)
+is not listed.
 
 Made by `.venv/bin/python tests/supply/licences.py`; a test compares it with what is installed.
 

@@ -1,0 +1,174 @@
+"""Stage 07: your own table as a web app, with a form, an API and a card.
+
+What this stage teaches: everything a visitor sees is made from the model's card, so this file is the same
+for any table. Run it in this folder with `flask --app app.py run`; wsgi.py serves it for others.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from flask import Flask, Response, abort, jsonify, redirect, render_template, request, url_for
+from pydantic_core import from_json
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
+
+from guard import guard
+from log import open_log, write
+from model import MODEL_FOLDER, TRAIN, Answer, ModelUnavailable, Refusal, load, plain
+
+MOST_ROWS, MOST_ERRORS = 1000, 100  # in one call of the API, and in its answer
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Return the app. `config` overrides settings, such as MODEL_FOLDER in a test."""
+    app = Flask(__name__)
+    app.config.from_mapping(MODEL_FOLDER=MODEL_FOLDER, MAX_CONTENT_LENGTH=1024 * 1024)
+    app.config.from_mapping(config)
+    app.json.sort_keys = False
+    app.jinja_env.filters.update(plain=plain, percent=percent)
+    app.register_error_handler(HTTPException, http_error)
+    guard(app)
+    try:
+        model = load(app.config["MODEL_FOLDER"])
+    except ModelUnavailable as problem:
+        app.logger.error("%s", problem)
+        return without_model(app, problem)
+    log = open_log(app.config.get("PREDICTION_LOG"))
+    app.jinja_env.globals.update(model=model, card=model.card)
+
+    def answer(rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
+        """Return the model's answers, and write each one to the log."""
+        answers = model.answer(rows)
+        for row, each in zip(rows, answers, strict=True):
+            write(log, row, each)
+        return answers
+
+    @app.get("/")
+    def index() -> str:
+        """The form, filled in with what is typical of the table."""
+        return render_template("index.html", typed=model.typical, errors={})
+
+    @app.get("/predict")
+    def predict_nothing() -> Response:
+        """If you reload or bookmark the address of an answer, you get the form."""
+        return redirect(url_for("index"))
+
+    @app.post("/predict")
+    def predict_form() -> str | tuple[str, int]:
+        """The answer, next to the form as it was filled in; or what is wrong, field by field."""
+        typed = {name: request.form.get(f"f{i}", "") for i, name in enumerate(model.typical)}
+        try:
+            found = answer([model.read(typed)])[0]
+        except Refusal as refusal:
+            errors = {each["field"]: each["message"] for each in refusal.errors}
+            return render_template("index.html", typed=typed, errors=errors), 422
+        return render_template("index.html", typed=typed, errors={}, answer=found)
+
+    @app.get("/model")
+    def model_card() -> str:
+        """The card: what the model learned from, and how good it is."""
+        return render_template("model.html")
+
+    @app.get("/docs")
+    def api_docs() -> str:
+        """How programs ask."""
+        return render_template("docs.html", example=json.dumps(model.typical, ensure_ascii=False))
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """For whatever watches over the app: can it answer?"""
+        return {"status": "ok"}
+
+    @app.post("/api/v1/predictions")
+    def predict() -> dict[str, Any]:
+        """The answer to one row; or, for a list of rows, a list of answers in the same order."""
+        body = read_json()
+        rows, errors = body if isinstance(body, list) else [body], []
+        if not 0 < len(rows) <= MOST_ROWS:
+            abort(422, f"Send between 1 and {MOST_ROWS:,} rows in one call.")
+        for index, row in enumerate(rows):
+            try:
+                rows[index] = model.read(row)
+            except Refusal as refusal:
+                errors += [{"index": index, **each} for each in refusal.errors]
+        if errors:
+            raise Refusal(*errors)
+        found = [asdict(each) for each in answer(rows)]
+        several = {"predictions": found, "model_version": model.version}
+        return several if isinstance(body, list) else found[0]
+
+    @app.get("/api/v1/model")
+    def card_as_json() -> dict[str, Any]:
+        """The card, for programs."""
+        return {"model_version": model.version, **model.card}
+
+    @app.get("/api/v1/openapi.json")
+    def openapi() -> Response:
+        """The document that describes the API (OpenAPI 3.1), for tools that read such documents."""
+        document = render_template("openapi.json", schema=model.row.model_json_schema())
+        return Response(document, content_type="application/json")
+
+    @app.errorhandler(Refusal)
+    def refused(refusal: Refusal) -> Response:
+        return problem_details(422, "No prediction; see errors.", refusal.errors[:MOST_ERRORS])
+
+    return app
+
+
+def without_model(app: Flask, problem: ModelUnavailable) -> Flask:
+    """Let every page of the app say what is wrong with its model, and how to fix it."""
+
+    @app.before_request
+    def no_model() -> Any:
+        if request.path == "/healthz":
+            return {"status": "unavailable", "reason": str(problem)}, 503
+        if asked_by_api():
+            return problem_details(503, str(problem))
+        if request.endpoint != "static":
+            return render_template("no_model.html", error=problem, command=TRAIN), 503
+
+    return app
+
+
+def read_json() -> Any:
+    """Return the body of the request. Answers 415 or 400 where it is not JSON."""
+    if request.mimetype != "application/json":
+        abort(415, "Send JSON, with Content-Type: application/json.")
+    try:
+        return from_json(request.get_data(), allow_inf_nan=False)
+    except ValueError as error:
+        abort(400, f"The body is not JSON: {error}.")
+
+
+def asked_by_api() -> bool:
+    """Is the current request one for the JSON API?"""
+    return request.path.startswith("/api/")
+
+
+def problem_details(status: int, detail: str, errors: Sequence[dict[str, Any]] = ()) -> Response:
+    """Return an error in the form of RFC 9457, `application/problem+json`."""
+    title = HTTP_STATUS_CODES[status]
+    response = jsonify(title=title, status=status, detail=detail, errors=errors)
+    response.status_code = status
+    response.content_type = "application/problem+json"
+    return response
+
+
+def http_error(error: HTTPException) -> Response:
+    """Every error, a crash (500) included: JSON for the API, a page for people."""
+    response = error.get_response()  # keeps headers such as the Allow of a 405
+    if asked_by_api():
+        details = problem_details(error.code, error.description)
+        response.data, response.content_type = details.data, details.content_type
+    else:
+        response.data = render_template("error.html", error=error)
+    return response
+
+
+def percent(share: float) -> str:
+    """Return a probability for people: `97.7%`; and never a false `0.0%` or `100.0%`."""
+    if share < 0.0005:
+        return "< 0.1%"
+    return f"{share:.1%}" if share < 0.9995 else "> 99.9%"

@@ -1,0 +1,197 @@
+"""Tables as people have them, and apps of stage 07 made from them, for the tests."""
+# ruff: noqa: S311 (tables for tests)
+
+import argparse
+import contextlib
+import csv
+import importlib.util
+import io
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "apps" / "07_yours"
+PENGUINS = ROOT / "data" / "penguins.csv"
+API = "/api/v1/predictions"
+
+sys.path.insert(0, str(FOLDER))
+_spec = importlib.util.spec_from_file_location("yours_app", FOLDER / "app.py")
+app = sys.modules["yours_app"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(app)
+model, table, train, guard = map(importlib.import_module, ("model", "table", "train", "guard"))
+
+HEADER = ["x", "y", "color", "kind"]
+
+
+@dataclass
+class Made:
+    """A trained app: what the training said, its card, and a client."""
+
+    said: str
+    card: dict[str, Any]
+    client: Any
+    folder: Path
+
+    def ask(self, rows: Any) -> Any:
+        return self.client.post(API, json=rows)
+
+    @property
+    def features(self) -> dict[str, dict[str, Any]]:
+        return {feature["name"]: feature for feature in self.card["features"]}
+
+    @property
+    def typical(self) -> dict[str, Any]:
+        return {name: feature["typical"] for name, feature in self.features.items()}
+
+    def post_form(self, **changes: str) -> Any:
+        """Send the form as it comes, with changes by the name of the column."""
+        typed = {name: str(value) for name, value in (self.typical | changes).items()}
+        return self.client.post("/predict", data={f"f{i}": x for i, x in enumerate(typed.values())})
+
+
+def write(path: Path, header, rows, encoding="utf-8", delimiter=",") -> Path:
+    """Write a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
+    path.write_bytes(text.getvalue().encode(encoding))
+    return path
+
+
+def fit(path: Path, target: str, folder: Path, task="auto", drop=(), keep=(), kind="auto"):
+    """Train on a CSV file and save the model, as train.py does. Returns what it said, and the card."""
+    options = argparse.Namespace(task=task, drop=list(drop), keep=list(keep), model=kind)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        card = train.save(*train.train(path, target, options), folder)
+    return said.getvalue(), card
+
+
+def make(path: Path, target: str, **options) -> Made:
+    """Train on a CSV file, and make the app."""
+    folder = path.parent / f"{path.stem}-model"
+    said, card = fit(path, target, folder, **options)
+    client = app.create_app({"MODEL_FOLDER": folder, "PREDICTION_LOG": "off"}).test_client()
+    return Made(said, card, client, folder)
+
+
+def as_text(path: Path, encoding="utf-8", delimiter=",") -> list[dict[str, str]]:
+    """Return the rows as a program reads them that knows nothing of types."""
+    with path.open(encoding=encoding, newline="") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def as_pandas(path: Path, **how) -> list[dict[str, Any]]:
+    """Return the rows as pandas makes JSON of them."""
+    return json.loads(pd.read_csv(path, **how).to_json(orient="records"))
+
+
+def plain_rows(count=60, seed=0):
+    """Rows of two numbers, a word and a class that depends on them, as HEADER says."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        x, y, color = draw.gauss(), draw.gauss(), draw.choice(["red", "blue"])
+        yield f"{x:.3f}", f"{10 * y:.1f}", color, "big" if x + (color == "red") > 0 else "small"
+
+
+@contextmanager
+def served(folder, python=sys.executable):
+    """The app of `folder`, as `python wsgi.py` serves it; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PORT": str(port), "HOST": "127.0.0.1", "PREDICTION_LOG": "log"}
+    server = subprocess.Popen([python, "wsgi.py"], cwd=folder, env=environment)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                assert get(f"{address}/healthz")["status"] == "ok"
+                break
+            except OSError:
+                assert server.poll() is None
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def get(address, data=None, kind="application/json"):
+    request = urllib.request.Request(address, data, {"Content-Type": kind})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        text = answer.read().decode()
+    return json.loads(text) if "json" in answer.headers["Content-Type"] else text
+
+
+def answers(address):
+    """The form as it comes, and a typical row, get a prediction over HTTP."""
+    card = get(f"{address}/api/v1/model")
+    row = {feature["name"]: feature["typical"] for feature in card["features"]}
+    assert get(f"{address}{API}", json.dumps(row).encode())["prediction"]
+    form = urllib.parse.urlencode({f"f{i}": value for i, value in enumerate(row.values())})
+    page = get(f"{address}/predict", form.encode(), "application/x-www-form-urlencoded")
+    assert "The prediction" in page
+
+
+def accepts(made, rows):
+    """Every row gets a prediction, in lists as long as the API takes."""
+    for start in range(0, len(rows), 1000):
+        answer = made.ask(rows[start : start + 1000])
+        assert answer.status_code == 200, answer.get_json()["errors"][:3]
+    pages = ("/", "/model", "/docs", "/healthz", "/api/v1/model", "/api/v1/openapi.json")
+    assert {made.client.get(page).status_code for page in pages} == {200}
+    assert made.post_form().status_code == 200
+
+
+def money_table(path: Path) -> Path:
+    """A table of prices, with an index, accountants' minus signs, booleans of two kinds and gaps."""
+    draw = random.Random(2)
+    rows = []
+    for number in range(150):
+        price, net = draw.lognormvariate(8, 1.2), draw.gauss(0, 2000)
+        rows.append(
+            [
+                number,
+                f"${price:,.2f}",
+                f"({-net:,.0f})" if net < 0 else f"{net:,.0f}",
+                draw.choice(["True", "False"]),
+                draw.choice(["0", "1"]),
+                draw.choice(["a", "b", "NA", "None", "-", "?", "", "n/a"]),
+                f"{draw.gauss(5, 1):.2f}" if number % 9 else "--",
+                f"{price * draw.lognormvariate(0, 0.3):.2f}",
+            ]
+        )
+    header = ["", "price", "net", "is new", "flag", "grade", "score", "model_dump"]
+    return write(path, header, rows)
+
+
+def change_card(folder, **changes):
+    card = json.loads((folder / "card.json").read_text("utf-8")) | changes
+    card = {name: value for name, value in card.items() if value != "gone"}
+    card["card_sha256"] = changes.get("card_sha256", model.card_hash(card))
+    (folder / "card.json").write_text(json.dumps(card), "utf-8")
+
+
+def new_client(made, **settings):
+    settings = {"MODEL_FOLDER": made.folder, "PREDICTION_LOG": "off"} | settings
+    return app.create_app(settings).test_client()
+
+
+def status_for(made, host):
+    return new_client(made).get("/healthz", headers={"Host": host}).status_code
+
+
+def page(made, path):
+    return made.client.get(path).get_data(as_text=True)

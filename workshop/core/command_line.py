@@ -1,0 +1,85 @@
+"""What the command line is made of: its commands in order, and stages, apps and ports as people type them."""
+
+import errno
+from collections.abc import Callable
+
+import click
+
+from workshop.core.errors import WorkshopError
+from workshop.core.own_apps import TYPED, NoSuchApp, OwnApp, find_app
+from workshop.core.stages import Stage, UnknownStage, find_stage
+
+# What `kit` can bring wheels for; the systems are described in workshop/teach/wheels.py.
+KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
+KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+
+# What a file system says that refuses: it is full, or nobody may write there.
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class Interrupted(WorkshopError):
+    """Somebody pressed Ctrl-C."""
+
+
+class InOrder(click.Group):
+    """Lists the commands as they are defined below, in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:  # click itself would say that it "aborted"
+            raise Interrupted(
+                f"\n{ctx.invoked_subcommand} was interrupted: the same command finishes it."
+            ) from interrupt
+
+
+class StageType(click.ParamType):
+    """A stage as people type it: 4, 04, iris or 04_iris."""
+
+    name = "stage"
+
+    def convert(self, value, param, ctx) -> Stage:
+        if isinstance(value, Stage):
+            return value
+        try:
+            return find_stage(value)
+        except UnknownStage as error:
+            self.fail(str(error), param, ctx)
+
+
+class AppType(click.ParamType):
+    """A stage, or the name of an app of the learner's own; `prepare` is called before one is looked for."""
+
+    name = "app"
+
+    def __init__(self, prepare: Callable[[], None]) -> None:
+        self.prepare = prepare
+
+    def convert(self, value, param, ctx) -> Stage | OwnApp:
+        if isinstance(value, Stage | OwnApp):
+            return value
+        self.prepare()
+        try:
+            return find_app(value)
+        except NoSuchApp as error:
+            self.fail(str(error), param, ctx)
+
+
+class PortType(click.ParamType):
+    """A number from 1 to 65535."""
+
+    name = "port"
+
+    def convert(self, value, param, ctx) -> int:
+        text = str(value)
+        if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= 65535):
+            self.fail(f"{text!r} is not a port: give a number from 1 to 65535", param, ctx)
+        return int(text)
+
+
+def stage_or_typed(ctx: click.Context, param: click.Parameter, value: str) -> Stage | str:
+    """A stage, or the name of an app that a notebook has learners type: hello or my."""
+    return value if value in TYPED else StageType().convert(value, param, ctx)

@@ -1,0 +1,224 @@
+"""The table of stages: the one place that lists them.
+
+The command line, the gallery, the doctor, the tests and the training all read `STAGES`. To add a stage,
+add its row here, its notebook in `notebooks/` and its app in `apps/`.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from workshop.core.errors import WorkshopError
+from workshop.setup.process import ROOT
+
+COPY = ROOT / "work"  # the learner's own notebooks and apps (see `workshop.learn.my_copy`)
+BASE = "WORKSHOP_WORK"  # the variable that names the folder whose notebooks and apps are meant
+
+
+def base() -> Path:
+    """The folder whose `notebooks/` and `apps/` are meant: the learner's copy, or the repository.
+
+    Commands for learners set the variable, and whatever they start inherits it. A notebook that another
+    program has opened has no such variable, but it lies in the copy, and so does its working folder.
+    """
+    if named := os.environ.get(BASE):
+        return Path(named)
+    return COPY if Path.cwd().is_relative_to(COPY) else ROOT
+
+
+class UnknownStage(WorkshopError):
+    """Somebody asked for a stage that is not in the table."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the workshop: a notebook, and from stage 01 on the app it leads to.
+
+    `model` names the trained model, if the stage has one: `model="iris"` means the module
+    `iris_model.py` in the app's folder and the card `model/iris.json` in its folder `model`. `dataset` is
+    the function of `workshop.core.datasets` whose result that module's `train` takes; a stage whose folder
+    has a `train.py` of its own has `table` instead, the file and the column that it is run with.
+    `database` says that the app has one, which its command `init-db` makes.
+    """
+
+    number: int
+    name: str
+    title: str
+    learn: str
+    minutes: int
+    app: bool = True
+    model: str | None = None
+    dataset: str | None = None
+    table: tuple[str, str] | None = None
+    database: bool = False
+    notebooks: tuple[str, ...] | None = None  # its own name, if None
+
+    @property
+    def code(self) -> str:
+        """The number as people type it: `04`."""
+        return f"{self.number:02}"
+
+    @property
+    def slug(self) -> str:
+        """The name of its folder, its notebook and its address: `04_iris`."""
+        return f"{self.code}_{self.name}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What people may type for it: `4`, `04`, `iris` or `04_iris`."""
+        return str(self.number), self.code, self.name, self.slug
+
+    @property
+    def folder(self) -> Path:
+        return base() / "apps" / self.slug
+
+    @property
+    def app_file(self) -> Path:
+        return self.folder / "app.py"
+
+    @property
+    def card_file(self) -> Path:
+        """The card of its trained model; it exists once the model does."""
+        return self.folder / "model" / f"{self.model}.json"
+
+    @property
+    def notebook_files(self) -> tuple[Path, ...]:
+        names = (self.slug,) if self.notebooks is None else self.notebooks
+        return tuple(base() / "notebooks" / f"{name}.ipynb" for name in names)
+
+    @property
+    def port(self) -> int:
+        """The port of `python3 -m workshop app`: 8004 for stage 04."""
+        return 8000 + self.number
+
+
+STAGES = (
+    Stage(
+        number=0,
+        name="start_here",
+        title="Start here",
+        learn="How the workshop works, what its helpers do, and where to turn when you are stuck.",
+        minutes=20,
+        app=False,
+    ),
+    Stage(
+        number=1,
+        name="hello",
+        title="Hello, Flask",
+        learn="Your first app, from an empty file; then routes, requests, sessions and a small JSON API.",
+        minutes=80,
+    ),
+    Stage(
+        number=2,
+        name="templates",
+        title="Pages from templates",
+        learn="Jinja: values, loops, conditions and inheritance, static files, and safe escaping.",
+        minutes=50,
+    ),
+    Stage(
+        number=3,
+        name="prime",
+        title="From a script to a form",
+        learn="Turn a program that asks with input() into a page with a form, and an API.",
+        minutes=50,
+    ),
+    Stage(
+        number=4,
+        name="iris",
+        title="An iris classifier on the web",
+        learn="Train a pipeline, type an app that serves it, and compare it with a careful version.",
+        minutes=95,
+        model="iris",
+        dataset="read_iris",
+    ),
+    Stage(
+        number=5,
+        name="census",
+        title="Census income, a documented API",
+        learn="Real data with gaps and categories, fairness, explanations, and an API others build on.",
+        minutes=190,
+        model="census",
+        dataset="fetch_census",
+        notebooks=("05a_census_data", "05b_census_model", "05c_census_app"),
+    ),
+    Stage(
+        number=6,
+        name="housing",
+        title="Housing prices, with accounts",
+        learn="A product: prices with an interval, accounts, a database, tokens; and five attacks on it.",
+        minutes=160,
+        model="housing",
+        dataset="fetch_housing",
+        database=True,
+        notebooks=("06_housing", "06b_attacks"),
+    ),
+    Stage(
+        number=7,
+        name="yours",
+        title="Your own model",
+        learn="Any table as an app of your own: a form, an API, a card, tests, and what a host needs.",
+        minutes=30,
+        model="card",
+        table=("data/penguins.csv", "species"),
+        notebooks=(),
+    ),
+)
+
+
+def stages_with_app() -> tuple[Stage, ...]:
+    return tuple(stage for stage in STAGES if stage.app)
+
+
+def stages_with_model() -> tuple[Stage, ...]:
+    return tuple(stage for stage in STAGES if stage.model)
+
+
+def find_stage(text: str | int) -> Stage:
+    """The stage that `text` means: `4`, `04`, `iris` and `04_iris` are the same one.
+
+    Raises `UnknownStage`, listing the stages there are.
+    """
+    wanted = str(text).strip().lower().rstrip("/\\")
+    for stage in STAGES:
+        if wanted in stage.names:
+            return stage
+    known = ", ".join(stage.slug for stage in STAGES)
+    raise UnknownStage(f"there is no stage {text!r}; the stages are {known}")
+
+
+def require_app(stage: Stage) -> None:
+    """Raise `WorkshopError` if a stage has only notebooks."""
+    if not stage.app:
+        raise WorkshopError(f"stage {stage.slug} has no app; open its notebook instead")
+
+
+def load_module(stage: Stage, name: str) -> ModuleType:
+    """Import `name`.py of a stage's app folder, the way `flask --app apps/NN_name/app.py` finds it.
+
+    Every stage has an `app.py`, so that module gets a name of its own in this process; all other module
+    names are unique across the apps.
+    """
+    if str(stage.folder) not in sys.path:
+        sys.path.insert(0, str(stage.folder))
+    if name != "app":
+        return importlib.import_module(name)
+    unique = f"workshop_stage_{stage.slug}"
+    if unique not in sys.modules:
+        spec = importlib.util.spec_from_file_location(unique, stage.app_file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[unique] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[unique]
+            raise
+    return sys.modules[unique]
+
+
+def load_app_module(slug: str) -> ModuleType:
+    """The imported `app.py` of the stage named `slug`, such as `04_iris`."""
+    return load_module(find_stage(slug), "app")

@@ -1,0 +1,258 @@
+"""The checks of 05a: shares by group, odds, a pipeline with one more feature, and a form with a note.
+
+They don't read the census data, so they need no network: the ranges fit both the real people and the
+stand-in.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import requests
+from markupsafe import escape
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from workshop.learn.exercises import ChangedApp, NotYet, Wrong, exercise, number_in
+
+FEATURES = ["age", "workclass", "education", "marital_status", "race", "sex", "hours_per_week"]
+WORKCLASSES = {
+    "Federal-gov",
+    "Local-gov",
+    "Never-worked",
+    "Private",
+    "Self-emp-inc",
+    "Self-emp-not-inc",
+    "State-gov",
+    "Without-pay",
+}
+PERSON = {
+    "age": 39,
+    "workclass": "State-gov",
+    "education": "Bachelors",
+    "marital_status": "Never-married",
+    "race": "White",
+    "sex": "Male",
+    "hours_per_week": 40,
+}
+NOTE = "for <b>Rosa</b>"  # a note that would do something if the page did not escape it
+NO_MODEL = (
+    "the app has no model. Run the cell that trains it, or type `python3 -m workshop train 05`."
+)
+EMPTY_NOTE = (
+    "without a note, the page shows an empty one. Put the paragraph between `{% if form.note.data %}` and "
+    "`{% endif %}`."
+)
+
+
+@exercise(
+    "05.1",
+    hint="do as for education, with another column, and read again what the exercise says about `dropna`.",
+)
+def share_by_workclass(answer: object) -> str:
+    """The share above $50,000 by workclass, the missing ones as a group of their own."""
+    if isinstance(answer, pd.DataFrame):
+        raise Wrong(
+            'that is a table. Pick one column of it, `["income"]`, before you take the mean.'
+        )
+    if not isinstance(answer, pd.Series):
+        raise Wrong('`answer` must be what `train.groupby(...)["income"].mean()` gives, a column.')
+    groups = set(answer.index.dropna())
+    if groups != WORKCLASSES:
+        raise Wrong("these are not the kinds of `workclass`. Group by that column.")
+    if not answer.index.hasnans:
+        raise Wrong(
+            "the people whose `workclass` is missing have disappeared: `groupby` drops them. Tell it "
+            "`dropna=False`."
+        )
+    if answer.max() > 1:
+        raise Wrong(
+            "some numbers are larger than 1, so they count people. The mean gives the share."
+        )
+    if math.isclose(answer.sum(), 1):
+        raise Wrong(
+            "the numbers add up to 1: they say how the people divide among the groups. You want the "
+            "share *within* each group that earns more, the mean of `income`."
+        )
+    if not 0.4 < answer["Self-emp-inc"] < 0.7 or answer["Without-pay"] > 0.1:
+        raise Wrong(
+            "the shares are not those of `income`. Take the mean of that column of `train`."
+        )
+    missing = answer[answer.index.isna()].iloc[0]
+    return (
+        f"{missing:.0%} of those whose employer nobody knows earn more than $50,000, against "
+        f"{answer['Self-emp-inc']:.0%} of those with a company of their own. A gap says something too."
+    )
+
+
+@exercise(
+    "05.2",
+    hint="divide the weight by the size of a step: that is the log-odds of one hour. Then `np.exp` of it "
+    "is the factor.",
+)
+def odds_of_an_hour(answer: object) -> str:
+    """The factor by which one hour of work a week more multiplies the odds, 1.03 or so."""
+    factor = number_in(answer, "the answer is one number, such as `answer = np.exp(...)`.")
+    if 1.02 < factor < 1.045:
+        return (
+            f"each hour multiplies the odds by {factor:.3f}, so ten hours by {factor**10:.2f}. Ten factors "
+            "of 1.03 make more than 1.3: factors multiply."
+        )
+    if 1.3 < factor < 1.65:
+        raise Wrong(
+            f"{factor:.2f} is the factor of one step of the scaler, about 12 hours. Divide the weight "
+            "by the size of the step before you take `np.exp`."
+        )
+    if 0.02 < factor < 0.045:
+        raise Wrong("that is the log-odds of one hour. `np.exp` makes a factor of them.")
+    if 0.25 < factor < 0.5:
+        raise Wrong("that is the weight itself: log-odds, for one step of the scaler.")
+    if 8 < factor < 16:
+        raise Wrong("that is the size of a step in hours. Divide the weight by it.")
+    if factor > 16:
+        raise Wrong(
+            "that is far too much: divide the weight by the size of a step, don't multiply."
+        )
+    raise Wrong("first the weight divided by the size of a step, then `np.exp` of the quotient.")
+
+
+@exercise(
+    "05.3",
+    hint='make a `ColumnTransformer` as before, with `CATEGORIES + ["occupation"]` for the words, put it '
+    "into a `Pipeline` with a new `LogisticRegression(max_iter=1000)`, and call `fit`.",
+)
+def eighth_feature(answer: object) -> str:
+    """A trained pipeline like the notebook's, with occupation as an eighth feature."""
+    if not isinstance(answer, Pipeline):
+        raise Wrong(
+            f"`answer` holds a {type(answer).__name__}. It must be the trained `Pipeline` itself; `fit` "
+            "returns it."
+        )
+    try:
+        check_is_fitted(answer)
+    except NotFittedError:
+        raise Wrong("the pipeline is not trained yet: call `fit`.") from None
+    columns = {str(name) for name in getattr(answer, "feature_names_in_", ())}
+    if not columns:
+        raise Wrong("the pipeline was trained on bare numbers. Hand it a data frame, `train[...]`.")
+    if "income" in columns:
+        raise Wrong("the pipeline was given `income`, the very thing it should tell. Leave it out.")
+    if "occupation" not in columns:
+        raise Wrong(
+            "the pipeline has never seen `occupation`. Add it to the columns that you hand to `fit`."
+        )
+    if lacking := sorted(set(FEATURES) - columns):
+        raise Wrong(
+            f"the pipeline lacks {', '.join(lacking)}. Keep the seven features and add one."
+        )
+    try:
+        says = answer.predict_proba(_clerks(answer))[:, 1]
+    except ValueError as error:
+        raise Wrong(
+            "asked about a person whose occupation is missing or unknown, your pipeline stops with "
+            f'"{error}". Let `occupation` go through `one_hot`, as the other words do.'
+        ) from None
+    if np.allclose(says, says[0]):
+        raise Wrong(
+            "`occupation` makes no difference to the answer: a `ColumnTransformer` drops what none of its "
+            "lists names. Add it to the list of the words."
+        )
+    manager, servant = says[:2]
+    if manager <= servant:
+        raise Wrong("managers come out below house servants. Is the target `train['income']`?")
+    return (
+        f"the same clerk as a manager: {manager:.2f}, as a servant in a house: {servant:.2f}. The new gaps "
+        "cost you nothing, because the pipeline knows how to fill them."
+    )
+
+
+def _clerks(pipeline: Pipeline) -> pd.DataFrame:
+    """One person four times, with different occupations: two known ones, a gap, an unknown word."""
+    others = {
+        "relationship": "Not-in-family",
+        "native_country": "United-States",
+        "education_num": 13,
+        "capital_gain": 0,
+        "capital_loss": 0,
+        "fnlwgt": 180_000,
+    }
+    occupations = ["Exec-managerial", "Priv-house-serv", None, "Influencer"]
+    people = pd.DataFrame([PERSON | others | {"occupation": each} for each in occupations])
+    return people[list(pipeline.feature_names_in_)]
+
+
+@exercise(
+    "05.4",
+    hint="in `apps/05_census/census_forms.py`, give `PersonForm` a line `note = StringField(...)`, and "
+    "import `StringField`; then draw it in `templates/index.html`, and show `form.note.data` in "
+    "`templates/result.html`.",
+    app="census",
+)
+def note_field(app: ChangedApp) -> str:
+    """The form has a field more, a note, which the page with the answer shows and the model never sees."""
+    is_field = re.search(r"^\s+note\s*=", app.source("census_forms.py"), re.MULTILINE)
+    if "form.note" in app.source("templates/index.html") and not is_field:
+        raise Wrong(
+            "`index.html` draws `form.note`, but `PersonForm` in `census_forms.py` has no field `note` yet."
+        )
+    page = app.get("/")
+    if page.status_code == 503:
+        raise Wrong(NO_MODEL)
+    control = re.search(r"""<(input|textarea)\b[^>]*\sname=["']?note["'\s>]""", page.text)
+    if not control:
+        if not is_field:
+            raise NotYet
+        raise Wrong(
+            "`PersonForm` has a field `note`, but the page with the form doesn't show it. It draws the "
+            "fields one by one: write `{{ field(form.note, {}) }}` in `index.html`, above the button. The "
+            "field's line belongs into the class, as far indented as `age = ...`."
+        )
+    if "<form" in page.text[control.end() :] or "</form>" not in page.text[control.end() :]:
+        raise Wrong(
+            "the field stands outside the form, so nothing sends it. Put it above the button."
+        )
+    if not re.search(r"""<label\b[^>]*\sfor=["']?note["'\s>]""", page.text):
+        raise Wrong(
+            "the field has no label, so nobody knows what to type. `{{ field(form.note, {}) }}` draws "
+            "both."
+        )
+    plain = app.get("/probability", params=PERSON)
+    if plain.status_code != 200:
+        raise Wrong(
+            "without a note the form is refused. Links that people have kept have none, so leave it to them: "
+            "a `StringField` without validators."
+        )
+    _judge_note(app.get("/probability", params=PERSON | {"note": NOTE}), plain)
+    return (
+        "the form asks for eight things, and the model still gets seven: its features are what the card "
+        "lists, whatever else a form has."
+    )
+
+
+def _judge_note(page: requests.Response, plain: requests.Response) -> None:
+    """Compare the page with an answer for somebody with NOTE with the one without. Raises Wrong."""
+    if page.status_code != 200:
+        raise Wrong(f"with a note, the form is answered with {page.status_code} instead of 200.")
+    if NOTE in page.text:
+        raise Wrong(
+            "the page hands on what was typed as it is, so a note could be a program. Leave `|safe` out: "
+            "`{{ form.note.data }}`."
+        )
+    shown = str(escape(NOTE))
+    if shown not in page.text:
+        raise Wrong(
+            "the form takes a note, but the page with the answer doesn't show it. Write "
+            "`{{ form.note.data }}` into `result.html`, inside `{% block main %}`."
+        )
+    if shown in "".join(re.findall("curl.*", page.text)):
+        raise Wrong("the note is sent to the model as well. Leave `FEATURES` as it was.")
+    if "None" in plain.text and "None" not in page.text:
+        raise Wrong(EMPTY_NOTE)
+    line = next(line for line in page.text.splitlines() if shown in line)
+    around = " ".join(re.sub("<[^>]*>", " ", line.replace(shown, " ")).split())
+    if around and around in plain.text:
+        raise Wrong(EMPTY_NOTE)

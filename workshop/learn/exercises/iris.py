@@ -1,0 +1,246 @@
+"""The checks of stage 04: a rule by hand, a pipeline, a page that admits doubt, an app of one's own."""
+
+import re
+from numbers import Real
+
+import numpy as np
+import requests
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from workshop.core.datasets import read_iris
+from workshop.learn.exercises import ChangedApp, NotYet, Wrong, exercise
+
+PETALS = ["petal_length", "petal_width"]
+SPECIES = ["setosa", "versicolor", "virginica"]
+FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+# The model is 54, 80, 80 and 99.7% sure of these flowers: two are right below and above the line.
+FLOWERS = [(6.0, 2.2, 5.0, 1.5), (6.5, 3.0, 5.5, 1.8), (7.0, 3.2, 4.7, 1.4), (5.2, 4.1, 1.5, 0.1)]
+SURE = 0.8  # below it, the page of exercise 04.3 says WORDS
+WORDS = "not sure"
+# Two flowers that any sound model classifies correctly, for the learner's own app.
+CLEAR = {"setosa": (5.1, 3.5, 1.4, 0.2), "virginica": (6.3, 3.3, 6.0, 2.5)}
+
+
+@exercise(
+    "04.1",
+    hint="in the table below the pair plot, find the longest setosa petal and the shortest petal of "
+    "the others. Replace the dots with a number between the two, like `answer = 1.5`.",
+)
+def setosa_limit(answer: object) -> str:
+    """A petal length in cm that is above every setosa and below every other flower."""
+    if isinstance(answer, tuple):
+        raise Wrong("write a decimal point, as in 1.5: with a comma, Python sees several numbers.")
+    if isinstance(answer, bool) or not isinstance(answer, Real):
+        raise Wrong(
+            "the answer is one number, a petal length in cm, without quotes: `answer = 1.5`."
+        )
+    flowers = read_iris()
+    is_setosa = flowers["species"] == "setosa"
+    setosa, others = flowers.loc[is_setosa, "petal_length"], flowers.loc[~is_setosa, "petal_length"]
+    if others.max() < answer:
+        raise Wrong(
+            f"every petal in the table is shorter than {answer:g} cm. Did you mean millimetres?"
+        )
+    if missed := int((~(setosa < answer)).sum()):
+        raise Wrong(
+            f"{missed} of the 50 setosa flowers {_has(missed)} petals of {answer:g} cm or more, "
+            "so your rule misses them. Go higher."
+        )
+    if caught := int((~(others > answer)).sum()):
+        raise Wrong(
+            f"{caught} of the 100 other flowers {_has(caught)} petals of {answer:g} cm or less, "
+            "so your rule takes them for setosa. Go lower."
+        )
+    return (
+        f"every setosa petal is shorter than {answer:g} cm, and every other petal is longer. Where "
+        "one straight cut is enough, a rule made by hand is as good as a model; there is no such cut "
+        "between the other two species."
+    )
+
+
+def _has(count: int) -> str:
+    """The verb that fits `count` flowers."""
+    return "has" if count == 1 else "have"
+
+
+@exercise(
+    "04.2",
+    hint="start with `answer = Pipeline([...])` and the same two steps as before, then call "
+    "`answer.fit` with the two petal columns and the species of the training flowers.",
+)
+def petal_pipeline(answer: object) -> str:
+    """The pipeline of the notebook, trained on the two petal features of the training flowers."""
+    if isinstance(answer, float | np.ndarray):
+        raise Wrong("that is a result of the pipeline. Put the pipeline itself in `answer`.")
+    if isinstance(answer, BaseEstimator) and not isinstance(answer, Pipeline):
+        raise Wrong(
+            f"that is only a {type(answer).__name__}. Put it in a `Pipeline`, after the scaler."
+        )
+    if not isinstance(answer, Pipeline):
+        raise Wrong(
+            "`answer` must be a pipeline: `Pipeline([...])`, trained on `training[PETALS]` and "
+            '`training["species"]`.'
+        )
+    scaler = next((step for _, step in answer.steps if isinstance(step, StandardScaler)), None)
+    if scaler is None:
+        raise Wrong("there is no scaler in your pipeline. Make `StandardScaler()` its first step.")
+    try:
+        check_is_fitted(scaler)
+        check_is_fitted(answer[-1])
+    except NotFittedError:
+        raise Wrong(
+            "the pipeline isn't trained yet. Call `fit` with the features and the species."
+        ) from None
+    except TypeError:  # the last step is no estimator, or a class without its ()
+        raise Wrong("the last step must be `LogisticRegression()`, with its parentheses.") from None
+    columns = [str(name) for name in getattr(answer, "feature_names_in_", ())]
+    if not columns:
+        raise Wrong(
+            "the pipeline was trained on bare numbers. Give it the data frame `training[PETALS]`, "
+            "so that it knows the names of its features."
+        )
+    if sorted(columns) != PETALS:
+        raise Wrong(
+            f"the pipeline was trained on {', '.join(columns)}. Train it on `training[PETALS]`, "
+            "only the two petal features."
+        )
+    if [str(name) for name in getattr(answer, "classes_", ())] != SPECIES:
+        raise Wrong('the pipeline doesn\'t predict a species. Is the target `training["species"]`?')
+    return _judge_training(answer, scaler)
+
+
+def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
+    """Confirm that a petal pipeline was trained on the training flowers. Raises Wrong."""
+    flowers = read_iris()
+    training, test = train_test_split(flowers, random_state=0)
+    seen = int(scaler.n_samples_seen_)
+    if seen == len(flowers):
+        raise Wrong(
+            f"the pipeline has seen all {seen} flowers, so none are left to test it on. Train it on "
+            "`training[PETALS]`."
+        )
+    if seen == len(test):
+        raise Wrong(f"the pipeline was trained on the {seen} test flowers. Use `training` instead.")
+    if not np.allclose(scaler.mean_, training[list(answer.feature_names_in_)].mean()):
+        raise Wrong(
+            "the pipeline was trained on different flowers than the notebook's. Use `training` as "
+            "it is, from `train_test_split(flowers, random_state=0)`."
+        )
+    right = int((answer.predict(test[list(answer.feature_names_in_)]) == test["species"]).sum())
+    return (
+        f"{right} of {len(test)} test flowers classified correctly. The petals tell the model nearly "
+        "everything, so a form with two fields would be enough."
+    )
+
+
+@exercise(
+    "04.3",
+    hint="in `apps/04_iris/templates/result.html`, below the line with `<h1>`, add "
+    "`{% if probabilities[species] < 0.8 %}`, a paragraph with the words “not sure”, and `{% endif %}`.",
+    app="iris",
+)
+def unsure_answers(app: ChangedApp) -> str:
+    """The page with the prediction says "not sure" if the model is less than 80% sure."""
+    says = {}  # by how sure the model is, whether the page says so
+    for values in FLOWERS:
+        flower = dict(zip(FEATURES, values, strict=True))
+        page = app.post("/classify", data=flower)
+        if page.status_code == 503:
+            raise Wrong("the app has no model. Run the cells above that save it.")
+        if "Predicted species" not in page.text:
+            raise Wrong("the page has lost its heading, “Predicted species: ...”. Bring it back.")
+        reply = app.post("/api/predict", json=flower).json()
+        says[reply["probabilities"][reply["species"]]] = WORDS in _visible(page.text)
+    _judge_words(says, app.source("templates/result.html"))
+    return (
+        "anyone who reads the page now learns when not to rely on it. You changed what the app says in "
+        "one template, without touching the model or a line of Python."
+    )
+
+
+def _visible(page: str) -> str:
+    """A page's text in one line and in small letters, without comments and tags."""
+    text = re.sub("<!--.*?-->|<[^>]*>", " ", page, flags=re.DOTALL)
+    return " ".join(text.split()).lower()
+
+
+def _judge_words(says: dict[float, bool], template: str) -> None:
+    """Compare which pages warn with which should. Raises Wrong, and NotYet if nothing warns."""
+    least, most = min(says), max(says)
+    if not any(says.values()):
+        if WORDS not in template.lower():
+            raise NotYet
+        raise Wrong(
+            f"“{WORDS}” is in `result.html`, but not on the page of a flower of which the model is "
+            f"{least:.0%} sure. It must be inside `{{% block main %}}`, for a `probabilities[species]` "
+            "below 0.8."
+        )
+    if all(says.values()):
+        raise Wrong(
+            f"the page says “{WORDS}” of every flower, even of one of which the model is {most:.1%} sure. A "
+            "probability is between 0 and 1, so compare it with 0.8, and end the `if` with `{% endif %}` "
+            "below the paragraph."
+        )
+    if says[most]:
+        raise Wrong(f"it is the wrong way round: “{WORDS}” is for a probability *below* 0.8.")
+    for probability, warns in says.items():
+        if warns != (probability < SURE):
+            raise Wrong(
+                f"a flower of which the model is {probability:.1%} sure gets the page "
+                f"{'with' if warns else 'without'} “{WORDS}”. Compare `probabilities[species]`, the "
+                "probability of the species in the heading, with 0.8."
+            )
+
+
+@exercise(
+    "04.4",
+    hint="type the lines of “Can you put the model on the web yourself?” into `apps/my/app.py`. "
+    "Then make `predict` refuse what is not a number, with `try`, `except ValueError` and `abort`.",
+    app="my",
+)
+def own_app_refuses_words(app: ChangedApp) -> str:
+    """The learner's own app: a form and an API that predict, and refuse a length that is no number."""
+    form = app.get("/")
+    if form.status_code != 200:
+        raise Wrong(f"`/` is answered with status {form.status_code}. It must show the form.")
+    if missing := [name for name in FEATURES if name not in form.text]:
+        raise Wrong(f"the form at `/` has no field named {missing[0]}.")
+    for species, lengths in CLEAR.items():
+        flower = dict(zip(FEATURES, lengths, strict=True))
+        _judge_own(species, app.post("/", data=flower), "POST /")
+        reply = app.post("/api/predict", json=flower)
+        _judge_own(species, reply, "POST /api/predict")
+        if not reply.headers["Content-Type"].startswith("application/json"):
+            raise Wrong('/api/predict sends no JSON. Return a dictionary: `{"species": ...}`.')
+    wrong = flower | {"petal_width": "abc"}
+    for path, what in [("/", {"data": wrong}), ("/api/predict", {"json": wrong})]:
+        try:
+            status = app.post(path, **what).status_code
+        except Wrong as crash:
+            raise Wrong(
+                f"your app predicts, but a petal width of `abc` crashes it. {crash} Catch that error, and "
+                "refuse with `abort(422, ...)` and a sentence."
+            ) from None
+        if status not in (400, 422):
+            raise Wrong(
+                f"POST {path} with a petal width of `abc` is answered with status {status}. Refuse it with "
+                "`abort(422, ...)`."
+            )
+    return "your own app predicts for people and for programs, and tells both when a length is no number."
+
+
+def _judge_own(species: str, reply: requests.Response, asked: str) -> None:
+    """Compare what the learner's own app answers with the species that it must name. Raises Wrong."""
+    if reply.status_code in (404, 405):
+        raise Wrong(f"nothing answers {asked}. Compare the line with `@` above that view.")
+    if reply.status_code != 200:
+        raise Wrong(f"{asked} with a sound flower is answered with status {reply.status_code}.")
+    if species not in reply.text.lower():
+        raise Wrong(
+            f"{asked} with a clear {species} doesn't answer {species}: {reply.text[:100]!r}."
+        )

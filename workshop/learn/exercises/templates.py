@@ -1,0 +1,174 @@
+"""The checks of stage 02: a template with a value, one with a loop, and a new page in the app."""
+
+from html.parser import HTMLParser
+
+from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, UndefinedError
+
+from workshop.learn.exercises import ChangedApp, Wrong, exercise
+
+SEATS_RULE = "/seats/<int:count>"
+HOSTILE = '<script>alert("boo")</script>'
+
+
+class TextOf(HTMLParser):
+    """Collects the text of every element of one kind."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__()
+        self.tag = tag
+        self.is_inside = False
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == self.tag:
+            self.is_inside = True
+            self.texts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self.tag:
+            self.is_inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.is_inside:
+            self.texts[-1] += data
+
+
+def texts_of(tag: str, html: str) -> list[str]:
+    """Return the text of every `tag` element in `html`, with single spaces, from first to last."""
+    parser = TextOf(tag)
+    parser.feed(html)
+    parser.close()
+    return [" ".join(text.split()) for text in parser.texts]
+
+
+def syntax_hint(error: TemplateSyntaxError) -> str:
+    """Return a sentence about what Jinja can't read in a template, and where."""
+    comparing = " To compare, write `==`." if "got '='" in error.message else ""
+    message = error.message.rstrip(".")
+    return f"Jinja stops at line {error.lineno} of your template: {message}.{comparing}"
+
+
+def render(template: object, **values: object) -> str:
+    """Return the template rendered with `values`, escaped as Flask does it. Raises `Wrong` if it can't be."""
+    if not isinstance(template, str):
+        raise Wrong('the answer is a template: a string in quotes, such as `"<h2>Hello</h2>"`.')
+    try:
+        page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
+        return page.render(values)
+    except TemplateSyntaxError as error:
+        raise Wrong(syntax_hint(error)) from None
+    except UndefinedError as error:
+        names = " and ".join(f"`{name}`" for name in values)
+        raise Wrong(f"Jinja says: {error.message}. The template gets {names}.") from None
+
+
+@exercise(
+    "02.1",
+    hint='replace the dots with a template in quotes: `answer = "<h2>...</h2>"`. '
+    "The gap for the name is `{{ name }}`.",
+)
+def greeting(answer: object) -> str:
+    """A template that greets the visitor in a second-level heading."""
+    pages = {name: render(answer, name=name) for name in ("Ada", "Grace", HOSTILE)}
+    if pages["Ada"] == pages["Grace"]:
+        if "{name}" in pages["Ada"]:
+            raise Wrong("Jinja's gaps have two braces on each side: `{{ name }}`.")
+        raise Wrong("the page is the same for Ada and for Grace. Make a gap: `{{ name }}`.")
+    if not texts_of("h2", pages["Ada"]):
+        raise Wrong("there is no second-level heading. Write it between <h2> and </h2>.")
+    if HOSTILE in pages[HOSTILE]:
+        raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
+    found = texts_of("h2", pages["Ada"])
+    if found != ["Hello, Ada!"]:
+        raise Wrong(f"for Ada, the heading must be 'Hello, Ada!', but it is {found[0]!r}.")
+    return "the greeting works for everyone, and a hostile name does no harm."
+
+
+@exercise(
+    "02.2",
+    hint="start from the template `LIST` above. Add a filter to `names`, and change what comes after "
+    "`else`.",
+)
+def guest_list(answer: object) -> str:
+    """A template that lists names in alphabetical order, and says so if there are none."""
+    guests = ["Grace", "Ada", "Katherine"]
+    if isinstance(answer, str) and "sorted(" in answer:
+        raise Wrong("Jinja has no `sorted`. It has a filter for that: use `names|sort`.")
+    page = render(answer, names=guests)
+    found = texts_of("li", page)
+    if not found:
+        raise Wrong("there is no entry in the list. Write each name between <li> and </li>.")
+    if len(found) == 1:
+        raise Wrong(
+            f"three names are on the list, but the page has one entry: {found[0]!r}. Put the "
+            "entry inside the loop, between `{% for name in names %}` and `{% else %}`."
+        )
+    if found in ([str(guests)] * 3, [str(sorted(guests))] * 3):
+        raise Wrong("each entry shows the whole list. Inside the loop use `{{ name }}`, without s.")
+    if found == guests:
+        raise Wrong("the names are in the order they were given in. Filter them: `names|sort`.")
+    if found == sorted(guests, reverse=True):
+        raise Wrong("the names run from Z to A. Without an argument, `sort` runs from A to Z.")
+    if found != sorted(guests):
+        raise Wrong(f"the entries must be Ada, Grace, Katherine, but they are {', '.join(found)}.")
+    if HOSTILE in render(answer, names=[HOSTILE]):
+        raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
+    page = render(answer, names=[])
+    empty = texts_of("li", page)
+    if not empty and "No guests yet" in page:
+        raise Wrong(
+            "with no names, the text isn't an entry of the list. Put it in `<li>` and `</li>`."
+        )
+    if not empty:
+        raise Wrong("with no names, the list is empty. Say so after `{% else %}`.")
+    if empty != ["No guests yet"]:
+        raise Wrong(f"with no names, the entry must be 'No guests yet', but it is {empty[0]!r}.")
+    return "the list is in order, and it says so when nobody is on it."
+
+
+@exercise(
+    "02.3",
+    hint="three steps: the template `templates/seats.html`, the route and its view in `app.py`, and a card "
+    "in `templates/index.html`. Start with the first two, and run this cell again.",
+    app="templates",
+)
+def seats_page(app: ChangedApp) -> str:
+    """The app with one more page, which says how many seats are left, and a card that leads to it."""
+    if "seats.html" in app.source("app.py") and not app.source("templates/seats.html"):
+        raise Wrong(
+            "your view renders `seats.html`, but there is no such file yet, or it is empty. It belongs in "
+            "the folder `templates`."
+        )
+    for count, wanted in ((3, "3 seats left"), (0, "Sold out"), (1, "1 seat left")):
+        address = f"/seats/{count}"
+        page = app.get_added(address, SEATS_RULE).text
+        if "<nav" not in page:
+            raise Wrong(
+                f"{address} has no frame: the bar with the links is missing. Start the template "
+                'with `{% extends "base.html" %}`.'
+            )
+        headings = texts_of("h1", page)
+        if not headings and wanted in " ".join(page.split()):
+            raise Wrong(
+                f"{address} says {wanted!r}, but not in its main heading: write it between `<h1>` "
+                "and `</h1>`."
+            )
+        if not headings:
+            raise Wrong(
+                f"{address} shows no <h1>. What a page adds must be in a block that base.html has, and "
+                "that is `{% block main %}`."
+            )
+        if headings == ["seats left"]:
+            raise Wrong(
+                f"{address} shows no number. The view passes it by name: "
+                '`render_template("seats.html", count=count)`.'
+            )
+        if headings != [wanted]:
+            raise Wrong(f"{address} must say {wanted!r}, but it says {', '.join(headings)!r}.")
+    if 'href="/seats/3"' not in app.get("/").text:
+        raise Wrong(
+            "the page is right, but nobody can find it yet: give the start page a card for /seats/3. In "
+            "`templates/index.html`, copy a line with `card`, and make its first value "
+            '`url_for("seats", count=3)`.'
+        )
+    return "your page has the same frame as all the others, counts as people do, and can be found."

@@ -1,0 +1,106 @@
+"""The Python environment that the workshop runs in: where it is, whether it is whole, how it is made.
+
+A stamp, written last, says that the environment is whole and which lock, project file and folder it was
+made for. While the stamp matches, a call costs one hash of two small files; when it is missing, set-up was
+interrupted and starts over (what was downloaded is still in the installer's cache).
+"""
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from workshop.setup.lock import LOCK, PROJECT, TEST_LOCK
+from workshop.setup.process import ROOT, SetupError
+
+NO_VENV = (
+    "This Python cannot make virtual environments: install its venv package "
+    "(on Debian and Ubuntu: sudo apt install python3-venv), then run the same command again."
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The Python that the workshop runs in: `.venv`, or the current one with `WORKSHOP_NO_VENV=1`."""
+
+    prefix: Path
+    python: Path
+    stamp: Path
+    own: bool
+
+    @property
+    def digest(self) -> str:
+        """What the stamp must say: it changes with the lock, the project file and the folder."""
+        return self._digest_of(LOCK, PROJECT)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything that attendees use is installed."""
+        return self.python.exists() and self._is_stamped(self.stamp, LOCK, PROJECT)
+
+    @property
+    def test_stamp(self) -> Path:
+        """The stamp of what only the tests need."""
+        return self.stamp.with_name(f"{self.stamp.name}-tests")
+
+    @property
+    def test_digest(self) -> str:
+        """What the tests' stamp must say: it changes with either lock."""
+        return self._digest_of(LOCK, PROJECT, TEST_LOCK)
+
+    @property
+    def is_ready_for_tests(self) -> bool:
+        """Whether what only the tests need is installed too."""
+        return self._is_stamped(self.test_stamp, LOCK, PROJECT, TEST_LOCK)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this process runs in the environment."""
+        return Path(sys.prefix).resolve() == self.prefix.resolve()
+
+    def forget(self) -> None:
+        """Delete the stamps, so that the next command sets up again. Raises OSError."""
+        self.stamp.unlink(missing_ok=True)
+        self.test_stamp.unlink(missing_ok=True)
+
+    def _digest_of(self, *files: Path) -> str:
+        whole = hashlib.sha256(os.fsencode(f"{ROOT}\n{self.prefix}\n"))
+        for file in files:
+            whole.update(file.read_bytes())
+        return whole.hexdigest()
+
+    def _is_stamped(self, stamp: Path, *files: Path) -> bool:
+        try:
+            return stamp.read_text(encoding="ascii") == self._digest_of(*files)
+        except (OSError, UnicodeDecodeError):  # one of the files may be missing: set-up says so
+            return False
+
+
+def find_environment() -> Environment:
+    """The environment to use, whether it exists yet or not."""
+    if os.environ.get("WORKSHOP_NO_VENV") == "1":
+        prefix = Path(sys.prefix)
+        return Environment(prefix, Path(sys.executable), ROOT / ".workshop-setup", own=False)
+    prefix = ROOT / ".venv"
+    python = prefix / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return Environment(prefix, python, prefix / "workshop-setup", own=True)
+
+
+def make_environment(prefix: Path) -> None:
+    """Make the virtual environment from nothing, whatever an interrupted set-up left there."""
+    if os.pathsep in str(prefix) or not str(prefix).isprintable():
+        raise SetupError(
+            f"No environment can be made in {ROOT}: give the folder a name of letters, digits and "
+            "spaces, then run the same command again."
+        )
+    if prefix.is_symlink() or prefix.is_file():
+        prefix.unlink()  # only the link: what it leads to is not the workshop's to clear
+    try:
+        import venv  # here, because a call that finds everything set up doesn't need it
+
+        # Links, as `python -m venv` makes them: a copied Python may not find its shared library.
+        # Without pip, which takes longer to install than everything else together once uv is there.
+        venv.create(prefix, clear=True, symlinks=os.name == "posix")
+    except ImportError as error:
+        raise SetupError(NO_VENV) from error

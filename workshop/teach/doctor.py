@@ -1,0 +1,337 @@
+"""Checks whether everything the workshop needs is there and works, and says how to fix what isn't."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from workshop.core.own_apps import OwnApp, find_app, own_apps
+from workshop.core.stages import STAGES, base, stages_with_app, stages_with_model
+from workshop.host.ports import FOLDER, GALLERY_URL, gallery_at, is_free, status_of
+from workshop.setup.environment import find_environment
+from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
+from workshop.setup.lock import LOCK, locked
+from workshop.setup.mirror import is_url, mirrors, shown
+from workshop.setup.process import ROOT
+
+GALLERY_PORT = 8000
+LAB_PORT = 8888
+ROOM_NEEDED = 100_000_000  # bytes: all data, models and notebooks, several times over
+DATABASE_LIMIT = 5  # seconds for a database server
+# Seconds for the code of one stage; a cold laptop imports scikit-learn in about ten.
+STAGE_LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report. If `well` is false, `text` ends with what to do.
+
+    A `note` is well too: something worth knowing that keeps nobody from working.
+    """
+
+    subject: str
+    well: bool
+    text: str
+    note: bool = False
+
+    def __str__(self) -> str:
+        mark = "WRONG" if not self.well else "note" if self.note else "ok"
+        return f"{mark:<5}  {self.subject:<12} {self.text}"
+
+
+def set_up_anew() -> str:
+    """What to do about packages that are not as they should be."""
+    environment = find_environment()
+    what = "the .venv folder" if environment.own else environment.stamp
+    return f"delete {what} and run any workshop command again"
+
+
+def interpreter() -> Iterator[Finding]:
+    """Whether this is the workshop's Python."""
+    text = f"Python {platform.python_version()} in {sys.prefix}"
+    is_ours = find_environment().is_current
+    fix = " is not the workshop's; start it as: python3 -m workshop doctor"
+    yield Finding("interpreter", is_ours, text if is_ours else text + fix)
+
+
+def lock() -> Iterator[Finding]:
+    """Whether each package is installed at the version of the lock."""
+    from packaging.requirements import Requirement
+
+    pins = map(Requirement, locked(LOCK))
+    wanted = [pin for pin in pins if not pin.marker or pin.marker.evaluate()]
+    wrong = []
+    for pin in wanted:
+        try:
+            found = importlib.metadata.version(pin.name)
+        except importlib.metadata.PackageNotFoundError:
+            if pin.name != "uv":  # it only installs the others; pip does that where there is none
+                wrong.append(f"{pin.name} is missing")
+        else:
+            if not pin.specifier.contains(found, prereleases=True):
+                wrong.append(f"{pin.name} is {found} instead of {pin.specifier}")
+    if not wrong:
+        yield Finding("lock", True, f"{len(wanted)} packages as requirements.txt says")
+        return
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    fix = f"delete {find_environment().stamp} and run any workshop command again"
+    yield Finding("lock", False, f"{', '.join(wrong[:3])}{more}; {fix}")
+
+
+def kernel() -> Iterator[Finding]:
+    """The kernel that JupyterLab starts for our notebooks, run for real.
+
+    All notebooks ask for the kernel named python3, and the first folder that has one wins. In `.venv`
+    ours comes before the user's own; JUPYTER_PATH comes before both, and without `.venv` so does the
+    user's. IPython's own kernel is used only where no folder has one (`ensure_native_kernel`).
+    """
+    import nbformat
+    from jupyter_client.kernelspec import KernelSpecManager
+    from nbclient import NotebookClient
+
+    cell = nbformat.v4.new_code_cell("import sys\nprint(sys.prefix)\nimport workshop")
+    client = NotebookClient(
+        nbformat.v4.new_notebook(cells=[cell]),
+        timeout=STAGE_LIMIT,
+        kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=50"],  # what it logs is not for learners
+    )
+    folders = [base() / "notebooks", ROOT / "notebooks"]  # the next start brings the first one back
+    trouble = ""
+    try:
+        with client.setup_kernel(cwd=str(next(filter(Path.is_dir, folders)))):
+            client.execute_cell(client.nb.cells[0], 0)  # `execute` would take Ctrl-C for itself
+    except Exception as error:  # noqa: BLE001 (whatever keeps a kernel from running is the finding)
+        trouble = f"notebooks can't run ({type(error).__name__})"
+    ours = Path(sys.prefix).resolve()
+    printed = [part.text for part in client.nb.cells[0].outputs if part.get("name") == "stdout"]
+    if (used := "".join(printed).strip()) and Path(used).resolve() != ours:
+        trouble = f"notebooks run with the Python in {used}"
+    if not trouble:
+        yield Finding("kernel", True, "a notebook ran with the workshop's Python")
+        return
+    folder = KernelSpecManager().find_kernel_specs().get("python3", "")
+    fix = f"another Python's kernel is in the way: rename the folder {folder}"
+    if Path(folder).resolve().is_relative_to(ours):
+        fix = set_up_anew()
+    yield Finding("kernel", False, f"{trouble}; {fix}")
+
+
+def write_access() -> Iterator[Finding]:
+    """Whether notebooks, data and models can be saved."""
+    models = [stage.card_file.parent for stage in stages_with_model()]
+    apps = [folder.parent for folder in models]
+    for folder in filter(Path.is_dir, [ROOT, base() / "notebooks", ROOT / "data", *apps, *models]):
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            name = "the workshop's folder" if folder == ROOT else shown_path(folder, ROOT)
+            text = f"can't write in {name} ({error.strerror}); move the workshop to a folder of your own"
+            yield Finding("write access", False, text)
+            return
+    free, text = shutil.disk_usage(base()).free, "notebooks, data and models can be saved"
+    if is_short := free < ROOM_NEEDED:
+        text = f"only {free / 1e6:.0f} MB are free on the disk; make room for {ROOM_NEEDED / 1e6:.0f} MB"
+    yield Finding("write access", not is_short, text)
+
+
+def shown_path(path: Path, folder: Path) -> str:
+    """A path as people know it: from `folder` if it is inside."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def busy_app_ports() -> str:
+    """What runs on the ports of the apps; empty if all are free."""
+    serving, taken = [], []
+    for stage in (stage for stage in stages_with_app() if not is_free(stage.port)):
+        if status_of(f"http://127.0.0.1:{stage.port}/") is not None:
+            serving.append(f"an app is running on {stage.port}")
+        else:
+            fix = f"(use app {stage.number} --port)"
+            taken.append(f"{stage.port} is in use by another program {fix}")
+    return ", ".join(serving + taken)
+
+
+def ports() -> Iterator[Finding]:
+    """The ports of the workshop that runs; if none does, those that `start` would take.
+
+    A port of an app is a note at most: nothing but `app` needs it, and that takes any other.
+    """
+    apps = busy_app_ports()
+    default = f"http://127.0.0.1:{GALLERY_PORT}"
+    # In a notebook, `start` has said which workshop the kernel belongs to.
+    for url in dict.fromkeys((os.environ.get(GALLERY_URL) or default, default)):
+        gallery = gallery_at(url)
+        if gallery and gallery.get("folder") == FOLDER:
+            text = f"the workshop is running on {url.rpartition(':')[2]}"
+            yield Finding("ports", True, f"{text}; {apps}" if apps else text, note=bool(apps))
+            return
+    wrong, busy = [], []
+    if gallery:
+        where = f"another copy of the workshop runs on {GALLERY_PORT}"
+        wrong.append(f"{where} (end that one, or use start --port)")
+    elif not is_free(GALLERY_PORT):
+        busy.append(f"{GALLERY_PORT} (use start --port)")
+    if not is_free(LAB_PORT):
+        busy.append(f"{LAB_PORT} (use start --lab-port)")
+    if busy:
+        wrong.append(f"in use by another program: {', '.join(busy)}")
+    text = f"{GALLERY_PORT}, {LAB_PORT} and those of the apps are free"
+    if apps:
+        text = f"{GALLERY_PORT} and {LAB_PORT} are free; {apps}"
+    yield Finding("ports", not wrong, "; ".join(wrong) or text, note=bool(apps and not wrong))
+
+
+def data() -> Iterator[Finding]:
+    """The data sets of the stages: whether they are there and undamaged."""
+    from workshop.core import datasets
+
+    for name in sorted({stage.dataset for stage in STAGES if stage.dataset}):
+        yield Finding("data", *datasets.state(name))
+
+
+def mirror() -> Iterator[Finding]:
+    """The room's mirror, or the kit around this folder: asked for all that it may hold, data verified."""
+    from workshop.core import datasets
+
+    asked = mirrors()
+    if not asked:
+        yield Finding("mirror", True, "none is set, and none is needed")
+    for name, place in asked:
+        holds = []
+        try:
+            for dataset in (datasets.CENSUS, datasets.HOUSING):
+                try:
+                    with contextlib.redirect_stderr(
+                        io.StringIO()
+                    ):  # nothing is kept, so no word of it
+                        datasets.read_mirror(dataset, place, MIRROR_LIMIT)
+                    holds.append(dataset.title.lower())
+                except datasets.DataUnavailableError as error:
+                    if not str(error).startswith(f"there is no {dataset.archive} in "):
+                        raise
+            holds += ["wheels"] if wheels_in(place) else []
+        except (datasets.DataUnavailableError, NotServed) as error:
+            yield Finding("mirror", False, f"{name} can't be used ({error}); {mirror_fix(place)}")
+            continue
+        text = f"answers, with {', '.join(holds)}"
+        if not holds:
+            text = f"holds no data and no wheels; {mirror_fix(place)}"
+        yield Finding("mirror", bool(holds), f"{shown(place) if is_url(place) else place} {text}")
+
+
+def mirror_fix(place: str) -> str:
+    """What to do about a mirror that doesn't answer, or holds nothing."""
+    from requests.utils import get_environ_proxies
+
+    if not is_url(place):
+        return (
+            "plug in the stick, and set WORKSHOP_MIRROR to its folder that holds adult, housing or "
+            "wheels; or unset it"
+        )
+    fix = "check the address with your instructor, and join the room's network; or unset it"
+    with contextlib.suppress(ValueError):  # no valid address, as the finding says
+        if get_environ_proxies(place).get(urlsplit(place).scheme):
+            host = urlsplit(place).hostname
+            fix += f"; or set NO_PROXY to {host}, because a proxy may be in the way"
+    return f"WORKSHOP_MIRROR is {shown(place)}: {fix}"
+
+
+def stages() -> Iterator[Finding]:
+    """Each stage's model, app and database, tried in a process of its own (see `workshop.teach.try_stage`).
+
+    Learners change that code: whatever it does there, the doctor goes on, and it is read again each time.
+    """
+    yield from tried([stage.code for stage in STAGES])
+
+
+def your_apps() -> Iterator[Finding]:
+    """The learner's own apps. Each gets a process: their modules may have the same names."""
+    for app in own_apps():
+        yield from tried([app.name])
+
+
+def tried(names: list[str]) -> Iterator[Finding]:
+    """What comes of trying these stages, or this app of the learner's own, in a new process."""
+    from workshop.core.build import mend
+
+    environ = {
+        "PYTHONUTF8": "1",
+        "FLASK_RUN_FROM_CLI": "true",  # as with `flask run`, an app.run() in the code does nothing
+        "PGCONNECT_TIMEOUT": str(DATABASE_LIMIT),
+    }
+    under_way = None
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "workshop.teach.try_stage", str(STAGE_LIMIT), *names],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            encoding="utf-8",
+            env=os.environ | environ,
+        ) as process,
+    ):
+        for line in process.stdout:
+            found = json.loads(line)
+            if isinstance(found, str):
+                under_way = found
+            else:
+                yield Finding(**found)
+        process.wait()
+        log.seek(0)
+        told = log.read().decode("utf-8", "replace")
+    if under_way is None:
+        reason = (told.strip() or "no reason given").splitlines()[-1]
+        yield Finding("app", False, f"no stage can be tried ({reason}); {set_up_anew()}")
+    elif under_way:
+        app = find_app(under_way)
+        subject = "your app" if isinstance(app, OwnApp) else "app"
+        yield Finding(subject, False, f"{app.slug}: {why_ended(told, app.folder)}; {mend(app)}")
+
+
+def why_ended(log: str, folder: Path) -> str:
+    """Why the code in `folder` took its process along, as far as its log tells."""
+    for file, line in re.findall(r'File "(.+)", line (\d+) in ', log):  # the innermost call first
+        if Path(file).is_relative_to(folder):
+            name = shown_path(Path(file), base())
+            return f"{name}, line {line}, is still at work after {STAGE_LIMIT:.0f} seconds"
+    return "its code ended Python"
+
+
+EXAMINATIONS = (interpreter, lock, kernel, write_access, ports, data, mirror, stages, your_apps)
+
+
+def examine() -> Iterator[Finding]:
+    """Every finding, as it is made."""
+    for examination in EXAMINATIONS:
+        try:
+            yield from examination()
+        except Exception as error:  # noqa: BLE001 (the doctor's tools come from the lock, and may be gone)
+            subject = examination.__name__.replace("_", " ")
+            text = f"can't be examined ({type(error).__name__}: {error}); {set_up_anew()}"
+            yield Finding(subject, False, text)
+
+
+def summary(findings: list[Finding]) -> str:
+    """One line to paste to the instructor: state, version of the lock, Python, system."""
+    wrong = sorted({finding.subject for finding in findings if not finding.well})
+    state = f"not ready ({', '.join(wrong)})" if wrong else "ready"
+    version = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:6]
+    system = {"win32": "win", "darwin": "mac"}.get(sys.platform, sys.platform)
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    return f"workshop: {state} · {version} · {python} · {system}"

@@ -1,0 +1,237 @@
+"""Gets the wheels that other computers need, each with one of the hashes in the lock.
+
+pip downloads them into a folder of its own first, so a folder of wheels never holds half a file.
+"""
+
+import contextlib
+import errno
+import hashlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from packaging.requirements import Requirement
+from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from workshop.core.errors import WorkshopError
+from workshop.setup.installer import NETWORK_TROUBLE, WRONG_HASH
+from workshop.setup.lock import locked
+
+PARTS = "wheels.part"  # the folder that pip fills, until the wheels in it are whole
+NO_WHEEL = re.compile(r"No matching distribution found for (\S+)")
+DISK_FULL = re.compile(r"No space left|Errno 28|not enough space", re.IGNORECASE)
+
+
+class KitFailed(WorkshopError):
+    """The kit can't be made, or not all of it."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A kind of computer that wheels are made for.
+
+    `markers` are what a lock asks about it, and `platforms` the platform tags it can install. The oldest
+    systems that the lock supports set the limit: newer ones can install the same wheels.
+    """
+
+    title: str
+    markers: dict[str, str]
+    platforms: list[str]
+
+
+def _glibc(machine: str) -> list[str]:
+    """The platform tags of Linux with glibc 2.28 (Debian 10, Ubuntu 20.04, RHEL 8), newest first."""
+    versions = [f"_2_{minor}" for minor in range(28, 4, -1)] + ["2014", "2010", "1"]
+    return [f"manylinux{version}_{machine}" for version in versions]
+
+
+def _mac(machine: str) -> list[str]:
+    return list(mac_platforms((12, 0), machine))
+
+
+LINUX = "Linux on {}, 64 bit (Ubuntu 20.04, Debian 10 or newer)"
+MAC = "macOS 12 or newer on {}"
+MARKERS = ("os_name", "sys_platform", "platform_system", "platform_machine")
+SYSTEMS = {
+    name: System(title, dict(zip(MARKERS, markers.split(), strict=True)), platforms)
+    for name, title, markers, platforms in (
+        ("windows", "Windows (Intel or AMD, 64 bit)", "nt win32 Windows AMD64", ["win_amd64"]),
+        ("macos", MAC.format("Apple's own processors"), "posix darwin Darwin arm64", _mac("arm64")),
+        ("macos-intel", MAC.format("Intel"), "posix darwin Darwin x86_64", _mac("x86_64")),
+        ("linux", LINUX.format("Intel or AMD"), "posix linux Linux x86_64", _glibc("x86_64")),
+        ("linux-arm", LINUX.format("ARM"), "posix linux Linux aarch64", _glibc("aarch64")),
+    )
+}
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """A system and a version of Python, such as `windows` and `3.12`."""
+
+    system: str
+    python: str
+
+    def __str__(self) -> str:
+        return f"{self.system} with Python {self.python}"
+
+    @property
+    def tags(self) -> set[Tag]:
+        """The tags of the wheels that this target can install."""
+        version = [int(part) for part in self.python.split(".")]
+        interpreter = "cp" + self.python.replace(".", "")
+        platforms = SYSTEMS[self.system].platforms
+        exact = cpython_tags(version, [interpreter], platforms)
+        return {*exact, *compatible_tags(version, interpreter, platforms)}
+
+    def wanted(self, micro: int, locks: Iterable[Path]) -> dict[str, str]:
+        """What the locks have for this target's Python x.y.`micro`.
+
+        Each package, such as `click==8.5.1`, with its entry for pip: without the marker, which pip would
+        evaluate for this computer.
+        """
+        python = {"python_version": self.python, "python_full_version": f"{self.python}.{micro}"}
+        environment = SYSTEMS[self.system].markers | python
+        found = {}
+        for pin, entry in (item for lock in locks for item in locked(lock).items()):
+            package = Requirement(pin)
+            if not package.marker or package.marker.evaluate(environment):
+                name = f"{package.name}{package.specifier}"
+                found[name] = entry.replace(pin, name, 1)
+        return found
+
+
+def this_system() -> str:
+    """The name of this computer's system. Raises `KitFailed` if no kit can be made for it."""
+    here = (sys.platform, platform.machine().lower())
+    for name, system in SYSTEMS.items():
+        markers = system.markers
+        if here == (markers["sys_platform"], markers["platform_machine"].lower()):
+            return name
+    raise KitFailed(
+        f"No kit can be made for this computer itself ({sys.platform}, {platform.machine()}): name the "
+        "systems of the others, such as: --platform windows --platform macos"
+    )
+
+
+def wheels_held(folder: Path) -> Iterator[tuple[Path, str, frozenset[Tag]]]:
+    """The wheels in a folder: each file, what it is (such as `click==8.5.1`), and its tags."""
+    for file in folder.glob("*.whl"):
+        with contextlib.suppress(InvalidWheelFilename):
+            name, version, _, tags = parse_wheel_filename(file.name)
+            yield file, f"{name}=={version}", tags
+
+
+def delete_damaged_wheels(folder: Path, locks: Iterable[Path]) -> None:
+    """Delete each wheel with another hash than the locks have, as after a stick was unplugged too early."""
+    text = "".join("\n" + lock.read_text(encoding="utf-8") for lock in locks)
+    for file, pin, _ in wheels_held(folder):
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if f"\n{pin} " in text and f"sha256:{digest}" not in text:
+            file.unlink()
+
+
+def get_wheels(target: Target, folder: Path, locks: Sequence[Path]) -> list[str]:
+    """Get the wheels that the kit lacks for a target. Returns the packages that have none for it."""
+    tags, unserved = target.tags, []
+    held = {pin for _, pin, of in wheels_held(folder / "wheels") if not tags.isdisjoint(of)}
+    # A lock may differ between the first releases of a Python version and the later ones.
+    for micro in (0, 99):
+        wanted = {p: entry for p, entry in target.wanted(micro, locks).items() if p not in held}
+        held.update(wanted)
+        if wanted:
+            click.echo(f"  3/4 wheels for {target}: {len(wanted)} to get")
+            unserved += download(wanted, target, folder)
+    click.echo(f"  3/4 wheels for {target}: {'some are missing' if unserved else 'all are there'}")
+    # Where there is no uv, set-up uses pip.
+    return [pin for pin in unserved if not pin.startswith("uv==")]
+
+
+def download(wanted: dict[str, str], target: Target, folder: Path) -> list[str]:
+    """Let pip get packages, given with their entries in a lock. Returns those without a wheel for the target.
+
+    Raises `KitFailed` if there is no network, or no pip.
+    """
+    part, unserved = folder / PARTS, []
+    part.mkdir()
+    try:
+        while wanted:
+            (part / "wanted.txt").write_text("\n".join(wanted.values()), encoding="utf-8")
+            code, lines = follow(pip_download(part / "wanted.txt", target, part))
+            if code == 0:
+                break
+            missing = unserved_by(lines, wanted)
+            del wanted[missing]  # and once more; what pip got before is in its cache
+            unserved.append(missing)
+        (folder / "wheels").mkdir(exist_ok=True)
+        for wheel in part.glob("*.whl"):
+            wheel.replace(folder / "wheels" / wheel.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return unserved
+
+
+def follow(command: Sequence[str | Path]) -> tuple[int, list[str]]:
+    """Run pip, and report every 25th package. Returns its exit code and the lines it printed."""
+    lines, done = [], 0
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,  # if this process is killed, the pipe closes, and pip ends too
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as pip:
+        for line in pip.stdout:
+            lines.append(line)
+            if line.startswith(("Collecting ", "Processing ")):  # from an index, from a folder
+                done += 1
+                if done % 25 == 0:
+                    click.echo(f"      {done} so far")
+    return pip.returncode, lines
+
+
+def pip_download(wanted: Path, target: Target, into: Path) -> list[str | Path]:
+    """The command that gets the wheels listed in a file, for another system; uv has none for it."""
+    return [
+        *(sys.executable, "-m", "workshop.host.end_with_parent", "pip", "download"),
+        *("--disable-pip-version-check", "--progress-bar=off", "--retries=1", "--timeout=15"),
+        *("--no-deps", "--only-binary=:all:", "--require-hashes"),
+        "--ignore-requires-python",  # the lock has taken care of that, to the micro version
+        *("--implementation=cp", f"--python-version={target.python}"),
+        f"--abi=cp{target.python.replace('.', '')}",
+        *(f"--platform={tag}" for tag in SYSTEMS[target.system].platforms),
+        *("--dest", into, "-r", wanted),
+    ]
+
+
+def unserved_by(lines: Sequence[str], wanted: Iterable[str]) -> str:
+    """The package for which pip found no wheel.
+
+    Raises `KitFailed`, or OSError for a full disk, if that isn't what went wrong.
+    """
+    said = "".join(lines)
+    if DISK_FULL.search(said):
+        raise OSError(errno.ENOSPC, "")
+    if NETWORK_TROUBLE.search(said):
+        raise KitFailed(
+            "The wheels can't be downloaded: connect to a network (check the proxy, if there is one), then "
+            "run the same command again; it continues where it stopped."
+        )
+    if WRONG_HASH in said:
+        raise KitFailed(
+            "A package is not the file that the workshop expects (its hash differs): it is damaged, or "
+            "somebody replaced it, so run the same command again on another network."
+        )
+    missing = NO_WHEEL.search(said)
+    if not missing or missing[1] not in wanted:
+        last = lines[-1].strip() if lines else "it said nothing"
+        raise KitFailed(f"pip can't get the wheels ({last}): run the same command again.")
+    return missing[1]
