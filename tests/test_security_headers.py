@@ -233,3 +233,12 @@ def test_a_visit_counts_on_after_a_restart():
         for count in (1, 2):
             with serve("hello") as url:
                 assert f"Visits from this browser: {count}" in browser.get(f"{url}/visits").text
+
+
+def test_bytes_in_a_query_that_are_no_text_are_no_crash(tmp_path):
+    client = make("02_templates", tmp_path).test_client()
+    for query in ("names=\xff\xfe", "names=Gr\xc3\xb6\xc3\x9fe"):  # as a server hands bytes on
+        environ = {"QUERY_STRING": query, "PATH_INFO": "/list"}
+        answer = client.get("/list", environ_overrides=environ)
+        assert answer.status_code == 200
+    assert "Größe" in answer.text

@@ -13,11 +13,13 @@ import ipaddress
 import json
 import os
 import re
+import string
 import threading
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from werkzeug.datastructures import Headers
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -105,6 +107,11 @@ def guard(
         name = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
         if not is_own_name(name, os.environ.get(TRUSTED_NAMES, "")):
             return refuse(environ, start, "400 Bad Request", OTHER_NAME)
+        query = environ.get("QUERY_STRING", "")
+        if (
+            not query.isascii()
+        ):  # bytes that no browser sends as they are; Werkzeug fails on some of them
+            environ["QUERY_STRING"] = quote(query, safe=string.printable, encoding="latin-1")
         if has_body(environ):
             address = environ.get("REMOTE_ADDR", "")
             if not share.take(address):
