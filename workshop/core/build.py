@@ -108,7 +108,7 @@ def _run_train_script(stage: Stage) -> str:
     """Run a stage's own `train.py` in its folder; return its line about the training."""
     table, target = stage.table
     run = subprocess.run(
-        [sys.executable, "train.py", ROOT / table, target],
+        [sys.executable, "train.py", "--model=linear", ROOT / table, target],
         cwd=stage.folder,
         env=os.environ | {"PYTHONUTF8": "1"},
         stdin=subprocess.DEVNULL,

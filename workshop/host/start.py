@@ -16,7 +16,7 @@ import click
 
 from workshop.core.build import DatabaseFailed, make_database, train
 from workshop.core.errors import ServerDied, WorkshopError
-from workshop.core.stages import STAGES, base, stages_with_model
+from workshop.core.stages import STAGES, Stage, base, stages_with_app, stages_with_model
 from workshop.host import gallery, network
 from workshop.host.background import START_LIMIT, Server, granian
 from workshop.host.ports import (
@@ -157,19 +157,38 @@ def require_ports(host: str, port: int, lab_port: int | None) -> None:
 
 def train_models(gallery_url: str) -> None:
     """Train what is not trained. A model that can't be leaves its app saying so, the others running."""
-    deadline = time.monotonic() + START_LIMIT
+    # The apps load meanwhile; where there is no card, they need not be asked.
+    asked = [stage for stage in stages_with_model() if stage.card_file.exists()]
     for stage in stages_with_model():
+        if stage not in asked:
+            train_and_tell(stage)
+    deadline = time.monotonic() + START_LIMIT
+    for stage in asked:
         # The app itself knows whether it has a model that fits, and the host makes it again with a new one.
         while (health := health_of(f"{gallery_url}/{stage.slug}")).get("status") == "loading":
             if time.monotonic() > deadline:
                 return
             time.sleep(0.1)
         if health.get("status") == "unavailable":
-            click.echo(f"Training the model of stage {stage.code} ...")
-            try:
-                click.echo(f"  {train(stage)}")
-            except WorkshopError as error:
-                click.echo(f"  {error}")
+            train_and_tell(stage)
+
+
+def train_and_tell(stage: Stage) -> None:
+    """Train a stage's model, and print how well it does, or why it can't be trained."""
+    click.echo(f"Training the model of stage {stage.code} ...")
+    try:
+        click.echo(f"  {train(stage)}")
+    except WorkshopError as error:
+        click.echo(f"  {error}")
+
+
+def wait_for_apps(gallery_url: str) -> None:
+    """Return once no app is loading any more, or it takes too long: then its page says so."""
+    deadline = time.monotonic() + START_LIMIT
+    for stage in stages_with_app():
+        url = f"{gallery_url}/{stage.slug}"
+        while health_of(url).get("status") == "loading" and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def tell_news(server: Server) -> None:
@@ -226,6 +245,7 @@ def run_workshop(
                     stack.enter_context(server)
                 servers[0].wait_until_ready()
             train_models(servers[0].url)
+            wait_for_apps(servers[0].url)
             if lab_port:
                 servers[1].wait_until_ready()
             click.echo(f"\n  The workshop   {servers[0].url}/")
