@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import webbrowser
 from collections.abc import Iterator
@@ -236,15 +237,17 @@ def run_workshop(
                 require_ports(host, port, lab_port)
                 end_on_terminate()
                 click.echo("Starting the workshop ...")
-                make_databases()
                 servers = [gallery_server(host, port, lab_port, token, present)]
                 if lab_port:
                     settings = stack.enter_context(large_type()) if present else None
                     servers.append(lab_server(lab_port, token, servers[0].url, settings))
                 for server in servers:
                     stack.enter_context(server)
+                databases = threading.Thread(target=make_databases, daemon=True)
+                databases.start()  # while the models are trained
                 servers[0].wait_until_ready()
             train_models(servers[0].url)
+            databases.join()
             wait_for_apps(servers[0].url)
             if lab_port:
                 servers[1].wait_until_ready()
