@@ -101,16 +101,19 @@ def test_an_app_in_a_process_of_its_own_raises_what_its_code_raises(work):
 
 def test_a_model_that_comes_while_the_app_runs_is_there_with_the_next_request(tmp_path):
     code = """
-import shutil, sys
+import time
 from werkzeug.test import Client
 from workshop.core.build import train
 from workshop.core.stages import find_stage
-from workshop.host.mount import Mount
+from workshop.host.mount import LOOK_EVERY, Mount
 
 stage = find_stage("iris")
 mount = Mount(stage)
 client = Client(mount)
-ask = lambda: client.get("/model", headers={"Host": "localhost"}).status_code
+def ask():
+    time.sleep(2 * LOOK_EVERY)  # a mount does not look at its files at every request
+    return client.get("/model", headers={"Host": "localhost"}).status_code
+
 told = [mount.has_model, ask()]
 train(stage)
 told += [ask(), mount.has_model]
