@@ -105,7 +105,7 @@ def assert_fits(page):
     """No page scrolls sideways, on the narrowest phone or on a projector."""
     for width in (*NARROW, 1280):
         page.set_viewport_size({"width": width, "height": 800})
-        wide = page.evaluate("document.documentElement.scrollWidth")
+        wide = page.locator("html").evaluate("html => html.scrollWidth")
         assert wide <= width, f"{page.url} is {wide} pixels wide on a screen of {width}"
 
 

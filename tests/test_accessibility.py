@@ -304,7 +304,7 @@ def widths(page):
     for width, text in SCREENS:
         page.set_viewport_size({"width": width, "height": 800})
         page.evaluate("size => document.documentElement.style.fontSize = size", text)
-        wide = page.evaluate("document.documentElement.scrollWidth")
+        wide = page.locator("html").evaluate("html => html.scrollWidth")
         if wide > width:
             found.append(("scrolls sideways", f"{wide} pixels on {width}, text of {text}"))
     return found
