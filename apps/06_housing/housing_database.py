@@ -7,8 +7,9 @@ needs them says so.
 
 import sqlite3
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import click
 import sqlalchemy as sa
@@ -17,8 +18,8 @@ from flask.cli import with_appcontext
 from flask_sqlalchemy_lite import SQLAlchemy
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from werkzeug.exceptions import Unauthorized
 
-DATABASE_NAME = "housing.db"
 BUSY_SECONDS = 15  # how long a write waits for others to finish theirs
 NAME_LENGTH = 100  # of what people name: their predictions and tokens
 USERNAME_LENGTH = 64
@@ -33,9 +34,6 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-# The tables
-
-
 class Base(DeclarativeBase):
     """What all tables have in common."""
 
@@ -43,58 +41,53 @@ class Base(DeclarativeBase):
     # The number of a deleted row is never given to a new one.
     __table_args__: ClassVar = {"sqlite_autoincrement": True}
 
+    id: Mapped[int] = mapped_column(primary_key=True, sort_order=-2)  # the first column
+    created: Mapped[datetime] = mapped_column(default=now)
+
 
 class Account(Base):
     """Somebody who may log in."""
 
     __tablename__ = "account"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     username: Mapped[str] = mapped_column(sa.String(USERNAME_LENGTH))
     # The same for `Anna` and `anna`, so that nobody can pass for somebody else.
     username_key: Mapped[str] = mapped_column(sa.String(4 * USERNAME_LENGTH), unique=True)
     password_hash: Mapped[str] = mapped_column(sa.String(255))
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
-class LoginSession(Base):
+class OfAccount:
+    """What belongs to an account. The database deletes it when the account goes."""
+
+    account_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True, sort_order=-1
+    )
+
+
+class LoginSession(OfAccount, Base):
     """A browser that is logged in. Without its row, its cookie opens nothing."""
 
     __tablename__ = "login_session"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
-    )
     digest: Mapped[str] = mapped_column(sa.String(64), unique=True)  # of the key in the cookie
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
-class ApiToken(Base):
+class ApiToken(OfAccount, Base):
     """A token for the API. The table has only its hash: nobody who reads the table can use it."""
 
     __tablename__ = "api_token"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
-    )
     name: Mapped[str] = mapped_column(sa.String(NAME_LENGTH))
     digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
-    created: Mapped[datetime] = mapped_column(default=now)
     last_used: Mapped[datetime | None]
     expires: Mapped[datetime | None]  # None: never
 
 
-class SavedPrediction(Base):
+class SavedPrediction(OfAccount, Base):
     """A district, and what the model said about it when it was saved."""
 
     __tablename__ = "saved_prediction"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
-    )
     name: Mapped[str] = mapped_column(sa.String(NAME_LENGTH))
     median_income: Mapped[float]
     house_age: Mapped[float]
@@ -108,19 +101,14 @@ class SavedPrediction(Base):
     low_usd: Mapped[int]
     high_usd: Mapped[int]
     model_version: Mapped[str] = mapped_column(sa.String(12))
-    created: Mapped[datetime] = mapped_column(default=now)
-
-
-# Opening it
 
 
 class DatabaseUnavailable(Exception):
     """There is no database that may be used. The message says why, and ends with what to do."""
 
     def __init__(self, problem: str, remedy: str = "make it with") -> None:
-        folder = HERE.parents[1]  # that of `apps`, if this is the workshop or a copy in its `work`
-        roots = [above for above in (folder, folder.parent) if (above / "workshop").is_dir()]
-        in_workshop = roots and HERE.parent.name == "apps"
+        roots = [above for above in HERE.parents[1:3] if (above / "workshop").is_dir()]
+        in_workshop = roots and HERE.parent.name == "apps"  # or in a learner's copy of it
         app = (HERE / "app.py").relative_to(roots[0]).as_posix() if in_workshop else "app.py"
         self.command = f"flask --app {app} init-db"
         self.problem, self.remedy = problem, remedy
@@ -132,10 +120,13 @@ def init_engine(app: Flask) -> None:
 
     Nothing is opened yet. Raises ValueError for a database of another kind.
     """
-    url = sa.make_url(app.config["DATABASE_URL"] or f"sqlite:///{DATABASE_NAME}")
+    url = sa.make_url(app.config["DATABASE_URL"] or "sqlite:///housing.db")
     match url.get_backend_name():
         case "sqlite":
-            options = sqlite_options(Path(app.instance_path, url.database or DATABASE_NAME))
+            path = Path(app.instance_path, url.database or "housing.db")
+            url = sa.URL.create("sqlite", database=str(path))
+            # Opening a file is cheap. Without a pool, one that is deleted and made again is seen at once.
+            options = {"url": url, "creator": partial(open_file, path), "poolclass": sa.NullPool}
         case "postgresql" | "postgres":
             options = {"url": url.set(drivername="postgresql+psycopg"), "pool_pre_ping": True}
         case other:
@@ -146,22 +137,12 @@ def init_engine(app: Flask) -> None:
     app.cli.add_command(init_db)
 
 
-def sqlite_options(path: Path) -> dict[str, Any]:
-    """Return how SQLAlchemy opens the file at `path`."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",  # never make a file that isn't there
-            uri=True,
-            timeout=BUSY_SECONDS,
-            check_same_thread=False,
-        )
-        connection.execute("PRAGMA foreign_keys = ON")  # SQLite's default is off
-        return connection
-
-    # Opening a file is cheap. Without a pool, a file that was deleted and made again is seen right away.
-    url = sa.URL.create("sqlite", database=str(path))
-    return {"url": url, "creator": connect, "poolclass": sa.NullPool}
+def open_file(path: Path) -> sqlite3.Connection:
+    """Return a connection to SQLite's file, which must be there: `mode=rw` never makes one."""
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+    connection.execute("PRAGMA foreign_keys = ON")  # SQLite's default is off
+    return connection
 
 
 def open_session() -> Session:
@@ -203,48 +184,35 @@ def tables_are_there(connection: sa.Connection) -> bool:
     return bool(found)
 
 
-def hold(account_id: int) -> bool:
-    """Let no other request add to this account until the commit. Return False if it is gone.
+def hold(account_id: int) -> None:
+    """Let no other request add to this account until the commit. Raises a 401 if it is gone.
 
-    Whoever counts an account's rows and then adds one calls this first: of two requests that do so at
-    the same time, the second waits here, and counts the row of the first.
+    Call this before you count an account's rows and then add one: of two requests that do so at the same
+    time, the second waits here, and counts the row of the first.
     """
     mine = sa.update(Account).where(Account.id == account_id)
-    return bool(open_session().execute(mine.values(username=Account.username)).rowcount)
-
-
-# Making it
-
-
-def init_database() -> str:
-    """Make the tables, all or none. Return a sentence that says what was done.
-
-    Needs an app context. Repeating it does no harm, not even twice at the same time. Raises
-    DatabaseUnavailable if the database belongs to another version of this app.
-    """
-    path = sqlite_path()
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-    with db.engine.connect() as connection:
-        if path:
-            # Readers and one writer at a time don't wait for each other; the file remembers it.
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(19900601)"))
-        if tables_are_there(connection):
-            return "The database is there already."
-        Base.metadata.create_all(connection)
-        connection.commit()
-    return "Made the database."
+    if not open_session().execute(mine.values(username=Account.username)).rowcount:
+        raise Unauthorized("The account is no longer there.")
 
 
 @click.command("init-db")
 @with_appcontext
 def init_db() -> None:
-    """Make the database's tables."""
+    """Make the database's tables, all or none. Repeating it does no harm, not even at the same time."""
     try:
-        click.echo(init_database())
+        if path := sqlite_path():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        with db.engine.connect() as connection:
+            if path:
+                # Readers and one writer at a time don't wait for each other; the file remembers it.
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(19900601)"))
+            there = tables_are_there(connection)
+            Base.metadata.create_all(connection)
+            connection.commit()
     except (DatabaseUnavailable, DatabaseError, OSError) as error:
         raise click.ClickException(f"The database can't be made: {error}") from error
+    click.echo("The database is there already." if there else "Made the database.")
