@@ -13,22 +13,34 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flask import Response, flash, jsonify, redirect, render_template, request, session, url_for
+from flask import (
+    Response,
+    current_app,
+    flash,
+    g,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue as Page
 from flask_openapi import OpenAPI
 from flask_wtf import CSRFProtect
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import Conflict, HTTPException, ServiceUnavailable
+from werkzeug.exceptions import Conflict, HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
 from housing_accounts import accounts
 from housing_api import DOCUMENT, PROBLEM_JSON, create_api
-from housing_database import DatabaseUnavailable, init_engine, open_session
+from housing_database import SEEN, DatabaseUnavailable, cause, db, explain, init_engine, look_soon
 from housing_forms import DistrictForm, SaveForm
 from housing_guard import guard
 from housing_key import secret_key
-from housing_login import current_account, limiter, login_required
+from housing_login import current_account, init_login, login_required
 from housing_model import MODEL_FOLDER, HousingModel, ModelUnavailable, load
 from housing_picture import california
 from housing_saved import pages, save
@@ -45,26 +57,27 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     app.config.from_mapping(
         MODEL_FOLDER=MODEL_FOLDER,
         DATABASE_URL=os.environ.get("DATABASE_URL"),
-        SECRET_KEY=os.environ.get("SECRET_KEY"),
         MAX_CONTENT_LENGTH=64 * 1024,
         SESSION_COOKIE_NAME="housing_session",  # other stages' apps may be at the same address
         SESSION_COOKIE_SAMESITE="Lax",
+        # Behind a proxy, visitors come by https, and the cookie must not go any other way.
+        SESSION_COOKIE_SECURE=os.environ.get("TRUSTED_PROXIES", "0") not in ("", "0"),
         WTF_CSRF_TIME_LIMIT=None,  # a form left open over lunch still works
         RATELIMIT_STORAGE_URI="memory://",  # or Redis, for several servers that count together
         SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # ask no other host
         SWAGGER_HTML_STRING='{% include "documentation.html" %}',
     )
     app.config.from_mapping(config)
-    app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secret_key(app)
+    app.secret_key = app.secret_key or secret_key(app)
     app.json.sort_keys = False
     app.jinja_env.filters.update(dollars=dollars, plain=plain, compass=compass)
     guard(app)
     init_engine(app)
-    limiter.init_app(app)
+    init_login(app)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(ValidationError, refuse)
-    app.register_error_handler(DatabaseUnavailable, unavailable)
-    app.register_error_handler(SQLAlchemyError, database_busy)
+    app.register_error_handler(DatabaseUnavailable, no_database)
+    app.register_error_handler(SQLAlchemyError, no_database)
     try:
         model, problem = load(Path(app.config["MODEL_FOLDER"])), None
     except ModelUnavailable as error:
@@ -116,19 +129,25 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     @app.route("/healthz")
     def healthz() -> dict[str, str]:
         """For whatever watches over the app: can it answer, and can it save the answers?"""
-        open_session()
+        look_soon()
         return {"status": "ok"}
+
+    @app.before_request
+    def remember_whose() -> None:
+        """Note whether this page names an account: in the menu, or in a message from the page before."""
+        g.private = request.endpoint != "static" and bool({"username", "_flashes"} & session.keys())
 
     @app.before_request
     def no_model() -> Page | None:
         """Without a model, answer 503 everywhere, with the reason and what to do."""
-        return unavailable(problem) if problem and request.endpoint != "static" else None
+        if problem and request.endpoint != "static":
+            return unavailable(problem, "no_model.html")
+        return None
 
     @app.after_request
     def keep_private(response: Response) -> Response:
         """Let no browser keep pages of an account: after logging out, nobody can go back to them."""
-        private = request.blueprint in ("accounts", "saved", "api") or "username" in session
-        if private and request.endpoint != "static":
+        if g.get("private", True) or request.blueprint in ("accounts", "saved", "api"):
             response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -175,20 +194,25 @@ def http_error(error: HTTPException) -> Response:
     return response
 
 
-def unavailable(error: DatabaseUnavailable | ModelUnavailable) -> Page:
-    """Return that there is no database or no model, and the command that makes one."""
+def unavailable(error: DatabaseUnavailable | ModelUnavailable, page: str) -> Page:
+    """Return that there is no database or no model, and what to do."""
     if request.endpoint == "healthz":
         return {"status": "unavailable", "reason": str(error)}, 503
     if asked_by_api():
         return problem_details(503, str(error))
-    name = "no_model.html" if isinstance(error, ModelUnavailable) else "no_database.html"
-    return render_template(name, error=error), 503
+    return render_template(page, error=error), 503
 
 
-def database_busy(error: Exception) -> Response:
-    """Return that the database doesn't answer. The log has the reason."""
-    log.error("The database does not answer: %s", error)
-    return http_error(ServiceUnavailable("The database does not answer. Try again.", retry_after=5))
+def no_database(error: DatabaseUnavailable | SQLAlchemyError) -> Response:
+    """Return that the database can't be used, and what to do. The log has the cause."""
+    reason = error.__cause__
+    if isinstance(error, SQLAlchemyError):
+        current_app.extensions.pop(SEEN, None)  # the next request looks again
+        reason, error = error, explain(error, db.engine)
+    log.error("%s%s", error, f" ({cause(reason)})" if reason else "")
+    response = make_response(unavailable(error, "no_database.html"))
+    response.headers["Retry-After"] = "5"
+    return response
 
 
 def refuse(invalid: ValidationError) -> Response:

@@ -1,15 +1,16 @@
-"""The pages for accounts: register, log in and out, tokens for the API, and deleting it all."""
+"""The pages for accounts: register, log in and out, passwords, tokens for the API, and deleting it all."""
 
 import secrets
+from datetime import timedelta
 
 from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue as Page
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import NotFound, TooManyRequests
 
-from housing_database import Account, ApiToken, hold, open_session
-from housing_forms import LoginForm, NameForm, PasswordForm, RegisterForm
+from housing_database import Account, ApiToken, LoginSession, hold, now, open_session
+from housing_forms import LoginForm, NewPasswordForm, PasswordForm, RegisterForm, TokenForm
 from housing_login import (
     authenticate,
     current_account,
@@ -20,7 +21,6 @@ from housing_login import (
     log_out,
     login_required,
     safe_next,
-    username_key,
 )
 from housing_saved import number_of
 
@@ -37,7 +37,7 @@ def register() -> Page:
     opened, form = open_session(), RegisterForm(request.form)
     if form.validate_on_submit():
         name, hashed = form.username.data, hash_password(form.password.data)
-        account = Account(username=name, username_key=username_key(name), password_hash=hashed)
+        account = Account(username=name, password_hash=hashed)
         opened.add(account)
         try:
             opened.commit()
@@ -78,6 +78,8 @@ def check_password(username: str, form: PasswordForm, wrong: str) -> Account | N
         except TooManyRequests as wait:
             form.password.errors = [wait.description]
             form.status = 429, {"Retry-After": str(wait.retry_after)}
+    elif form.errors:
+        form.status = (422,)
     return None
 
 
@@ -91,36 +93,51 @@ def logout() -> Page:
 
 @accounts.get("/account")
 @login_required
-def account_page(form: NameForm | None = None, new: str | None = None) -> str:
+def account_page(form: TokenForm | None = None, new: str | None = None) -> str:
     """What is in the account, its tokens, and how to delete it.
 
     With a `form` for a token that was refused, or with a `new` token, which is shown this once.
     """
     account = current_account()
-    query = select(ApiToken).where(ApiToken.account_id == account.id).order_by(ApiToken.id)
     return render_template(
         "account.html",
         account=account,
         saved=number_of(account.id),
-        tokens=open_session().scalars(query).all(),
-        token_form=form or NameForm(None),
+        tokens=tokens_of(account),
+        now=now(),
+        token_form=form or TokenForm(None),
         new_token=new,
     )
+
+
+def tokens_of(account: Account) -> list[ApiToken]:
+    """Return the account's tokens, the oldest first."""
+    query = select(ApiToken).where(ApiToken.account_id == account.id).order_by(ApiToken.id)
+    return list(open_session().scalars(query))
+
+
+def say_what_stays(tokens: list[ApiToken]) -> None:
+    """Say which tokens still open the API, after other things were ended: nobody should have to guess."""
+    if names := ", ".join(f"“{token.name}”" for token in tokens):
+        flash(f"Tokens still open the API until you revoke them: {names}.")
 
 
 @accounts.post("/account/tokens")
 @login_required
 def create_token() -> Page:
     """Make a token and show it, only this once."""
-    opened, account, form = open_session(), current_account(), NameForm(request.form)
+    opened, account, form = open_session(), current_account(), TokenForm(request.form)
     if not form.validate():
         return account_page(form=form), 422
     hold(account.id)
-    if opened.scalar(select(func.count()).where(ApiToken.account_id == account.id)) >= MOST_TOKENS:
+    if len(tokens_of(account)) >= MOST_TOKENS:
         form.name.errors = [f"There are {MOST_TOKENS} tokens already. Revoke one first."]
         return account_page(form=form), 422
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    opened.add(ApiToken(account_id=account.id, name=form.name.data, digest=digest(token)))
+    made = ApiToken(account_id=account.id, name=form.name.data, digest=digest(token))
+    if form.days.data:
+        made.expires = now() + timedelta(days=int(form.days.data))
+    opened.add(made)
     opened.commit()
     return account_page(new=token), 201
 
@@ -130,8 +147,8 @@ def create_token() -> Page:
 def revoke_token(number: str) -> Page:
     """Delete a token; from now on it opens nothing."""
     opened = open_session()
-    mine = select(ApiToken).where(ApiToken.account_id == current_account().id)
-    found = next((token for token in opened.scalars(mine) if str(token.id) == number), None)
+    mine = tokens_of(current_account())
+    found = next((token for token in mine if str(token.id) == number), None)
     if found is None:
         raise NotFound
     opened.execute(delete(ApiToken).where(ApiToken.id == found.id))
@@ -144,9 +161,27 @@ def revoke_token(number: str) -> Page:
 @login_required
 def logout_everywhere() -> Page:
     """End every session of the account, this one included."""
+    tokens = tokens_of(current_account())
     log_out(everywhere=True)
     flash("You are logged out on every device.")
+    say_what_stays(tokens)
     return redirect(url_for("index"), 303)
+
+
+@accounts.route("/account/password", methods=["GET", "POST"])
+@login_required
+def change_password() -> Page:
+    """Ask for the password and a new one. The change ends every other session."""
+    opened, account = open_session(), current_account()
+    form = NewPasswordForm(request.form, account.username)
+    if not check_password(account.username, form, "The password is wrong."):
+        return render_template("password.html", form=form, tokens=tokens_of(account)), *form.status
+    account.password_hash = hash_password(form.new.data)
+    opened.execute(delete(LoginSession).where(LoginSession.account_id == account.id))
+    log_in(account)
+    flash("Your password is changed, and you are logged out on every other device.")
+    say_what_stays(tokens_of(account))
+    return redirect(url_for("accounts.account_page"), 303)
 
 
 @accounts.route("/account/delete", methods=["GET", "POST"])

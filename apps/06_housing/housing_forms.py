@@ -4,8 +4,9 @@ The forms and the API take the same values and refuse the same ones.
 """
 
 import re
+import string
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from flask_wtf import FlaskForm
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
@@ -31,6 +32,7 @@ FIELDS = {
     "latitude": ("Latitude", 32, 43, "Degrees north", 34.26),
     "longitude": ("Longitude", -125, -114, "Degrees; negative in the west", -118.49),
 }
+USERNAME_CHARACTERS = f"{string.ascii_lowercase}{string.digits}._-"
 LIMITS = {name: (low, high) for name, (_, low, high, _, _) in FIELDS.items()}
 
 
@@ -115,13 +117,29 @@ def tidy_name(text: str | None) -> str:
 
 
 def tidy_username(text: str | None) -> str:
-    """Return a username in one spelling. Raises ValueError, with a sentence for people."""
-    text = unicodedata.normalize("NFKC", text or "").strip()
-    if not text or len(text) > USERNAME_LENGTH:
+    """Return a username in the one spelling that `Anna`, `ANNA` and `ａｎｎａ` share: `anna`.
+
+    Raises ValueError, with a sentence for people. Letters of other scripts, some of Latin's own (such as
+    the ı without a dot) and invisible characters could make two names look alike, so none is taken. An
+    accent is fine: what counts is the letter below it.
+    """
+    name = unicodedata.normalize(
+        "NFKC", unicodedata.normalize("NFKC", text or "").casefold()
+    ).strip()
+    if not 1 <= len(name) <= USERNAME_LENGTH:
         raise ValueError(f"Choose a username of 1 to {USERNAME_LENGTH} characters.")
-    if not text.isprintable() or any(map(str.isspace, text)):
-        raise ValueError("Choose a username of letters, digits and signs, with no spaces.")
-    return text
+    if any(unicodedata.normalize("NFD", char)[0] not in USERNAME_CHARACTERS for char in name):
+        signs = "Latin letters, digits, dots, hyphens and underscores"
+        raise ValueError(f"Choose a username of {signs}, with no spaces.")
+    return name
+
+
+def check_new_password(password: str, username: str) -> None:
+    """Raise ValidationError, with a sentence for people, for a password that is easy to guess."""
+    if not 8 <= len(password) <= 256:
+        raise ValidationError("Choose a password of 8 to 256 characters.")
+    if password.casefold() == username.casefold():
+        raise ValidationError("Choose a password other than the username.")
 
 
 class SaveForm(DistrictForm):
@@ -132,9 +150,18 @@ class SaveForm(DistrictForm):
 
 
 class NameForm(FlaskForm):
-    """Only a name, for a saved prediction or a token."""
+    """Only a name, for a saved prediction."""
 
     name = StringField("Name", filters=[tidy_name])
+
+
+class TokenForm(NameForm):
+    """The name of a token, and after how many days it expires: never, if none are chosen."""
+
+    AFTER: ClassVar = {"": "Never", "1": "In a day", "30": "In 30 days", "365": "In a year"}
+    days = SelectField(
+        "Expires", choices=[SelectChoice(*each) for each in AFTER.items()], default=""
+    )
 
 
 class PasswordForm(FlaskForm):
@@ -158,10 +185,21 @@ class RegisterForm(FlaskForm):
 
     def validate_password(self, field: PasswordField) -> None:
         """Refuse a password that is easy to guess."""
-        if not 8 <= len(field.data or "") <= 256:
-            raise ValidationError("Choose a password of 8 to 256 characters.")
-        if field.data.casefold() == (self.username.data or "").casefold():
-            raise ValidationError("Choose a password other than the username.")
+        check_new_password(field.data or "", self.username.data or "")
+
+
+class NewPasswordForm(PasswordForm):
+    """The password, and the one to change it to."""
+
+    new = PasswordField("New password")
+
+    def __init__(self, formdata: Any, username: str) -> None:
+        super().__init__(formdata)
+        self.username = username
+
+    def validate_new(self, field: PasswordField) -> None:
+        """Refuse a password that is easy to guess."""
+        check_new_password(field.data or "", self.username)
 
 
 STRICT = ConfigDict(strict=True, extra="forbid")

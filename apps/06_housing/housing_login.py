@@ -16,11 +16,11 @@ from datetime import timedelta
 from functools import wraps
 from typing import Any
 
-from flask import g, redirect, request, session, url_for
+from flask import Flask, current_app, g, redirect, request, session, url_for
 from flask_limiter import Limiter
 from limits import parse
 from limits.strategies import MovingWindowRateLimiter
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, or_, select, update
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import TooManyRequests, Unauthorized
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -56,8 +56,14 @@ limit_registrations = limiter.limit(
 )
 
 
-def slow_down(key: str) -> None:
-    """Count a guess at the password of the account `key`. Raises a 429 if there were too many.
+def init_login(app: Flask) -> None:
+    """Prepare the limits, and a hash that no password fits, to check for names that nobody has."""
+    limiter.init_app(app)
+    app.config["NOBODYS_HASH"] = hash_password(secrets.token_hex())
+
+
+def slow_down(name: str) -> None:
+    """Count a guess at the password of the account `name`. Raises a 429 if there were too many.
 
     Guesses are counted before the password is checked: of many at the same time, only five get there.
     """
@@ -66,7 +72,7 @@ def slow_down(key: str) -> None:
         raise too_fast(many.reset_time)
     # The other strategy counts roughly. This one is exact, but its window has an end: if that is over,
     # or too far away because the clock was set back, counting starts again.
-    exactly, who = MovingWindowRateLimiter(limiter.storage), (GUESSES, key, address())
+    exactly, who = MovingWindowRateLimiter(limiter.storage), (GUESSES, name, address())
     if not 0 < exactly.get_window_stats(*who).reset_time - time.time() <= GUESSES.get_expiry():
         exactly.clear(*who)
     if not exactly.hit(*who):
@@ -80,17 +86,9 @@ def too_fast(until: float) -> TooManyRequests:
     return TooManyRequests(f"Too many attempts. Wait {seconds}, then try again.", None, wait)
 
 
-NOBODYS_HASH = generate_password_hash(secrets.token_hex())  # that no password fits
-
-
 def hash_password(password: str) -> str:
     """Return the salted hash to store: scrypt, at Werkzeug's settings."""
     return generate_password_hash(unicodedata.normalize("NFKC", password))
-
-
-def username_key(username: str) -> str:
-    """Return the same text for all spellings of one username. Raises ValueError if it can't be one."""
-    return tidy_username(username).casefold()
 
 
 def authenticate(username: str, password: str) -> Account | None:
@@ -99,15 +97,15 @@ def authenticate(username: str, password: str) -> Account | None:
     Takes as long for a name that nobody has. Raises a 429 for somebody who tries too often.
     """
     try:
-        key = username_key(username)
+        name = tidy_username(username)
     except ValueError:
-        key = ""  # nobody has it, and it is slowed down like any other
+        name = ""  # nobody has it, and it is slowed down like any other
     opened = open_session()
-    slow_down(key)
-    account = opened.scalar(select(Account).where(Account.username_key == key))
-    stored = account.password_hash if account else NOBODYS_HASH
+    slow_down(name)
+    account = opened.scalar(select(Account).where(Account.username == name))
+    stored = account.password_hash if account else current_app.config["NOBODYS_HASH"]
     if check_password_hash(stored, unicodedata.normalize("NFKC", password)) and account:
-        MovingWindowRateLimiter(limiter.storage).clear(GUESSES, key, address())
+        MovingWindowRateLimiter(limiter.storage).clear(GUESSES, name, address())
         return account
     limiter.limiter.hit(GUESSES_FROM_ADDRESS, address())
     return None
@@ -118,7 +116,7 @@ def log_in(account: Account) -> None:
     key, opened = secrets.token_hex(16), open_session()
     mine = LoginSession.account_id == account.id
     opened.execute(delete(LoginSession).where(mine, LoginSession.created < now() - SESSION_LASTS))
-    hold(account.id)
+    hold(account.id, Account.password_hash == account.password_hash)  # not changed meanwhile
     opened.add(LoginSession(account_id=account.id, digest=digest(key)))
     opened.commit()
     session.clear()
@@ -182,6 +180,14 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def note_use(token: ApiToken) -> None:
+    """Write down when a token is used; once a minute is enough, so that most requests write nothing."""
+    if not token.last_used or abs(now() - token.last_used) > timedelta(minutes=1):
+        this = update(ApiToken).where(ApiToken.id == token.id)
+        open_session().execute(this.values(last_used=now()))
+        open_session().commit()
+
+
 def account_of_token() -> int:
     """Return the id of the account whose token the request carries. Raises a 401."""
     # Not `request.authorization`, which raises a ValueError for some headers that nobody should send.
@@ -190,6 +196,7 @@ def account_of_token() -> int:
         valid = or_(ApiToken.expires.is_(None), ApiToken.expires > now())
         query = select(ApiToken).where(ApiToken.digest == digest(token.strip()), valid)
         if found := open_session().scalar(query):
+            note_use(found)
             return found.account_id
     ask = "Send a token: Authorization: Bearer ... You make one on your account page."
     raise Unauthorized(ask, www_authenticate=WWWAuthenticate("bearer"))
