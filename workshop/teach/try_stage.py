@@ -106,8 +106,6 @@ def database(stage: Stage) -> Result:
             if problem.remedy == "make it with":
                 fix = f"start sees to it, or: python3 -m workshop app {stage.code}"
                 return True, f"{problem.problem}; {fix}", True
-            if not problem.command:
-                return False, str(problem)
             if url.get_backend_name() == "sqlite":
                 file = shown_path(Path(url.database), base())
                 return False, f"{problem.problem}; rename {file} and let start make a new one"
