@@ -41,19 +41,16 @@ class StageType(click.ParamType):
 
     name = "stage"
 
-    def find(self, text: str) -> Stage | OwnApp:
-        return find_stage(text)
-
-    def convert(self, value, param, ctx) -> Stage | OwnApp:
-        if isinstance(value, Stage | OwnApp):
+    def convert(self, value, param, ctx) -> Stage:
+        if isinstance(value, Stage):
             return value
         try:
-            return self.find(value)
-        except (UnknownStage, NoSuchApp) as error:
+            return find_stage(value)
+        except UnknownStage as error:
             self.fail(str(error), param, ctx)
 
 
-class AppType(StageType):
+class AppType(click.ParamType):
     """A stage, or the name of an app of the learner's own; `prepare` is called before one is looked for."""
 
     name = "app"
@@ -61,9 +58,14 @@ class AppType(StageType):
     def __init__(self, prepare: Callable[[], None]) -> None:
         self.prepare = prepare
 
-    def find(self, text: str) -> Stage | OwnApp:
+    def convert(self, value, param, ctx) -> Stage | OwnApp:
+        if isinstance(value, Stage | OwnApp):
+            return value
         self.prepare()
-        return find_app(text)
+        try:
+            return find_app(value)
+        except NoSuchApp as error:
+            self.fail(str(error), param, ctx)
 
 
 class PortType(click.ParamType):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from workshop.core.build import make_database
 from workshop.core.errors import ServerDied
 from workshop.core.own_apps import OwnApp, find_app
 from workshop.core.stages import require_app
@@ -33,7 +34,8 @@ def granian(target: str, host: str, port: int) -> list[object]:
 class Server:
     """`python -m MODULE ARGS` as a server at `url`, on a leash (see `workshop.host.end_with_parent`).
 
-    Use it as a context manager: its process is gone when the block ends.
+    Use it as a context manager: it has answered once when the block begins, and is gone when it ends.
+    Raises `ServerDied`, with the end of its log, if it does not come up.
     """
 
     def __init__(
@@ -46,8 +48,8 @@ class Server:
 
     def __enter__(self) -> Self:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self.log = Path(self.folder.name, "log")
-        with self.log.open("ab") as written:
+        log = Path(self.folder.name, "log")
+        with log.open("ab") as written:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
@@ -59,36 +61,39 @@ class Server:
                 start_new_session=os.name == "posix",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
-        self.news = self.log.open(encoding="utf-8", errors="replace")
+        self.log = log.open("rb")
+        self.told = 0
         return self
 
     def wait_until_ready(self) -> Self:
-        """Return once the server answers. Raises `ServerDied`, with the end of its log, if it never does."""
+        """Return when the server answers its first request."""
         deadline = time.monotonic() + START_LIMIT
-        while True:
-            answered = status_of(f"{self.url}/") is not None
-            self.require_running("stopped by itself")  # or another server has answered
-            if answered:
-                return self
+        while status_of(self.url + "/") is None:
+            if self.process.poll() is not None:
+                raise ServerDied(
+                    f"{self.name} stopped by itself. Its log ends with:\n{self.log_end()}"
+                )
             if time.monotonic() > deadline:
-                raise self.died(f"did not answer within {START_LIMIT:.0f} seconds")
+                raise ServerDied(
+                    f"{self.name} did not answer within {START_LIMIT:.0f} seconds. "
+                    f"Its log ends with:\n{self.log_end()}"
+                )
             time.sleep(0.05)
-
-    def require_running(self, what: str) -> None:
-        """Raise `ServerDied`, which says `what` the server did, if its process has ended."""
-        if not self.is_running():
-            raise self.died(what)
-
-    def died(self, what: str) -> ServerDied:
-        return ServerDied(f"{self.name} {what}. Its log ends with:\n{self.log_end()}")
+        if self.process.poll() is not None:
+            raise ServerDied(f"{self.name} stopped by itself. Its log ends with:\n{self.log_end()}")
+        return self
 
     def log_end(self, lines: int = 20) -> str:
         """The last lines of what the server printed."""
-        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+        self.log.seek(0)
+        return "\n".join(self.log.read().decode("utf-8", "replace").splitlines()[-lines:])
 
     def log_news(self) -> str:
         """What the server has printed since this was last asked."""
-        return self.news.read()
+        self.log.seek(self.told)
+        news = self.log.read()
+        self.told += len(news)
+        return news.decode("utf-8", "replace")
 
     def is_running(self) -> bool:
         return self.process.poll() is None
@@ -102,7 +107,7 @@ class Server:
                 self.process.wait(STOP_LIMIT)
         end_tree(self.process.pid)
         self.process.wait()
-        self.news.close()
+        self.log.close()
         self.folder.cleanup()
 
 
@@ -122,19 +127,28 @@ def running_app(stage: str | int) -> Iterator[Server]:
     """What `serve` runs, for those who also want to read its log."""
     found = find_app(stage)
     require_app(found)
+    if found.database:
+        make_database(found)
     port = free_port()
     command = granian("workshop.host.server:create_app", "127.0.0.1", port)
-    name = f"the app {'' if isinstance(found, OwnApp) else 'of stage '}{found.slug}"
-    environ = served(found, "127.0.0.1")
-    with Server(name, command, f"http://127.0.0.1:{port}", environ) as server:
+    name, url = (
+        f"the app {found.slug}" if isinstance(found, OwnApp) else f"the app of stage {found.slug}",
+        f"http://127.0.0.1:{port}",
+    )
+    with Server(name, command, url, served(found, "127.0.0.1")) as server:
         server.wait_until_ready()
+        trouble = None
         try:
             yield server
-        except OSError:
+        except OSError as error:
             # A request that broke off: a dying app closes its connections a moment before it is gone, and
             # granian takes another moment to notice, which is longer on a busy machine.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.process.wait(3)
-            server.require_running("stopped while you used it")
-            raise
-        server.require_running("stopped while you used it")
+            if server.is_running():
+                raise
+            trouble = error
+        if not server.is_running():
+            raise ServerDied(
+                f"{server.name} stopped while you used it. Its log ends with:\n{server.log_end()}"
+            ) from trouble
