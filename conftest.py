@@ -114,10 +114,14 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files in order, and compare no cell whose data set isn't here.
 
-    Notebooks start first, because they train the models that other tests then find; then slow files, because
-    one that started last would run alone.
+    Notebooks start first, because they train the models that other tests then find. Then come the files that
+    take longest, those with slow tests or a browser, because one that started last would run alone.
     """
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {
+        item.path
+        for item in items
+        if item.get_closest_marker("slow") or "browser" in getattr(item, "fixturenames", ())
+    }
     items.sort(key=lambda item: (item.path.suffix != ".ipynb", item.path not in slow))
     missing = os.environ[STANDINS].split()
     for item in items:

@@ -1,50 +1,66 @@
-"""What the browser tests share: any installed browser, pages that are watched, and what each must hold.
+"""What the browser tests share: any installed browser, pages that are watched, and what each page must do.
 
-Import the fixtures by name: those of pytest-playwright with the same names give way to them.
+`tests/conftest.py` offers the fixtures to every test. Where there is no Chromium, Chrome or Edge, the tests
+that need one are skipped, unless WORKSHOP_REQUIRE_BROWSER=1 says that they should fail; WORKSHOP_BROWSER
+names a browser in an unusual place.
+
+On a busy machine a page may still be loading when the test's next line runs. So `follow` and `submit` wait
+for the page they lead to, and everything else is asked with `expect`, which waits until it is true.
 """
 
 import os
-from itertools import pairwise
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Error, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Locator,
+    Page,
+    Playwright,
+    Response,
+    expect,
+    sync_playwright,
+)
 
-from workshop.upkeep.browsers import installed_browsers, launch_options
+from workshop.upkeep.browsers import installed_browsers
 
-NARROW = (320, 390)
+expect.set_options(timeout=30_000)  # milliseconds; only a test that fails waits so long
 
-
-# The browser
-
-
-# The four fixtures below take the place of pytest-playwright's own, which last for the whole session: its
-# event loop would keep running in this process while a notebook or a test of another file wants one.
+# These four replace pytest-playwright's own, which last for the whole session: its event loop would still
+# be running in this process when a notebook or a test of another file wants one.
 
 
 @pytest.fixture(scope="module")
-def playwright():
+def playwright() -> Iterator[Playwright]:
+    """Playwright, for the tests of one file."""
     with sync_playwright() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def browser_context_args():
+def browser_context_args() -> dict[str, object]:
+    """Playwright's defaults."""
     return {}
 
 
 @pytest.fixture(scope="module")
-def browser(playwright, browser_type_launch_args):
-    own = playwright.chromium.executable_path  # there only if somebody had Playwright download it
+def browser(playwright: Playwright, browser_type_launch_args: dict) -> Iterator[Browser]:
+    """The first installed browser that starts."""
+    own = playwright.chromium.executable_path  # exists only if somebody had Playwright download it
     found = [*installed_browsers(), *([own] if Path(own).exists() else [])]
     if "WORKSHOP_BROWSER" in os.environ:
         found = found[:1]
-    options = browser_type_launch_args | launch_options()
-    reason = "no Chromium, Chrome or Edge is found here (WORKSHOP_BROWSER=PATH can name one)"
+    reason = "no Chromium, Chrome or Edge was found (WORKSHOP_BROWSER=PATH can name one)"
     for executable in found:
         try:
-            started = playwright.chromium.launch(**options | {"executable_path": executable})
+            started = playwright.chromium.launch(
+                **browser_type_launch_args | {"executable_path": executable}
+            )
         except Error as error:
             reason = f"{executable} does not start: {str(error).splitlines()[0]}"
             continue
@@ -56,89 +72,103 @@ def browser(playwright, browser_type_launch_args):
     pytest.skip(reason)
 
 
-def watch(context):
-    """Keep every page of `context` on this machine; returns a list that fills with what goes wrong."""
+def watch(context: BrowserContext) -> list[str]:
+    """Keep every page of `context` on this machine; return a list that fills with what goes wrong."""
     trouble = []
 
-    def is_here(url):
+    def is_here(url: str) -> bool:
         parts = urlsplit(url)
         return parts.hostname == "127.0.0.1" or parts.scheme in ("about", "blob", "data")
 
-    def on_request(request):  # sees redirects too, which no route does
-        if not is_here(request.url):
-            trouble.append(f"a request leaves this machine: {request.url}")
+    def check(url: str) -> None:
+        if not is_here(url):
+            trouble.append(f"a request leaves this machine: {url}")
 
-    def on_response(response):
+    def on_response(response: Response) -> None:
         if response.status >= 400 and not response.request.is_navigation_request():
             trouble.append(f"status {response.status} for {response.url}")
 
-    def on_console(message):
-        # A page's own status is for the test to judge, everything else's is seen by on_response.
+    def on_console(message) -> None:
+        # The test checks a page's own status, and on_response everyone else's.
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             trouble.append(f"console: {message.text}")
 
-    def on_socket(socket):
-        if not is_here(socket.url):
-            trouble.append(f"a socket leaves this machine: {socket.url}")
-
     context.route(lambda url: not is_here(url), lambda route: route.abort())
-    context.on("request", on_request)
+    context.on("request", lambda request: check(request.url))  # sees redirects too, unlike a route
     context.on("response", on_response)
     context.on("console", on_console)
     context.on("weberror", lambda error: trouble.append(f"script: {error.error}"))
-    context.on("page", lambda page: page.on("websocket", on_socket))
+    context.on("page", lambda page: page.on("websocket", lambda socket: check(socket.url)))
     return trouble
 
 
 @pytest.fixture
-def page(context):
-    trouble = watch(context)
-    page = context.new_page()
-    yield page
-    assert trouble == [], trouble  # a support module: pytest shows no more by itself
+def open_browser(new_context: Callable[..., BrowserContext]) -> Iterator[Callable[..., Page]]:
+    """Open a page in a browser of its own, without cookies or history; it may ask only this machine."""
+    troubles = []
+
+    def open_another(**options: object) -> Page:
+        context = new_context(**options)
+        troubles.append(watch(context))
+        return context.new_page()
+
+    yield open_another
+    assert not any(troubles), troubles  # a support module: pytest shows no more by itself
 
 
-# What every page must hold
+@pytest.fixture
+def page(open_browser: Callable[..., Page]) -> Page:
+    """A page that may ask only this machine, and in which nothing goes wrong unnoticed."""
+    return open_browser()
 
 
-def assert_fits(page):
-    """No page scrolls sideways, on the narrowest phone or on a projector."""
-    for width in (*NARROW, 1280):
-        page.set_viewport_size({"width": width, "height": 800})
-        wide = page.locator("html").evaluate("html => html.scrollWidth")
-        assert wide <= width, f"{page.url} is {wide} pixels wide on a screen of {width}"
-
-
-def assert_says_what_it_shows(page):
-    """One main heading, no level skipped; images and drawings have a text, and fields a label."""
-    expect(page.locator("h1")).to_have_count(1)
-    headings = page.locator("h1, h2, h3, h4, h5, h6")
-    levels = headings.evaluate_all("all => all.map(e => Number(e.tagName[1]))")
-    assert all(after <= before + 1 for before, after in pairwise(levels)), levels
-    for image in page.get_by_role("img").all():
-        name = image.evaluate("e => e.getAttribute('alt') || e.querySelector('title')?.textContent")
-        assert name, f"{page.url} shows a picture without saying what it is"
-    unnamed = "all => all.filter(e => e.type != 'hidden' && !e.labels.length).map(e => e.name)"
-    assert page.locator("input, select, textarea").evaluate_all(unnamed) == []
-
-
-def open_page(page, url, status=200):
-    """Go to `url` and hold the page against what every page must hold; returns the response."""
-    response = page.goto(url)
-    assert response.status == status
-    assert_fits(page)
-    assert_says_what_it_shows(page)
-    return response
-
-
-def submit(page, button):
-    """Press a button that sends a form; returns the status of the page that answers."""
+def follow(page: Page, link: Locator) -> int:
+    """Click something that leads to another page; return that page's status once it has loaded."""
     with page.expect_navigation() as navigation:
-        page.get_by_role("button", name=button).click()
+        link.click()
     return navigation.value.status
 
 
-def described(page, field):
-    """What a screen reader adds to a field's name: the texts that aria-describedby refers to."""
-    ids = field.get_attribute("aria-describedby").split()
-    return " ".join(page.locator(f"id={each}").inner_text() for each in ids)
+def submit(page: Page, button: str | re.Pattern) -> int:
+    """Press the button of this name, which sends a form; return the status of the page that answers."""
+    return follow(page, page.get_by_role("button", name=button))
+
+
+def field(page: Page, label: str) -> Locator:
+    """The field with this label, whether or not a unit in parentheses follows."""
+    return page.get_by_label(re.compile(rf"^\s*{re.escape(label)}\s*(\(.*\)\s*)?$"))
+
+
+def fill(page: Page, values: dict[str, str]) -> None:
+    """Type into the fields with these labels, or choose in the lists."""
+    for label, value in values.items():
+        found = field(page, label)
+        if found.evaluate("e => e.tagName") == "SELECT":
+            found.select_option(value)
+        else:
+            found.fill(value)
+
+
+def heading(page: Page) -> Locator:
+    """The page's main heading."""
+    return page.get_by_role("heading", level=1)
+
+
+def assert_marked(page: Page, label: str, message: str = "") -> None:
+    """The field with this label is marked as wrong, and its description says why."""
+    found = field(page, label)
+    expect(found).to_have_attribute("aria-invalid", "true")
+    expect(found).to_have_accessible_description(re.compile(rf"\S.*{re.escape(message)}", re.S))
+    expect(found.locator("xpath=following-sibling::*[1]")).to_contain_text(message)
+
+
+def assert_sound(page: Page) -> None:
+    """The page fits a phone and a projector, and has one main heading; its pictures and fields have names."""
+    for width in (320, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        expect(page.locator("html")).to_have_js_property("scrollWidth", width)
+    expect(heading(page)).to_have_count(1)
+    for named in page.locator(
+        "img:not([alt='']), [role=img], input:visible, select, textarea"
+    ).all():
+        expect(named).to_have_accessible_name(re.compile(r"\S"))

@@ -1,38 +1,54 @@
-"""Changed apps for the tests of the exercises that change one: the learner's copy, and edits in it.
+"""Apps that learners have changed, run in this process: a copy, edits in it, and what `check` says of it.
 
-The copy is `WORKSHOP_WORK`, which `check` and whatever it starts look at.
+A process of its own spends seconds on importing scikit-learn. exercises/test_checks.py and
+exercises/test_solutions.py run apps as a learner's `check` does.
 """
 
+import importlib
+import io
+import logging
 import os
 import re
 import shutil
 import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
+import joblib
+import pandas as pd
 import pytest
+from sklearn.utils import Bunch
+from werkzeug import security
+from werkzeug.serving import make_server
 
-from workshop import check
+from workshop.core.build import model_module
+from workshop.core.datasets import CENSUS_STANDIN, HOUSING_STANDIN, read_iris
+from workshop.core.errors import ServerDied
+from workshop.core.own_apps import TYPED, OwnApp
 from workshop.core.stages import BASE, find_stage
-from workshop.learn.exercises import Verdict
+from workshop.learn.exercises import Verdict, check_answer
 from workshop.setup.process import ROOT
 
 SOLUTIONS = ROOT / "notebooks" / "solutions"
 
 
 class Copy:
-    """A folder with a copy of one stage's app in it, the trained model included."""
+    """A folder that holds one app as it came: a stage's, or one that a notebook has learners type."""
 
-    def __init__(self, root: Path, stage: str | int) -> None:
+    def __init__(self, root: Path, name: str, *, typed: bool = False) -> None:
         self.root = root
-        self.slug = find_stage(stage).slug
-        self.app = root / "apps" / self.slug
-        shutil.copytree(
-            ROOT / "apps" / self.slug,
-            self.app,
-            # *.tmp: a notebook in another process may be saving its model at this moment.
-            ignore=shutil.ignore_patterns("__pycache__", "instance", "*.tmp"),
-            dirs_exist_ok=True,
-        )
+        if typed:
+            self.app, original = root / "apps" / name, SOLUTIONS / "apps" / name
+        else:
+            slug = find_stage(name).slug
+            self.app, original = root / "apps" / slug, ROOT / "apps" / slug
+        ignored = shutil.ignore_patterns("__pycache__", "instance", "model", "*.tmp")
+        shutil.copytree(original, self.app, ignore=ignored)
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace `old`, which must be there once, in a file of the app."""
@@ -57,22 +73,121 @@ class Copy:
         )
         assert done.returncode == 0, done.stderr
 
+    def add_model(self) -> None:
+        """Save a small model where the app looks for one; `my` has a bare pipeline in a file."""
+        if self.app.name == "my":
+            joblib.dump(trained("04_iris")[0], self.app / "iris.joblib")
+        else:
+            module = model_module(find_stage(self.app.name))
+            module.save(*trained(self.app.name), self.app / "model")
+
+
+@cache
+def people() -> Bunch:
+    """The stand-in's people, as `train` and `test`: the checks hold on them as on the real ones."""
+    table = pd.read_csv(CENSUS_STANDIN, na_values=["?"], keep_default_na=False)
+    parts = dict(iter(table.drop(columns="part").groupby(table["part"])))
+    return Bunch(**parts, source="stand-in", is_real=False)
+
+
+@cache
+def trained(slug: str) -> tuple[object, dict]:
+    """A stage's estimator and its card, trained on what comes with the repository."""
+    module = model_module(find_stage(slug))
+    if slug == "04_iris":
+        return module.train(read_iris())
+    if slug == "05_census":
+        return module.train(people())
+    table = pd.read_csv(HOUSING_STANDIN)
+    few = Bunch(train=table.head(1000), test=table.tail(300), source="stand-in", is_real=False)
+    build = module.build_estimators
+    with pytest.MonkeyPatch.context() as patch:  # few trees: every app of every test reads them all
+        small = {name: each.set_params(max_iter=10) for name, each in build().items()}
+        patch.setattr(module, "build_estimators", lambda: small)
+        return module.train(few)
+
+
+class ThreadServer:
+    """What a check wants from a running app: its address, and the end of its log."""
+
+    def __init__(self, url: str, log: io.StringIO) -> None:
+        self.url = url
+        self.log = log
+
+    def log_end(self, lines: int) -> str:
+        return "\n".join(self.log.getvalue().splitlines()[-lines:])
+
+
+@contextmanager
+def modules_of(folder: Path) -> Iterator[None]:
+    """Let imports find the modules in a folder, instead of those of the original app."""
+    names = [file.stem for file in folder.glob("*.py")]
+    originals = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(originals)
+
+
+@contextmanager
+def running_in_thread(name: str) -> Iterator[ThreadServer]:
+    """Run the copy's app in a thread of this process; one that can't start leaves its traceback."""
+    stage = OwnApp(name) if name in TYPED else find_stage(name)
+    with modules_of(stage.folder):
+        try:
+            module = importlib.import_module("app")
+            app = module.create_app() if hasattr(module, "create_app") else module.app
+        except Exception:  # noqa: BLE001 (a learner's code may raise anything)
+            raise ServerDied(traceback.format_exc()) from None
+        if stage.database:
+            made = app.test_cli_runner().invoke(args=["init-db"])
+            assert made.exit_code == 0, made.output
+        log = io.StringIO()
+        handler = logging.StreamHandler(log)
+        app.logger.addHandler(handler)
+        server = make_server("127.0.0.1", 0, app, threaded=True)
+        # It looks for its end every few milliseconds, not every half second.
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        try:
+            yield ThreadServer(f"http://127.0.0.1:{server.port}", log)
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            app.logger.removeHandler(handler)
+
+
+def verdict_on(number: str, answer: object = ..., run_app=running_in_thread) -> Verdict:
+    """What `check` says of an answer, or of the app that an exercise changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Hashing a password is slow on purpose. These accounts live for a moment, and nobody attacks them.
+        quick = partial(security.generate_password_hash, method="scrypt:1024:8:1")
+        patch.setattr(security, "generate_password_hash", quick)
+        verdict = check_answer(number, answer, run_app)
+    assert "Traceback" not in verdict.message
+    return verdict
+
+
+def judge(number: str, status: str, hint: str = "") -> None:
+    """Assert the verdict on a changed app, and a pattern in its message."""
+    verdict = verdict_on(number)
+    assert verdict.status == status, verdict
+    assert re.search(hint, verdict.message), verdict
+
 
 @pytest.fixture
 def copy_of(tmp_path, monkeypatch):
-    """`copy_of(stage)` makes a copy of the stage's app and lets `check` look there."""
+    """`copy_of(name)` makes a copy of an app and lets checks look there."""
 
-    def make(stage: str | int) -> Copy:
+    def make(name: str, *, typed: bool = False) -> Copy:
         monkeypatch.setenv(BASE, str(tmp_path))
-        return Copy(tmp_path, stage)
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        return Copy(tmp_path, name, typed=typed)
 
     return make
-
-
-def judge(number: str, status: str, hint: str = "") -> Verdict:
-    """The verdict on an app exercise, which must have this status and the pattern `hint` in its message."""
-    verdict = check(number)
-    assert verdict.status == status, verdict
-    assert re.search(hint, verdict.message), verdict
-    assert "Traceback" not in verdict.message
-    return verdict

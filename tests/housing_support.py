@@ -1,7 +1,8 @@
 """What the tests of stage 06 share: a model made of few districts, databases to try, and a browser's steps.
 
-Every test that wants a database runs on SQLite, and on PostgreSQL where WORKSHOP_TEST_DATABASE_URL
-names a server, such as postgresql://postgres@127.0.0.1:5432/postgres: each test gets a schema of its own.
+Tests run on SQLite. Those that are marked `on_both_databases` are about what a database does, and run on
+PostgreSQL as well where WORKSHOP_TEST_DATABASE_URL names a server, such as
+postgresql://postgres@127.0.0.1:5432/postgres: each test gets a schema of its own.
 """
 
 import os
@@ -67,10 +68,13 @@ def built(trained, tmp_path_factory) -> Path:
     return housing_model.save(*trained, tmp_path_factory.mktemp("model")).parent
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+on_both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
 def database_url(request) -> Iterator[str | None]:
     """An empty database of the test's own: None stands for SQLite in the instance folder."""
-    if request.param == "sqlite":
+    if getattr(request, "param", "sqlite") == "sqlite":
         yield None
         return
     if not SERVER:

@@ -1,4 +1,4 @@
-"""A web server that answers as it is told, in any way that a mirror may misbehave."""
+"""A web server that answers as it is told, in any way that a server may misbehave."""
 
 import socketserver
 import threading
@@ -14,30 +14,54 @@ def http(content, status=200, headers=(), length=None):
 class Server(socketserver.ThreadingTCPServer):
     """A web server on 127.0.0.1 that gives each path the answers it was told, the last one for good.
 
-    An answer is a tuple: bytes to send, numbers of seconds to wait, or a function to call.
+    An answer is a tuple: bytes to send, numbers of seconds to wait, or functions that get the request's text
+    and may return bytes. Other paths get `default`. It runs while a `with` block lasts.
     """
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, default=http(b"", 404)):  # noqa: B008 (bytes don't change)
         super().__init__(("127.0.0.1", 0), None)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.answers, self.asked, self.over = {}, [], threading.Event()
+        self.port = self.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.default, self.answers, self.asked, self.over = default, {}, [], threading.Event()
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=[0.01]).start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.shutdown()
+        self.server_close()
 
     def give(self, *answers, path="/adult.zip"):
         self.answers[path] = [answer if type(answer) is tuple else (answer,) for answer in answers]
 
     def finish_request(self, request, _):
-        path = request.recv(10_000).decode().split()[1]
+        text = request.recv(10_000).decode()
+        path = text.split()[1] if " " in text else ""
         self.asked.append(path)
-        answers = self.answers.get(path, [(http(b"", 404),)])
+        answers = self.answers.get(path, [(self.default,)])
         for piece in answers.pop(0) if len(answers) > 1 else answers[0]:
-            if isinstance(piece, bytes):
-                request.sendall(piece)
-            elif callable(piece):
-                piece()
-            elif self.over.wait(piece):
+            sent = piece(text) if callable(piece) else piece
+            if isinstance(sent, bytes):
+                request.sendall(sent)
+            elif isinstance(sent, int | float) and self.over.wait(sent):
                 return
 
     def handle_error(self, *_):
         """Clients that hang up are expected."""
+
+
+def files_of(folder):
+    """Answers with the files of a folder, and for a folder in it with the names of its files."""
+
+    def answer(request):
+        path = folder / request.split()[1].lstrip("/")
+        if path.is_dir():
+            links = [f"<a href={file.name}>{file.name}</a>" for file in path.iterdir()]
+            return http("\n".join(links).encode(), headers=["Content-Type: text/html"])
+        return http(path.read_bytes()) if path.is_file() else http(b"", 404)
+
+    return answer

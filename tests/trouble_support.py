@@ -10,6 +10,8 @@ import venv
 from pathlib import Path
 
 import pytest
+import setup_support
+from setup_support import environ as cut_off
 
 from workshop.setup.process import ROOT
 
@@ -56,21 +58,10 @@ def spec_of_another_python(folder: Path) -> str:
 
 
 def make_house(folder: Path) -> Path:
-    """A copy of what set-up needs of the repository."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "workshop", folder / "workshop", ignore=ignored)
-    for name in ("pyproject.toml", "requirements.txt"):
-        shutil.copy(ROOT / name, folder)
+    """A copy of what set-up needs of the repository, with its own lock."""
+    setup_support.make_house(folder)
+    shutil.copy(ROOT / "requirements.txt", folder)
     return folder
-
-
-def cut_off(**more: str) -> dict[str, str]:
-    """An environment from which no package index can be reached, as behind a proxy that is gone."""
-    dropped = ("WORKSHOP_", "PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "ALL_PROXY")
-    kept = {name: x for name, x in os.environ.items() if not name.upper().startswith(dropped)}
-    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
-    kept = {name: x for name, x in kept.items() if name.upper() not in (*proxies, "NO_PROXY")}
-    return kept | proxies | {"PIP_CONFIG_FILE": os.devnull, "PYTHONUTF8": "1"} | more
 
 
 def type_in(house: Path, *arguments: object, before: tuple[str, ...] = (), **more: str) -> str:

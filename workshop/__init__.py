@@ -1,4 +1,4 @@
-"""The tool that holds the stages together, and the four helpers that notebooks import from it.
+"""The tool that holds the stages together, and the helpers that notebooks import from it.
 
 The helpers are imported when first asked for: set-up runs with the standard library alone.
 """
@@ -10,9 +10,10 @@ _HELPERS = {
     "fetch_housing": "workshop.core.datasets",
     "show": "workshop.learn.show",
     "serve": "workshop.host.background",
+    "rehearse": "workshop.host.rehearsal",
 }
 
-__all__ = ["check", "fetch_census", "fetch_housing", "serve", "show"]
+__all__ = ["check", "fetch_census", "fetch_housing", "rehearse", "serve", "show"]
 
 
 def check(number, answer=...):

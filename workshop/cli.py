@@ -5,8 +5,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import click
+from click import UNPROCESSED, Choice, IntRange, UsageError, argument, echo, group, option
+from click import Path as PathType
 
 from workshop.core.command_line import (
     KIT_PYTHONS,
@@ -20,16 +22,31 @@ from workshop.core.command_line import (
     stage_or_typed,
 )
 from workshop.core.errors import WorkshopError
-from workshop.core.stages import Stage
+from workshop.core.stages import BASE, STAGES, Stage, base, require_app, stages_with_model
 from workshop.learn.my_copy import use_my_copy
 from workshop.setup.process import ROOT, replace_process
 
 PORT = PortType()
+FILE = PathType(dir_okay=False, path_type=Path)
+
+# What several commands take.
+stages_argument = argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
+app_argument = argument("stage", type=AppType(use_my_copy), metavar="STAGE_OR_APP")
+app_port_option = option(
+    "--port", type=PORT, help="Port to serve on.  [default: 8000 + stage; your apps: 8010 and up]"
+)
+host_option = option(
+    "--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 lets phones and others in."
+)
 
 
-@click.group(
+@group(
     cls=InOrder,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 96,
+        "show_default": True,
+    },
     epilog="New here? Run:  python3 -m workshop start   (on Windows: py -m workshop start)",
 )
 def commands() -> None:
@@ -41,21 +58,12 @@ def commands() -> None:
 
 
 @commands.command()
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address the gallery listens on; 0.0.0.0 lets phones and others in.",
-)
-@click.option(
-    "--port", type=PORT, default=8000, show_default=True, help="Port of the gallery and its apps."
-)
-@click.option("--lab-port", type=PORT, default=8888, show_default=True, help="Port of JupyterLab.")
-@click.option("--no-browser", is_flag=True, help="Do not open the gallery in your browser.")
-@click.option("--no-lab", is_flag=True, help="Do not start JupyterLab.")
-@click.option(
-    "--present", is_flag=True, help="For a projector: large type, and the notebooks as slides."
-)
+@host_option
+@option("--port", type=PORT, default=8000, help="Port of the gallery and its apps.")
+@option("--lab-port", type=PORT, default=8888, help="Port of JupyterLab.")
+@option("--no-browser", is_flag=True, help="Do not open the gallery in your browser.")
+@option("--no-lab", is_flag=True, help="Do not start JupyterLab.")
+@option("--present", is_flag=True, help="For a projector: large type, and the notebooks as slides.")
 def start(
     host: str, port: int, lab_port: int, no_browser: bool, no_lab: bool, present: bool
 ) -> None:
@@ -67,20 +75,15 @@ def start(
 
 
 @commands.command()
-@click.argument("stage", type=AppType(use_my_copy), metavar="STAGE_OR_APP")
-@click.option(
-    "--port", type=PORT, help="Port to serve on.  [default: 8000 + stage; your apps: 8010 and up]"
-)
-@click.option(
-    "--debug", is_flag=True, help="Reload on changes, and show Flask's debugger on errors."
-)
+@app_argument
+@app_port_option
+@option("--debug", is_flag=True, help="Reload on changes, and show Flask's debugger on errors.")
 def app(stage: Stage, port: int | None, debug: bool) -> None:
     """Run one app: that of a stage, or one of your own in work/apps.
 
     A stage may be 4, 04, iris or 04_iris. With --debug, Flask's development server runs the app.
     """
     from workshop.core.build import make_database
-    from workshop.core.stages import require_app
     from workshop.host.network import trusted_names
     from workshop.host.ports import require_port
     from workshop.host.server import serve_stage
@@ -92,33 +95,26 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
     port = port or stage.port
     require_port(port, "--port")
     if stage.database:
-        click.echo(make_database(stage))
+        echo(make_database(stage))
     os.environ |= {**trusted_names("127.0.0.1"), "WORKSHOP_APP_URL": f"http://127.0.0.1:{port}/"}
     flask = ["--app", stage.app_file, "run", "--port", port, "--debug"]
     sys.exit(replace_process([sys.executable, "-m", "workshop.host.development", *flask]))
 
 
 @commands.command()
-@click.argument("stage", type=AppType(use_my_copy), metavar="STAGE_OR_APP")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Processes that answer; one for each core is a good number.",
+@app_argument
+@option(
+    "--workers", type=IntRange(1, 64), default=1, help="Processes; one per core is a good number."
 )
-@click.option(
+@option(
     "--threads",
-    type=click.IntRange(4, 1024),
+    type=IntRange(4, 1024),
     envvar="WORKSHOP_THREADS",
     default=128,
-    show_default=True,
     help="Of each worker; each one waits for one slow client.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address the app listens on.")
-@click.option(
-    "--port", type=PORT, help="Port to serve on.  [default: 8000 + stage; your apps: 8010 and up]"
-)
+@host_option
+@app_port_option
 def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None) -> None:
     """Run one app, of a stage or your own, as in production, with granian.
 
@@ -127,53 +123,34 @@ def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None)
     from workshop.host.server import serve_stage
 
     os.environ["WORKSHOP_THREADS"] = str(threads)
-    serve_stage(
-        stage,
-        host,
-        port,
-        workers,
-        f"Serving {stage.slug} at {{url}} with {{workers}}; Ctrl-C ends it.",
-    )
+    told = f"Serving {stage.slug} at {{url}} with {{workers}}; Ctrl-C ends it."
+    serve_stage(stage, host, port, workers, told)
 
 
 @commands.command()
-@click.argument("name")
-@click.option("--csv", required=True, type=click.Path(path_type=Path), help="Your table.")
-@click.option("--target", required=True, help="The column to predict.")
-@click.option(
-    "--task", type=click.Choice(["classes", "numbers"]), help="[default: what the target says]"
-)
-@click.option("--drop", multiple=True, metavar="COLUMN", help="Leave it out; may be repeated.")
-@click.option("--keep", multiple=True, metavar="COLUMN", help="Use it after all; may be repeated.")
-@click.option(
+@argument("name")
+@option("--csv", required=True, type=PathType(path_type=Path), help="Your table.")
+@option("--target", required=True, help="The column to predict.")
+@option("--task", type=Choice(["classes", "numbers"]), help="[default: what the target says]")
+@option("--drop", multiple=True, metavar="COLUMN", help="Leave it out; may be repeated.")
+@option("--keep", multiple=True, metavar="COLUMN", help="Use it after all; may be repeated.")
+@option(
     "--model",
-    type=click.Choice(["auto", "linear", "boosted"]),
+    type=Choice(["auto", "linear", "boosted"]),
     default="auto",
-    show_default=True,
     help="auto tries both and takes the better one.",
 )
-def new(
-    name: str,
-    csv: Path,
-    target: str,
-    task: str | None,
-    drop: tuple[str, ...],
-    keep: tuple[str, ...],
-    model: str,
-) -> None:
+def new(name: str, csv: Path, **options: Any) -> None:
     """Make an app of your own from a table: work/apps/NAME, a small project that stands alone."""
-    from workshop.core.stages import base
     from workshop.learn.new_app import new_app
 
-    table = csv.absolute()
     use_my_copy()
-    options = {"task": task, "drop": drop, "keep": keep, "model": model}
-    new_app(name, table, target, **options, say=click.echo, apps_folder=base() / "apps")
+    new_app(name, csv.absolute(), say=echo, apps_folder=base() / "apps", **options)
 
 
 @commands.command("catch-up")
-@click.argument("stage", callback=stage_or_typed, metavar="STAGE_OR_APP")
-@click.option("--fresh", is_flag=True, help="Put it back to how it came; your files are set aside.")
+@argument("stage", callback=stage_or_typed, metavar="STAGE_OR_APP")
+@option("--fresh", is_flag=True, help="Put it back to how it came; your files are set aside.")
 def catch_up(stage: Stage | str, fresh: bool) -> None:
     """Go to the start of a stage, whatever was skipped.
 
@@ -185,55 +162,50 @@ def catch_up(stage: Stage | str, fresh: bool) -> None:
     use_my_copy()
     bring = catchup.bring_typed if isinstance(stage, str) else catchup.catch_up
     for line in bring(stage, fresh):
-        click.echo(line)
+        echo(line)
 
 
 @commands.command()
-@click.argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
-@click.option(
+@stages_argument
+@option(
     "--export",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE.csv",
     help="Train nothing; write the data of stage 05 or 06 as a table that a copy of its app trains from.",
 )
 def train(stages: tuple[Stage, ...], export: Path | None) -> None:
     """Train the models of the stages named, or of all."""
-    from workshop.core import build as training
-    from workshop.core.stages import stages_with_model
+    from workshop.core import build
 
     use_my_copy()
     if export and len(stages) != 1:
-        raise click.UsageError(
-            "--export takes exactly one stage, such as: train 05 --export FILE.csv"
-        )
+        raise UsageError("--export takes exactly one stage, such as: train 05 --export FILE.csv")
     if export:
-        click.echo(training.export(stages[0], export))
+        echo(build.export(stages[0], export))
         return
     for stage in stages or stages_with_model():
         if stage.model:
-            click.echo(f"{stage.slug}: training ...", err=True)
-            click.echo(training.train(stage))
+            echo(f"{stage.slug}: training ...", err=True)
+            echo(build.train(stage))
         else:
-            click.echo(f"{stage.slug}: has no model to train")
+            echo(f"{stage.slug}: has no model to train")
 
 
 @commands.command()
-@click.argument("stage", type=StageType())
-@click.argument(
-    "people", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.csv"
-)
-@click.option(
+@argument("stage", type=StageType())
+@argument("people", type=PathType(exists=True, dir_okay=False, path_type=Path), metavar="FILE.csv")
+@option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="Where the result goes; bad rows go to a .bad.csv next to it.",
 )
-@click.option("--dask", metavar="ADDRESS", help="Use the workers of this Dask cluster.")
+@option("--dask", metavar="ADDRESS", help="Use the workers of this Dask cluster.")
 def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
     """Predict for everyone in a CSV file with a stage's model.
 
-    The result is the file with the model's answers added. Exit code 3: done, and some rows were set aside.
+    The result is the file with the predictions added. Exit code 3: done, and some rows were set aside.
     """
     from workshop.core import score as scoring
 
@@ -243,37 +215,36 @@ def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
 
 @commands.command()
 def doctor() -> None:
-    """Check that everything works, and say how to mend what does not."""
-    from workshop.learn.my_copy import use_copy
+    """Check that everything works, and say how to fix what doesn't."""
     from workshop.teach.doctor import examine, summary
 
-    use_copy(make=False)
+    use_my_copy(make=False)
     findings = []
     for finding in examine():
-        click.echo(str(finding))
+        echo(str(finding))
         findings.append(finding)
-    click.echo("\nPaste this line to your instructor:")
-    click.echo(summary(findings))
+    echo("\nPaste this line to your instructor:")
+    echo(summary(findings))
     sys.exit(0 if all(finding.well for finding in findings) else 1)
 
 
 @commands.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
+@argument("folder", type=PathType(path_type=Path))
+@option(
     "--platform",
     "systems",
     multiple=True,
-    type=click.Choice([*KIT_SYSTEMS, "all"]),
+    type=Choice([*KIT_SYSTEMS, "all"]),
     help="System to bring wheels for; may be repeated.  [default: this computer's]",
 )
-@click.option(
+@option(
     "--python",
     "pythons",
     multiple=True,
-    type=click.Choice(KIT_PYTHONS),
+    type=Choice(KIT_PYTHONS),
     help="Python version to bring wheels for; may be repeated.  [default: this one]",
 )
-@click.option("--with-tests", is_flag=True, help="Also bring what only the tests need.")
+@option("--with-tests", is_flag=True, help="Also bring what only the tests need.")
 def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...], with_tests: bool) -> None:
     """Make a folder for a USB stick, to set up the workshop where there is no network.
 
@@ -286,8 +257,8 @@ def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...], with_t
 
 
 @commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.option("--all", "everything", is_flag=True)
-@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PYTEST ARGS]...")
+@option("--all", "everything", is_flag=True)
+@argument("pytest_arguments", nargs=-1, type=UNPROCESSED, metavar="[PYTEST ARGS]...")
 def test(everything: bool, pytest_arguments: tuple[str, ...]) -> None:
     """Run the tests, notebooks included; with --all, the slow ones too.
 
@@ -300,43 +271,40 @@ def test(everything: bool, pytest_arguments: tuple[str, ...]) -> None:
 
 
 @commands.command()
-@click.argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
-@click.option(
-    "--guide", is_flag=True, help="Write the run sheets into the instructor's guide instead."
-)
+@stages_argument
+@option("--guide", is_flag=True, help="Write the run sheets into the instructor's guide instead.")
 def refresh(stages: tuple[Stage, ...], guide: bool) -> None:
     """Run the notebooks of the stages named, or of all, and store their outputs."""
-    from workshop.core.stages import BASE, STAGES
-    from workshop.upkeep import refresh_notebooks as notebooks
-    from workshop.upkeep.instructor_guide import rewrite
+    from workshop.upkeep import instructor_guide, refresh_notebooks
 
     if guide:
-        rewrite()
+        text = instructor_guide.renewed()
+        instructor_guide.GUIDE.write_text(text, encoding="utf-8", newline="\n")
         return
     os.environ[BASE] = str(ROOT)  # the originals, wherever this is typed
     for stage in stages or STAGES:
         for file in stage.notebook_files:
-            click.echo(f"running {file.name} ...")
-            notebooks.refresh(file)
+            echo(f"running {file.name} ...")
+            refresh_notebooks.refresh(file)
 
 
 COMMAND_ORDER = tuple(commands.commands)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit code. An error a person can mend is one sentence."""
+    """Run one command line; returns the exit code. An error a person can fix is one sentence."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # ✓ and · on any terminal
     try:
         commands.main(list(arguments) or ["--help"], prog_name="python3 -m workshop")
     except WorkshopError as error:
-        click.echo(f"{error}", err=True)
+        echo(f"{error}", err=True)
         return 130 if isinstance(error, Interrupted) else 1
     except OSError as error:
         if error.errno not in REFUSALS:
             raise
-        click.echo(
+        echo(
             f"{error.filename or 'A file'} can't be written ({error.strerror}): make room, or move the "
             "workshop to a folder of your own; then run the same command again.",
             err=True,

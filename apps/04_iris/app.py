@@ -52,14 +52,10 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         form = FlowerForm(request.form, data=model.typical)
         if not form.validate():
             return render_template("index.html", form=form, card=model.card), 422
-        answer = model.answer(form.data)
+        flower = form.data
+        answer = vars(model.answer(flower))  # a dictionary: species and probabilities
         return render_template(
-            "result.html",
-            flower=form.data,
-            species=answer.species,
-            probabilities=answer.probabilities,
-            card=model.card,
-            question=json.dumps(form.data),
+            "result.html", card=model.card, flower=flower, question=json.dumps(flower), **answer
         )
 
     @app.post("/api/predict")
@@ -69,10 +65,8 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         if request.mimetype != "application/json":
             abort(415, "Send JSON, with Content-Type: application/json.")
         flower = Flower.model_validate_json(request.get_data())  # see `refuse` for mistakes
-        answer = model.answer(flower.model_dump())
-        if not answer.probabilities:
-            return {"species": answer.species}
-        return {"species": answer.species, "probabilities": answer.probabilities}
+        answer = vars(model.answer(flower.model_dump()))
+        return answer if answer["probabilities"] else {"species": answer["species"]}
 
     @app.get("/model")
     def model_card() -> str:
@@ -80,20 +74,17 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         return render_template("model.html", card=model.card)
 
     @app.get("/healthz")
-    def healthz() -> dict[str, str]:
+    def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
         """For whatever watches over the app: can it answer?"""
+        if problem:
+            return {"status": "unavailable", "reason": str(problem)}, 503
         return {"status": "ok"}
 
     @app.before_request
-    def no_model() -> Response | tuple[str | dict[str, str], int] | None:
+    def no_model() -> None:
         """Without a model, answer 503 everywhere, with the reason and what to do."""
-        if problem is None or request.endpoint == "static":
-            return None  # go on to the view
-        if request.endpoint == "healthz":
-            return {"status": "unavailable", "reason": str(problem)}, 503
-        if asked_by_api():
-            return problem_details(503, str(problem))
-        return render_template("no_model.html", error=problem), 503
+        if problem and request.endpoint not in ("static", "healthz"):
+            abort(503, problem)
 
     return app
 
@@ -101,17 +92,13 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 def http_error(error: HTTPException) -> Response:
     """Return every error, a crash (500) included: as JSON for the API, as a page for people."""
     response = error.get_response()  # keeps headers such as the Allow of a 405
-    if asked_by_api():
-        details = problem_details(error.code, error.description)
+    if request.path.startswith("/api/"):
+        details = problem_details(error.code, str(error.description))
         response.data, response.content_type = details.data, details.content_type
     else:
-        response.data = render_template("error.html", error=error)
+        template = "no_model.html" if error.code == 503 else "error.html"
+        response.data = render_template(template, error=error)
     return response
-
-
-def asked_by_api() -> bool:
-    """Return whether the current request is one for the JSON API."""
-    return request.path.startswith("/api/")
 
 
 def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Response:

@@ -35,12 +35,11 @@ class NumberField(FloatField):
             unit = f" in {UNIT}" if UNIT else ""
             raise ValueError(f"Enter the {self.label.text.lower()}{unit}, {example}.")
         try:
-            number = float(typed.replace(",", ".").replace("_", "?"))  # float() reads 1_0 as 10
+            self.data = float(typed.replace(",", ".").replace("_", "?"))  # float() reads 1_0 as 10
         except ValueError:
             raise ValueError(f"This is not a number. Enter digits, {example}.") from None
-        if not ABOVE < number <= AT_MOST:  # false for nan as well
+        if not ABOVE < self.data <= AT_MOST:  # false for nan as well
             raise ValueError(f"Enter a number above {ABOVE} and at most {AT_MOST}.")
-        self.data = number
 
 
 class FlowerForm(FlaskForm):

@@ -30,11 +30,14 @@ UNIT = "cm"  # of the features; "" if they have none
 ABOVE, AT_MOST = 0, 30  # no iris is larger, so a number outside is a slip of the finger
 
 STAGE = "04_iris"
-HERE = Path(__file__).resolve().parent
-MODEL_FOLDER = HERE / "model"
+FILE = Path(__file__).resolve()
+MODEL_FOLDER = FILE.parent / "model"
 MODEL_NAME, CARD_NAME = "iris.joblib", "iris.json"
-Card = dict[str, Any]
+COMMAND = f"python {FILE.name} data.csv"  # trains the model, in a copy of this folder
+if (FILE.parent / f"../../notebooks/{FILE.parent.name}.ipynb").exists():
+    COMMAND = f"python3 -m workshop train {STAGE[:2]}"  # in the workshop
 log = logging.getLogger(__name__)
+Card = dict[str, Any]
 
 
 def build_pipeline() -> Pipeline:
@@ -49,18 +52,20 @@ def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipelin
     one that was tested. Raises ValueError if the table doesn't fit the names at the top of this file.
     """
     check_table(flowers)
-    flowers = flowers[[*FEATURES, TARGET]]
-    training, test = train_test_split(flowers, random_state=0)
+    training, test = train_test_split(flowers[[*FEATURES, TARGET]], random_state=0)
     estimator = build_pipeline().fit(training[FEATURES], training[TARGET])
     return estimator, make_card(estimator, training, test, source)
 
 
 def make_card(estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source: str) -> Card:
     """Return what a user of the model should know: where it comes from, and how well it does."""
-    classes = estimator.classes_.tolist()
+    ranges = training[FEATURES].agg(["min", "median", "max"])
     predicted = estimator.predict(test[FEATURES])
+    accuracy = accuracy_score(test[TARGET], predicted)
+    matrix = confusion_matrix(test[TARGET], predicted, labels=estimator.classes_)
+    flowers = pd.concat([training.assign(used_for="training"), test.assign(used_for="test")])
     # The hash is of the table, not of the file, whose line ends a checkout may have changed.
-    csv = pd.concat([training, test]).sort_index().to_csv(index=False, lineterminator="\n")
+    csv = flowers[list(training)].sort_index().to_csv(index=False, lineterminator="\n")
     return {
         "stage": STAGE,
         "name": "Iris classifier",
@@ -70,34 +75,25 @@ def make_card(estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source
             "rows_test": len(test),
             "sha256": hashlib.sha256(csv.encode()).hexdigest(),
         },
-        "features": {
-            name: {"unit": UNIT, **training[name].agg(["min", "median", "max"]).to_dict()}
-            for name in FEATURES
-        },
-        "classes": classes,
-        "metrics": {
-            "accuracy": float(accuracy_score(test[TARGET], predicted)),
-            "confusion_matrix": confusion_matrix(test[TARGET], predicted, labels=classes).tolist(),
-        },
+        "features": {name: {"unit": UNIT, **ranges[name].to_dict()} for name in FEATURES},
+        "classes": estimator.classes_.tolist(),
+        "metrics": {"accuracy": float(accuracy), "confusion_matrix": matrix.tolist()},
         "versions": {"python": sys.version.split()[0], "scikit_learn": sklearn.__version__},
-        # All of them, for the picture. Leave this out for a big table.
-        "flowers": training.assign(used_for="training").to_dict("records")
-        + test.assign(used_for="test").to_dict("records"),
+        "flowers": flowers.to_dict("records"),  # for the picture; leave it out for a big table
     }
 
 
 def check_table(table: pd.DataFrame) -> None:
     """Raise ValueError if the table doesn't fit the names at the top of this file."""
-    file = Path(__file__).name
     if missing := {*FEATURES, TARGET} - set(table):
         names = f"no column {', '.join(sorted(missing))}, only {', '.join(map(str, table))}"
-        raise ValueError(f"the table has {names}: change FEATURES and TARGET in {file}")
+        raise ValueError(f"the table has {names}: change FEATURES and TARGET in {FILE.name}")
     if words := list(table[FEATURES].select_dtypes(exclude="number")):
-        raise ValueError(f"not all numbers: {', '.join(words)}; change FEATURES in {file}")
+        raise ValueError(f"not all numbers: {', '.join(words)}; change FEATURES in {FILE.name}")
     low, high = table[FEATURES].min(axis=None), table[FEATURES].max(axis=None)
     if not ABOVE < low <= high <= AT_MOST:
-        limits = f"above {ABOVE} and at most {AT_MOST}, but they go from {low:g} to {high:g}"
-        raise ValueError(f"the features should be {limits}: change ABOVE and AT_MOST in {file}")
+        limits = f"should be above {ABOVE} and at most {AT_MOST}, not {low:g} to {high:g}"
+        raise ValueError(f"the features {limits}: change ABOVE and AT_MOST in {FILE.name}")
 
 
 @dataclass(frozen=True)
@@ -136,13 +132,8 @@ class ModelUnavailable(Exception):
     """There is no model that may be used. The message says why, and ends with what to do."""
 
     def __init__(self, problem: str, remedy: str = "build it with") -> None:
-        in_workshop = any((above / "workshop/__main__.py").exists() for above in HERE.parents[1:3])
-        if in_workshop and HERE.parts[-2:] == ("apps", STAGE):
-            self.command = f"python3 -m workshop train {STAGE[:2]}"
-        else:
-            self.command = f"python {Path(__file__).name} data.csv"
-        self.problem, self.remedy = problem, remedy
-        super().__init__(f"{problem}; {remedy} {self.command}")
+        super().__init__(f"{problem}; {remedy} {COMMAND}")
+        self.problem, self.remedy, self.command = problem, remedy, COMMAND
 
 
 def save(estimator: Any, card: Card, folder: Path = MODEL_FOLDER) -> Path:
@@ -178,7 +169,7 @@ def load(folder: Path = MODEL_FOLDER) -> IrisModel:
     try:
         for pause in (0, 0.2):  # if the two don't match, somebody may be saving: look again
             time.sleep(pause)
-            card = check_card((folder / CARD_NAME).read_bytes())
+            card = check_card(json.loads((folder / CARD_NAME).read_bytes()))
             content = (folder / MODEL_NAME).read_bytes()
             if hashlib.sha256(content).hexdigest() == card["sha256"]:
                 return open_model(content, card)
@@ -187,36 +178,32 @@ def load(folder: Path = MODEL_FOLDER) -> IrisModel:
     except OSError as error:
         problem = f"The file {Path(error.filename).name} can't be read ({error.strerror})"
         raise ModelUnavailable(problem) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelUnavailable(f"The card {CARD_NAME} is damaged: it isn't JSON") from error
     raise ModelUnavailable(f"The model file {MODEL_NAME} is not the one its card describes")
 
 
 # The fields that a card must have, and their parts
-CARD_FIELDS = ["stage", "name", "classes", "sha256", "card_sha256"]
+CARD_FIELDS = ["stage", "name", "classes", "metrics > accuracy", "metrics > confusion_matrix"]
 CARD_FIELDS += ["data > source", "data > rows_train", "data > rows_test", "data > sha256"]
-CARD_FIELDS += ["metrics > accuracy", "metrics > confusion_matrix"]
-CARD_FIELDS += ["versions > python", "versions > scikit_learn"]
+CARD_FIELDS += ["versions > python", "versions > scikit_learn", "sha256", "card_sha256"]
 for name in FEATURES:
     CARD_FIELDS += [f"features > {name} > {part}" for part in ("unit", "min", "median", "max")]
 
 
-def check_card(text: bytes) -> Card:
+def check_card(card: Any) -> Card:
     """Return the card, if it has every field and fits this app. Raises ModelUnavailable."""
-    try:
-        card = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"The card {CARD_NAME} is damaged: it isn't JSON") from error
-    for field in CARD_FIELDS:
-        part = card
-        for name in field.split(" > "):
-            if not isinstance(part, dict) or name not in part:
-                raise ModelUnavailable(f"The card {CARD_NAME} has no field {field}")
-            part = part[name]
+    fields = pd.json_normalize(card, sep=" > ", max_level=2) if isinstance(card, dict) else ()
+    if missing := [field for field in CARD_FIELDS if field not in fields]:
+        raise ModelUnavailable(f"The card {CARD_NAME} has no field {missing[0]}")
     if (card["stage"], list(card["features"])) != (STAGE, FEATURES):
         raise ModelUnavailable(f"The card {CARD_NAME} is of another stage or other features")
     trained, used = str(card["versions"]["scikit_learn"]), sklearn.__version__
     if trained.split(".")[:2] != used.split(".")[:2]:
         problem = f"The model was trained with scikit-learn {trained}, but {used} is installed"
         raise ModelUnavailable(problem, f"install scikit-learn {trained}, or train again with")
+    if card["card_sha256"] != hash_card(card):
+        raise ModelUnavailable(f"The card {CARD_NAME} has changed since it was saved")
     if trained != used:
         log.warning("The model was trained with scikit-learn %s; %s is installed", trained, used)
     return card
@@ -224,8 +211,6 @@ def check_card(text: bytes) -> Card:
 
 def open_model(content: bytes, card: Card) -> IrisModel:
     """Return the model in `content`, after trying it on a typical flower. Raises ModelUnavailable."""
-    if card["card_sha256"] != hash_card(card):
-        raise ModelUnavailable(f"The card {CARD_NAME} has changed since it was saved")
     try:
         model = IrisModel(joblib.load(io.BytesIO(content)), card)
         model.answer(model.typical)

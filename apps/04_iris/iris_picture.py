@@ -8,21 +8,22 @@ the SVG's viewBox, which grow to the right and *down*.
 import math
 from typing import Any
 
-from iris_model import FEATURES
+import pandas as pd
 
-LEFT, RIGHT, TOP, BOTTOM = 66, 444, 34, 344
+from iris_model import FEATURES, TARGET
 
-if not {"petal_length", "petal_width"} <= set(FEATURES):
+PETAL = ["petal_length", "petal_width"]
+if not set(PETAL) <= set(FEATURES):
     raise ImportError("this draws irises only: delete it, and 2 lines of app.py with `picture`")
 
 
 class Axis:
     """One axis from 0 to its last tick, in cm, drawn from coordinate `start` to coordinate `end`."""
 
-    def __init__(self, values: list[float], start: int, end: int) -> None:
-        """Choose at most eight ticks, at round numbers, that hold all the values."""
-        step = next(step for step in (0.5, 1, 2, 5) if max(values) / step <= 7)  # none is above 30
-        self.ticks = [i * step for i in range(math.ceil(max(values) / step) + 1)]
+    def __init__(self, largest: float, start: int, end: int) -> None:
+        """Choose at most eight ticks, at round numbers, that reach the largest value."""
+        step = next(step for step in (0.5, 1, 2, 5) if largest / step <= 7)  # none is above 30
+        self.ticks = [i * step for i in range(math.ceil(largest / step) + 1)]
         self.start, self.end = start, end
 
     def __call__(self, value: float) -> float:
@@ -33,20 +34,10 @@ class Axis:
 def picture(card: dict[str, Any], flower: dict[str, float] | None = None) -> dict[str, Any]:
     """Return what `_picture.html` draws: the axes, every flower of the card, and the one asked about."""
     known = card["flowers"]
-    shown = [*known, flower] if flower else known
-    return {
-        "x": Axis([each["petal_length"] for each in shown], LEFT, RIGHT),
-        "y": Axis([each["petal_width"] for each in shown], BOTTOM, TOP),
-        "known": known,
-        "flower": flower,
-        "species": {name: extent(known, name) for name in card["classes"]},
-    }
-
-
-def extent(known: list[dict[str, Any]], species: str) -> dict[str, tuple[float, float]]:
-    """Return a species' smallest and largest petal length and width, for the text alternative."""
-    flowers = [each for each in known if each["species"] == species]
-    return {
-        name: (min(each[name] for each in flowers), max(each[name] for each in flowers))
-        for name in ("petal_length", "petal_width")
-    }
+    shown = pd.DataFrame([*known, flower or {}])
+    length, width = shown[PETAL].max()
+    axes = {"x": Axis(length, 66, 444), "y": Axis(width, 344, 34)}
+    # For the text alternative. A flower without a species, such as yours, is in no group.
+    petals = shown.groupby(TARGET)[PETAL]
+    ends = {"smallest": petals.min().to_dict(), "largest": petals.max().to_dict()}
+    return {"species": card["classes"], "known": known, "flower": flower} | axes | ends

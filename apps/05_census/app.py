@@ -86,9 +86,10 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     @app.before_request
     def no_model() -> Response | tuple[str | dict[str, str], int] | None:
         """Without a model, answer 503 everywhere, with the reason and what to do."""
-        needs_none = request.endpoint == "static" or request.blueprint in ("openapi", "swagger")
-        if problem is None or needs_none:
+        if problem is None or request.endpoint == "static":
             return None  # go on to the view
+        if request.blueprint in ("openapi", "swagger"):
+            return None  # the documentation needs no model
         if request.endpoint == "healthz":
             return {"status": "unavailable", "reason": str(problem)}, 503
         if asked_by_api():

@@ -26,8 +26,8 @@ INFO = Info(
 )
 ONE_PERSON_LIMIT = 64 * 1024  # bytes of a body
 MOST_VALUES = {  # in a batch, by what stands next to each value
-    "application/json": ((b",", b"[", b"{"), 120_000),  # a full batch has fewer
-    "text/csv": ((b",", b"\r", b"\n"), MAX_COLUMNS * MAX_PEOPLE),
+    "application/json": (b",[{", 120_000),  # a full batch has fewer
+    "text/csv": (b",\r\n", MAX_COLUMNS * MAX_PEOPLE),
 }
 PROBLEM_JSON = "application/problem+json"
 to_json = TypeAdapter(Any).dump_json
@@ -173,7 +173,7 @@ def body_of_batch() -> bytes:
     """
     marks, most = MOST_VALUES[request.mimetype]
     body = request.get_data(cache=False)
-    if sum(map(body.count, marks)) > most:
+    if len(body) - len(body.translate(None, marks)) > most:  # one pass, which deletes the marks
         people = f"Send at most {MAX_PEOPLE:,} people in one call"
         raise Refusal(422, f"{people}: this body has more values than they do.")
     return body

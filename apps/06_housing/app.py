@@ -8,6 +8,7 @@ Run it in this folder: `flask --app app.py init-db` once, then `flask --app app.
 """
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -16,70 +17,68 @@ from flask import (
     Response,
     current_app,
     flash,
+    g,
     jsonify,
+    make_response,
     redirect,
     render_template,
     request,
     session,
     url_for,
 )
+from flask.typing import ResponseReturnValue as Page
 from flask_openapi import OpenAPI
 from flask_wtf import CSRFProtect
 from pydantic import ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
-from werkzeug.exceptions import HTTPException, ServiceUnavailable
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import Conflict, HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
-from werkzeug.wrappers import Response as Redirect
 
 from housing_accounts import accounts
-from housing_api import INFO, PROBLEM_JSON, SECURITY_SCHEMES, Problem, create_api, document
-from housing_database import DatabaseUnavailable, init_engine, open_session
+from housing_api import DOCUMENT, PROBLEM_JSON, create_api
+from housing_database import SEEN, DatabaseUnavailable, cause, db, explain, init_engine, look_soon
 from housing_forms import DistrictForm, SaveForm
 from housing_guard import guard
 from housing_key import secret_key
-from housing_login import current_account, limiter, login_required
+from housing_login import current_account, init_login, login_required
 from housing_model import MODEL_FOLDER, HousingModel, ModelUnavailable, load
 from housing_picture import california
 from housing_saved import pages, save
 
 INSTANCE_FOLDER = Path(__file__).parent / "instance"  # the database and the secret key
+log = logging.getLogger(__name__)
 
 
 def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     """Return the app. `config` overrides settings: MODEL_FOLDER, INSTANCE_FOLDER, DATABASE_URL ..."""
     instance = Path((config or {}).get("INSTANCE_FOLDER", INSTANCE_FOLDER)).resolve()
-    app = OpenAPI(
-        __name__,
-        info=INFO,
-        security_schemes=SECURITY_SCHEMES,
-        validation_error_model=Problem,
-        instance_path=str(instance),
-    )
+    app = OpenAPI(__name__, instance_path=str(instance), **DOCUMENT)
     app.openapi_version = "3.1.0"
     app.config.from_mapping(
         MODEL_FOLDER=MODEL_FOLDER,
         DATABASE_URL=os.environ.get("DATABASE_URL"),
-        SECRET_KEY=os.environ.get("SECRET_KEY"),
         MAX_CONTENT_LENGTH=64 * 1024,
         SESSION_COOKIE_NAME="housing_session",  # other stages' apps may be at the same address
         SESSION_COOKIE_SAMESITE="Lax",
+        # Behind a proxy, visitors come by https, and the cookie must not go any other way.
+        SESSION_COOKIE_SECURE=os.environ.get("TRUSTED_PROXIES", "0") not in ("", "0"),
         WTF_CSRF_TIME_LIMIT=None,  # a form left open over lunch still works
         RATELIMIT_STORAGE_URI="memory://",  # or Redis, for several servers that count together
         SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # ask no other host
         SWAGGER_HTML_STRING='{% include "documentation.html" %}',
     )
     app.config.from_mapping(config)
-    app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or secret_key(app)
+    app.secret_key = app.secret_key or secret_key(app)
     app.json.sort_keys = False
-    for each in (dollars, plain, compass):
-        app.add_template_filter(each)
+    app.jinja_env.filters.update(dollars=dollars, plain=plain, compass=compass)
     guard(app)
     init_engine(app)
-    limiter.init_app(app)
+    init_login(app)
     csrf = CSRFProtect(app)
-    for kind, handler in HANDLERS.items():
-        app.register_error_handler(kind, handler)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(ValidationError, refuse)
+    app.register_error_handler(DatabaseUnavailable, no_database)
+    app.register_error_handler(SQLAlchemyError, no_database)
     try:
         model, problem = load(Path(app.config["MODEL_FOLDER"])), None
     except ModelUnavailable as error:
@@ -91,10 +90,11 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     @app.route("/")  # the lower decorator runs first, and url_for uses the first route
     def index() -> str:
         """The form, with a typical district filled in."""
-        return show_form(model, DistrictForm(None, data=model.typical))
+        typical = {name: plain(number) for name, number in model.typical.items()}
+        return show_form(model, DistrictForm(None, data=typical))
 
     @app.route("/predict", methods=["GET", "POST"])
-    def predict() -> str | tuple[str, int] | Redirect:
+    def predict() -> Page:
         """The prediction as a page; or the form again, with what was typed and what is wrong."""
         if not request.values:
             return redirect(url_for("index"))
@@ -105,25 +105,22 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
     @app.route("/saved", methods=["POST"])
     @login_required
-    def save_answer() -> str | tuple[str, int] | Redirect:
+    def save_answer() -> Page:
         """Save the answer that the page has shown; or show that page again, and what is wrong."""
         form = SaveForm(request.form)
-        valid = form.validate()
-        if not valid and form.errors.keys() != {"name"}:
-            return show_form(model, form), 422
-        if valid and form.model_version.data not in ("", None, model.version):
-            form.name.errors = [
-                "The model has been trained again. Look at its new answer, then save."
-            ]
-        elif valid:
-            try:
-                saved = save(current_account().id, form.name.data, form.district, model)
-            except HTTPException as refused:  # the account is full, or gone
-                form.name.errors = [refused.description]
-            else:
-                flash(f"Saved “{saved.name}”.")
-                return redirect(url_for("saved.list_page"), 303)
-        return show_answer(model, form), 422
+        if not form.validate():
+            show = show_answer if form.errors.keys() == {"name"} else show_form
+            return show(model, form), 422
+        changed = "The model has been trained again. Look at its new answer, then save."
+        try:
+            if form.model_version.data not in ("", None, model.version):
+                raise Conflict(changed)
+            saved = save(current_account().id, form.name.data, form.district, model)
+        except HTTPException as refused:  # the account may also be full, or gone
+            form.name.errors = [refused.description]
+            return show_answer(model, form), 422
+        flash(f"Saved “{saved.name}”.")
+        return redirect(url_for("saved.list_page"), 303)
 
     @app.route("/model")
     def model_card() -> str:
@@ -131,44 +128,38 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         return render_template("model.html", card=model.card)
 
     @app.route("/healthz")
-    def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
+    def healthz() -> dict[str, str]:
         """For whatever watches over the app: can it answer, and can it save the answers?"""
-        try:
-            open_session()
-        except DatabaseUnavailable as error:
-            return {"status": "unavailable", "reason": str(error)}, 503
+        look_soon()
         return {"status": "ok"}
 
-    api = csrf.exempt(
-        create_api(model)
-    )  # a token in a header never comes from somebody else's page
-    app.register_api(api)
-    app.register_blueprint(accounts)
-    app.register_blueprint(pages)
-    described = app.api_doc  # written by the library from the routes
-    # The library's start page lists its documentation pages. There is only one, so go there.
-    app.view_functions["openapi.openapi"] = lambda: redirect(url_for("swagger.swagger"))
-    app.view_functions["openapi.doc_url"] = lambda: document(described, request.script_root)
+    @app.before_request
+    def remember_whose() -> None:
+        """Note whether this page names an account: in the menu, or in a message from the page before."""
+        g.private = request.endpoint != "static" and bool({"username", "_flashes"} & session.keys())
 
     @app.before_request
-    def no_model() -> Response | tuple[str | dict[str, str], int] | None:
+    def no_model() -> Page | None:
         """Without a model, answer 503 everywhere, with the reason and what to do."""
-        if problem is None or request.endpoint == "static":
-            return None  # go on to the view
-        if request.endpoint == "healthz":
-            return {"status": "unavailable", "reason": str(problem)}, 503
-        if asked_by_api():
-            return problem_details(503, str(problem))
-        return render_template("no_model.html", error=problem), 503
+        if problem and request.endpoint != "static":
+            return unavailable(problem, "no_model.html")
+        return None
 
     @app.after_request
     def keep_private(response: Response) -> Response:
         """Let no browser keep pages of an account: after logging out, nobody can go back to them."""
-        private = request.blueprint in ("accounts", "saved", "api") or "username" in session
-        if private and request.endpoint != "static":
+        if g.get("private", True) or request.blueprint in ("accounts", "saved", "api"):
             response.headers["Cache-Control"] = "no-store"
         return response
 
+    # A token in a header never comes from somebody else's page, so the API needs no CSRF token.
+    app.register_api(csrf.exempt(create_api(model)))
+    app.register_blueprint(accounts)
+    app.register_blueprint(pages)
+    document, views = app.api_doc, app.view_functions  # the library has written it from the routes
+    views["openapi.doc_url"] = lambda: document | {"servers": [{"url": request.script_root or "/"}]}
+    # The library's start page lists its documentation pages. There is only one, so go there.
+    views["openapi.openapi"] = lambda: redirect(url_for("swagger.swagger"))
     return app
 
 
@@ -204,17 +195,25 @@ def http_error(error: HTTPException) -> Response:
     return response
 
 
-def no_database(error: DatabaseUnavailable) -> Response | tuple[str, int]:
-    """Return why there is no database, and the command that makes it."""
+def unavailable(error: DatabaseUnavailable | ModelUnavailable, page: str) -> Page:
+    """Return that there is no database or no model, and what to do."""
+    if request.endpoint == "healthz":
+        return {"status": "unavailable", "reason": str(error)}, 503
     if asked_by_api():
         return problem_details(503, str(error))
-    return render_template("no_database.html", error=error), 503
+    return render_template(page, error=error), 503
 
 
-def database_busy(error: Exception) -> Response:
-    """Return that the database doesn't answer. The log has the reason."""
-    current_app.logger.error("The database does not answer: %s", error)
-    return http_error(ServiceUnavailable("The database does not answer. Try again.", retry_after=5))
+def no_database(error: DatabaseUnavailable | SQLAlchemyError) -> Response:
+    """Return that the database can't be used, and what to do. The log has the cause."""
+    reason = error.__cause__
+    if isinstance(error, SQLAlchemyError):
+        current_app.extensions.pop(SEEN, None)  # the next request looks again
+        reason, error = error, explain(error, db.engine)
+    log.error("%s%s", error, f" ({cause(reason)})" if reason else "")
+    response = make_response(unavailable(error, "no_database.html"))
+    response.headers["Retry-After"] = "5"
+    return response
 
 
 def refuse(invalid: ValidationError) -> Response:
@@ -222,24 +221,11 @@ def refuse(invalid: ValidationError) -> Response:
     found = invalid.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return problem_details(400, f"{found[0]['msg']}.")
-    errors = [
-        {
-            "field": ".".join(map(str, each["loc"])) or "body",
-            "message": each["msg"].removeprefix(
-                "Value error, "
-            ),  # pydantic's, before our own words
-        }
-        for each in found
-    ]
+    errors = []
+    for each in found:
+        message = each["msg"].removeprefix("Value error, ")  # pydantic's, before our own words
+        errors.append({"field": ".".join(map(str, each["loc"])) or "body", "message": message})
     return problem_details(422, "The body is not what this address takes; see errors.", errors)
-
-
-HANDLERS = {
-    HTTPException: http_error,
-    DatabaseUnavailable: no_database,
-    ValidationError: refuse,
-    **dict.fromkeys((OperationalError, InterfaceError, NoConnection), database_busy),
-}
 
 
 def asked_by_api() -> bool:
@@ -251,8 +237,7 @@ def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Resp
     """Return an error in the form of RFC 9457, `application/problem+json`."""
     title = HTTP_STATUS_CODES[status]
     response = jsonify(title=title, status=status, detail=detail, errors=errors)
-    response.status_code = status
-    response.content_type = PROBLEM_JSON
+    response.status_code, response.content_type = status, PROBLEM_JSON
     return response
 
 

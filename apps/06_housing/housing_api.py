@@ -4,44 +4,26 @@ Anyone with a token can save predictions; asking for one needs no token. A brows
 nothing here, so no page elsewhere can use it, and no CSRF token is needed.
 """
 
-import copy
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from flask import Response, abort, request, url_for
 from flask_openapi import APIBlueprint, Info, Tag
 from pydantic import AwareDatetime, BaseModel, Field, RootModel
-from pydantic.json_schema import models_json_schema
 
-from housing_forms import EXAMPLE, District, NewSaved, Renamed
+from housing_forms import District, NewSaved, Renamed
 from housing_login import account_of_token
 from housing_model import HousingModel
 from housing_saved import LARGEST_ID, all_of, as_json, find, remove, rename, save
 
 PROBLEM_JSON = "application/problem+json"
-INFO = Info(
-    title="Housing prices API",
-    version="1.0.0",
-    description="What did houses cost in a district of California in 1990? Ask, and save the "
-    "answers. For learning only: the prices are those of 1990.",
-)
-SECURITY_SCHEMES = {
-    "token": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "A token from your account page: `Authorization: Bearer housing_...`",
-    }
-}
+SCHEMA = "#/components/schemas/{model}"  # where the document has the schema of a class below
 OPEN = {"tags": [Tag(name="Prices", description="Open to everybody")]}
-WITH_TOKEN = {
-    "tags": [Tag(name="Saved predictions", description="With a token: only your own")],
-    "security": [{"token": []}],
-}
+MINE = Tag(name="Saved predictions", description="With a token: only your own")
+WITH_TOKEN = {"tags": [MINE], "security": [{"token": []}]}
 
 Dollars = Annotated[int, Field(ge=0, description="in dollars of 1990")]
-Interval = Annotated[
-    list[Dollars],
-    Field(min_length=2, max_length=2, description="[low, high]: holds nine prices in ten"),
-]
+ENDS = Field(min_length=2, max_length=2, description="[low, high]: holds nine prices in ten")
+Interval = Annotated[list[Dollars], ENDS]
 
 
 class Prediction(BaseModel):
@@ -70,9 +52,8 @@ class SavedList(RootModel[list[Saved]]):
 class SavedPath(BaseModel):
     """The id in a URL. Text that can't be an id is answered with 404, not 422: nothing is there."""
 
-    saved_id: str = Field(
-        json_schema_extra={"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
-    )
+    ID: ClassVar = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
+    saved_id: str = Field(json_schema_extra=ID)
 
 
 class Feature(BaseModel):
@@ -116,88 +97,83 @@ class Problem(BaseModel):
     errors: list[FieldError]
 
 
-SCHEMAS = [
-    *((model, "validation") for model in (District, NewSaved, Renamed, Problem)),
-    *((model, "serialization") for model in (Prediction, Saved, SavedList, ModelCard)),
-]
+DOCUMENT = {
+    "info": Info(
+        title="Housing prices API",
+        version="1.0.0",
+        description="What did houses cost in a district of California in 1990? Ask, and save the "
+        "answers. For learning only: the prices are those of 1990.",
+    ),
+    "security_schemes": {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token from your account page: `Authorization: Bearer housing_...`",
+        }
+    },
+    "validation_error_model": Problem,
+    "validation_error_status": "503",  # each route has one, so the library adds no 422 of its own
+}
 
 
-def media(model: str) -> dict[str, Any]:
-    """Return a JSON body of the document: one of the schemas above."""
-    return {"schema": {"$ref": f"#/components/schemas/{model}"}}
+def described(
+    status: int, answer: type[BaseModel] | None, *problems: int, body: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    """Return what the document says about a route: its body, its answer, and the statuses of its problems.
 
-
-def body(model: str, example: Any) -> dict[str, Any]:
-    """Return a request's body for the document."""
-    return {"required": True, "content": {"application/json": media(model) | {"example": example}}}
-
-
-def responses(good: int, model: str | None, *problems: int) -> dict[int, dict[str, Any]]:
-    """Return the answers of one route for the document: the good one, and the errors."""
-    problem = {"content": {PROBLEM_JSON: media("Problem")}}
-    answer = {"content": {"application/json": media(model)}} if model else {}
-    return {good: answer} | {status: dict(problem) for status in problems}
+    A route that may answer 401 is one that needs a token.
+    """
+    about = dict(WITH_TOKEN if 401 in problems else OPEN)
+    if body:
+        content = {"application/json": {"schema": body.model_json_schema(ref_template=SCHEMA)}}
+        about["request_body"] = {"required": True, "content": content}
+        problems = (*problems, 400, 413, 415, 422)
+    problem = {"content": {PROBLEM_JSON: {"schema": {"$ref": SCHEMA.format(model="Problem")}}}}
+    about["responses"] = {status: answer} | {each: dict(problem) for each in (*problems, 503)}
+    return about
 
 
 def create_api(model: HousingModel | None) -> APIBlueprint:
     """Return the routes of the API. Without a model, the app answers in their place."""
     api = APIBlueprint("api", __name__, url_prefix="/api/v1")
 
-    @api.post(
-        "/predictions",
-        **OPEN,
-        request_body=body("District", EXAMPLE),
-        responses=responses(200, "Prediction", 400, 413, 415, 422, 503),
-    )
+    @api.post("/predictions", **described(200, Prediction, body=District))
     def predict() -> dict[str, Any]:
         """Ask for one price, of a typical house in a district, and an interval around it."""
         answer = model.answer(read(District).model_dump())
-        return {
-            "price_usd": answer.price_usd,
-            "interval_usd": answer.interval_usd,
-            "model_version": answer.model_version,
-        }
+        prices = {"price_usd": answer.price_usd, "interval_usd": answer.interval_usd}
+        return prices | {"model_version": answer.model_version}
 
-    @api.get("/model", **OPEN, responses=responses(200, "ModelCard", 503))
+    @api.get("/model", **described(200, ModelCard))
     def card() -> dict[str, Any]:
         """The model's card: what it was trained on, how well it does, and what it has seen."""
         return {"model_version": model.version, **model.card}
 
-    @api.get("/saved", **WITH_TOKEN, responses=responses(200, "SavedList", 401, 503))
+    @api.get("/saved", **described(200, SavedList, 401))
     def list_saved() -> list[dict[str, Any]]:
         """List what you have saved, the oldest first."""
         return [as_json(each) for each in all_of(account_of_token())]
 
-    @api.post(
-        "/saved",
-        **WITH_TOKEN,
-        request_body=body("NewSaved", {"name": "My street", "district": EXAMPLE}),
-        responses=responses(201, "Saved", 400, 401, 409, 413, 415, 422, 503),
-    )
+    @api.post("/saved", **described(201, Saved, 401, 409, body=NewSaved))
     def create_saved() -> tuple[dict[str, Any], int, dict[str, str]]:
         """Predict and save: answered with 201 once it is safely stored."""
         account_id, wanted = account_of_token(), read(NewSaved)
         saved = save(account_id, wanted.name, wanted.district.model_dump(), model)
         return as_json(saved), 201, {"Location": url_for("api.show_saved", saved_id=saved.id)}
 
-    @api.get("/saved/<saved_id>", **WITH_TOKEN, responses=responses(200, "Saved", 401, 404, 503))
+    @api.get("/saved/<saved_id>", **described(200, Saved, 401, 404))
     def show_saved(path: SavedPath) -> dict[str, Any]:
         """Show one, if it is your own."""
         return as_json(find(account_of_token(), path.saved_id))
 
-    @api.patch(
-        "/saved/<saved_id>",
-        **WITH_TOKEN,
-        request_body=body("Renamed", {"name": "Another street"}),
-        responses=responses(200, "Saved", 400, 401, 404, 413, 415, 422, 503),
-    )
+    @api.patch("/saved/<saved_id>", **described(200, Saved, 401, 404, body=Renamed))
     def rename_saved(path: SavedPath) -> dict[str, Any]:
         """Rename one; district and price stay as they were when it was saved."""
         account_id = account_of_token()
         find(account_id, path.saved_id)
         return as_json(rename(account_id, path.saved_id, read(Renamed).name))
 
-    @api.delete("/saved/<saved_id>", **WITH_TOKEN, responses=responses(204, None, 401, 404, 503))
+    @api.delete("/saved/<saved_id>", **described(204, None, 401, 404))
     def delete_saved(path: SavedPath) -> Response:
         """Delete one; it can't be brought back."""
         remove(account_of_token(), path.saved_id)
@@ -211,19 +187,3 @@ def read(model: type[BaseModel]) -> Any:
     if request.mimetype != "application/json":
         abort(415, "Send application/json, and say so in Content-Type.")
     return model.model_validate_json(request.get_data())
-
-
-def document(described: dict[str, Any], root: str) -> dict[str, Any]:
-    """Return the library's document with our schemas, and where the app is.
-
-    `root` is the path the app is mounted at.
-    """
-    _, schemas = models_json_schema(SCHEMAS, ref_template="#/components/schemas/{model}")
-    completed = copy.deepcopy(described)
-    completed["servers"] = [{"url": root or "/"}]
-    completed["components"] = {"schemas": schemas["$defs"], "securitySchemes": SECURITY_SCHEMES}
-    for path in completed["paths"].values():
-        for operation in path.values():
-            if "requestBody" not in operation:
-                operation["responses"].pop("422", None)  # the library's default; nothing to refuse
-    return completed

@@ -6,22 +6,32 @@ needs them says so.
 """
 
 import sqlite3
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import click
 import sqlalchemy as sa
-from flask import Flask, g
+from flask import Flask, current_app
 from flask.cli import with_appcontext
 from flask_sqlalchemy_lite import SQLAlchemy
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from werkzeug.exceptions import Unauthorized
 
-DATABASE_NAME = "housing.db"
-BUSY_SECONDS = 15  # how long a write waits for others to finish theirs
+from housing_key import BadSetting
+
+BUSY_SECONDS = 4  # how long a statement waits for others; then the page says that it is busy
 NAME_LENGTH = 100  # of what people name: their predictions and tokens
 USERNAME_LENGTH = 64
+FORM = "postgresql://user:password@host/name"  # of DATABASE_URL
+BUSY = "wait a little, then try again"
+SEEN = "housing_tables"  # the app's note that it has seen the tables
 HERE = Path(__file__).resolve().parent
 
 # What was read stays readable after a commit, even if another request deletes the row.
@@ -33,9 +43,6 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-# The tables
-
-
 class Base(DeclarativeBase):
     """What all tables have in common."""
 
@@ -43,58 +50,51 @@ class Base(DeclarativeBase):
     # The number of a deleted row is never given to a new one.
     __table_args__: ClassVar = {"sqlite_autoincrement": True}
 
+    id: Mapped[int] = mapped_column(primary_key=True, sort_order=-2)  # the first column
+    created: Mapped[datetime] = mapped_column(default=now)
+
 
 class Account(Base):
     """Somebody who may log in."""
 
     __tablename__ = "account"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    username: Mapped[str] = mapped_column(sa.String(USERNAME_LENGTH))
-    # The same for `Anna` and `anna`, so that nobody can pass for somebody else.
-    username_key: Mapped[str] = mapped_column(sa.String(4 * USERNAME_LENGTH), unique=True)
+    username: Mapped[str] = mapped_column(sa.String(USERNAME_LENGTH), unique=True)
     password_hash: Mapped[str] = mapped_column(sa.String(255))
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
-class LoginSession(Base):
+class OfAccount:
+    """What belongs to an account. The database deletes it when the account goes."""
+
+    account_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True, sort_order=-1
+    )
+
+
+class LoginSession(OfAccount, Base):
     """A browser that is logged in. Without its row, its cookie opens nothing."""
 
     __tablename__ = "login_session"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
-    )
     digest: Mapped[str] = mapped_column(sa.String(64), unique=True)  # of the key in the cookie
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
-class ApiToken(Base):
+class ApiToken(OfAccount, Base):
     """A token for the API. The table has only its hash: nobody who reads the table can use it."""
 
     __tablename__ = "api_token"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
-    )
     name: Mapped[str] = mapped_column(sa.String(NAME_LENGTH))
     digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
-    created: Mapped[datetime] = mapped_column(default=now)
     last_used: Mapped[datetime | None]
     expires: Mapped[datetime | None]  # None: never
 
 
-class SavedPrediction(Base):
+class SavedPrediction(OfAccount, Base):
     """A district, and what the model said about it when it was saved."""
 
     __tablename__ = "saved_prediction"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("account.id", ondelete="CASCADE"), index=True
-    )
     name: Mapped[str] = mapped_column(sa.String(NAME_LENGTH))
     median_income: Mapped[float]
     house_age: Mapped[float]
@@ -108,60 +108,67 @@ class SavedPrediction(Base):
     low_usd: Mapped[int]
     high_usd: Mapped[int]
     model_version: Mapped[str] = mapped_column(sa.String(12))
-    created: Mapped[datetime] = mapped_column(default=now)
-
-
-# Opening it
 
 
 class DatabaseUnavailable(Exception):
     """There is no database that may be used. The message says why, and ends with what to do."""
 
-    def __init__(self, problem: str, remedy: str = "make it with") -> None:
-        folder = HERE.parents[1]  # that of `apps`, if this is the workshop or a copy in its `work`
-        roots = [above for above in (folder, folder.parent) if (above / "workshop").is_dir()]
-        in_workshop = roots and HERE.parent.name == "apps"
-        app = (HERE / "app.py").relative_to(roots[0]).as_posix() if in_workshop else "app.py"
-        self.command = f"flask --app {app} init-db"
+    def __init__(self, problem: str, remedy: str = "make it with", command: bool = True) -> None:
         self.problem, self.remedy = problem, remedy
-        super().__init__(f"{problem}; {remedy} {self.command}")
+        self.command = init_command() if command else ""
+        super().__init__(f"{problem}; {remedy} {self.command}".strip())
+
+
+def init_command() -> str:
+    """Return what to type to make the tables: in the workshop's folder, or else in the app's own."""
+    roots = [above for above in HERE.parents[1:3] if (above / "workshop").is_dir()]
+    if not roots or HERE.parent.name != "apps":
+        return "flask --app app.py init-db"
+    # The workshop's Python is in a folder that terminals don't search for commands.
+    python = Path(sys.executable)
+    python = python.parent.resolve() / python.name
+    if python.is_relative_to(roots[0]):
+        python = python.relative_to(roots[0])
+    app = (HERE / "app.py").relative_to(roots[0]).as_posix()
+    return f"{python} -m flask --app {app} init-db"
 
 
 def init_engine(app: Flask) -> None:
     """Connect the app to the database that DATABASE_URL names, or to SQLite in its instance folder.
 
-    Nothing is opened yet. Raises ValueError for a database of another kind.
+    Nothing is opened yet. Raises BadSetting for a URL that names no such database.
     """
-    url = sa.make_url(app.config["DATABASE_URL"] or f"sqlite:///{DATABASE_NAME}")
+    forms = f"write {FORM} or sqlite:///name.db"
+    try:
+        url = sa.make_url(app.config["DATABASE_URL"] or "sqlite:///housing.db")
+    except (SQLAlchemyError, ValueError):  # whose messages may have parts of the password
+        raise BadSetting(f"DATABASE_URL can't be read: {forms}, or unset it") from None
     match url.get_backend_name():
         case "sqlite":
-            options = sqlite_options(Path(app.instance_path, url.database or DATABASE_NAME))
+            path = Path(app.instance_path, url.database or "housing.db")
+            options = {"url": sa.URL.create("sqlite", database=str(path))}
+            options["creator"] = partial(open_file, path)
         case "postgresql" | "postgres":
-            options = {"url": url.set(drivername="postgresql+psycopg"), "pool_pre_ping": True}
+            # Both times together are below BUSY_SECONDS, and the driver takes no shorter first one.
+            patience = f"{url.query.get('options', '')} -c statement_timeout=1900ms"
+            asked = {"connect_timeout": "2", **url.query, "options": patience.strip()}
+            options = {"url": url.set(drivername="postgresql+psycopg"), "connect_args": asked}
         case other:
-            raise ValueError(f"DATABASE_URL must name SQLite or PostgreSQL, not {other}")
-    # Errors go to the log; they must not take password hashes there.
-    app.config["SQLALCHEMY_ENGINES"] = {"default": options | {"hide_parameters": True}}
+            raise BadSetting(f"DATABASE_URL must name SQLite or PostgreSQL, not {other}: {forms}")
+    # Connecting is cheap. Without a pool, a file that is deleted and made again is seen right away; and
+    # of a server that hangs, the driver notices when it connects, but not when it waits for an answer.
+    options |= {"poolclass": sa.NullPool, "hide_parameters": True}
+    app.config["SQLALCHEMY_ENGINES"] = {"default": options}
     db.init_app(app)
     app.cli.add_command(init_db)
 
 
-def sqlite_options(path: Path) -> dict[str, Any]:
-    """Return how SQLAlchemy opens the file at `path`."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",  # never make a file that isn't there
-            uri=True,
-            timeout=BUSY_SECONDS,
-            check_same_thread=False,
-        )
-        connection.execute("PRAGMA foreign_keys = ON")  # SQLite's default is off
-        return connection
-
-    # Opening a file is cheap. Without a pool, a file that was deleted and made again is seen right away.
-    url = sa.URL.create("sqlite", database=str(path))
-    return {"url": url, "creator": connect, "poolclass": sa.NullPool}
+def open_file(path: Path) -> sqlite3.Connection:
+    """Return a connection to SQLite's file, which must be there: `mode=rw` never makes one."""
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+    connection.execute("PRAGMA foreign_keys = ON")  # SQLite's default is off
+    return connection
 
 
 def open_session() -> Session:
@@ -169,33 +176,83 @@ def open_session() -> Session:
 
     Raises DatabaseUnavailable.
     """
-    if "tables_are_there" not in g:
-        path = sqlite_path()
-        if path and not path.exists():
-            raise DatabaseUnavailable("There is no database yet")
-        try:
-            found = tables_are_there(db.session.connection())
-        except DatabaseError as error:
-            problem = "The database can't be opened"
-            remedy = "check that its server runs, or its file is whole; a new one is made with"
-            raise DatabaseUnavailable(problem, remedy) from error
-        if not found:
-            raise DatabaseUnavailable("The database has no tables yet")
-        g.tables_are_there = True
+    path, seen = sqlite_path(db.engine), current_app.extensions.get(SEEN)
+    if not seen or (path and not path.exists()):
+        look(db.engine, db.session.connection)
+        current_app.extensions[SEEN] = True  # so the next requests needn't look
     return db.session
 
 
-def sqlite_path() -> Path | None:
+def look(engine: sa.Engine, connect: Callable[[], sa.Connection]) -> None:
+    """Raise DatabaseUnavailable, with the reason and what to do, unless the tables are there."""
+    path = sqlite_path(engine)
+    if path and not path.exists():
+        raise DatabaseUnavailable("There is no database yet")
+    try:
+        found = tables_are_there(connect())
+    except SQLAlchemyError as error:
+        raise explain(error, engine) from error
+    if not found:
+        raise DatabaseUnavailable("The database has no tables yet")
+
+
+def look_soon(seconds: float = 1.5) -> None:
+    """Do the same without waiting any longer than that, for programs that watch over the app."""
+    engine, waiting = db.engine, ThreadPoolExecutor(1)
+
+    def look_now() -> None:
+        with ExitStack() as stack:
+            look(engine, lambda: stack.enter_context(engine.connect()))
+
+    try:
+        waiting.submit(look_now).result(seconds)
+    except TimeoutError:
+        raise DatabaseUnavailable("The database does not answer", BUSY, command=False) from None
+    finally:
+        waiting.shutdown(wait=False)
+
+
+def explain(error: SQLAlchemyError, engine: sa.Engine) -> DatabaseUnavailable:
+    """Return what to do about an error of the database."""
+    original, path = getattr(error, "orig", None), sqlite_path(engine)
+    if path:
+        code = getattr(original, "sqlite_errorname", "")
+        if code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CANTOPEN")):
+            remedy = (
+                f"move {path.name} out of the folder {path.parent.name}, and make a new one with"
+            )
+            return DatabaseUnavailable("The database can't be opened", remedy)
+    elif not getattr(original, "sqlstate", None):  # a server that answers gives an error its code
+        remedy = f"check that its server runs, and DATABASE_URL ({FORM}); then make the tables with"
+        return DatabaseUnavailable("The database can't be opened", remedy)
+    return DatabaseUnavailable("The database does not answer", BUSY, command=False)
+
+
+def cause(error: BaseException | None) -> str:
+    """Return what the database says about an error, for the log and the command line, in one line.
+
+    What it says about rows stays out (PostgreSQL's DETAIL has whole rows, password hashes included).
+    """
+    error = getattr(error, "orig", None) or error
+    diagnosis = getattr(error, "diag", None)
+    text = getattr(diagnosis, "message_primary", None) or str(error)
+    return " ".join(text.partition("(Background on")[0].split())
+
+
+def sqlite_path(engine: sa.Engine) -> Path | None:
     """Return the database's file; None if it is a server."""
-    url = db.engine.url
-    return Path(url.database) if url.get_backend_name() == "sqlite" else None
+    return Path(engine.url.database) if engine.url.get_backend_name() == "sqlite" else None
 
 
 def tables_are_there(connection: sa.Connection) -> bool:
     """Return whether the database has this app's tables. Raises DatabaseUnavailable if it has others."""
-    wanted = set(Base.metadata.tables)
-    found = wanted.intersection(sa.inspect(connection).get_table_names())
-    if found and found != wanted:
+
+    def columns(name: str) -> set[str]:
+        return set(connection.execute(sa.text(f"SELECT * FROM {name} LIMIT 0")).keys())  # noqa: S608
+
+    wanted = {name: set(table.columns.keys()) for name, table in Base.metadata.tables.items()}
+    found = wanted.keys() & sa.inspect(connection).get_table_names()
+    if found and {name: columns(name) for name in found} != wanted:
         raise DatabaseUnavailable(
             "The database belongs to another version of this app",
             "move it away, or name another one in DATABASE_URL, and make it with",
@@ -203,48 +260,43 @@ def tables_are_there(connection: sa.Connection) -> bool:
     return bool(found)
 
 
-def hold(account_id: int) -> bool:
-    """Let no other request add to this account until the commit. Return False if it is gone.
+def hold(account_id: int, *conditions: sa.ColumnElement[bool]) -> None:
+    """Let no other request add to this account until the commit.
 
-    Whoever counts an account's rows and then adds one calls this first: of two requests that do so at
-    the same time, the second waits here, and counts the row of the first.
+    Call this before you count an account's rows and then add one: of two requests that do so at the same
+    time, the second waits here, and counts the row of the first. Raises a 401 if the account is gone, or
+    doesn't fulfill the `conditions` anymore.
     """
-    mine = sa.update(Account).where(Account.id == account_id)
-    return bool(open_session().execute(mine.values(username=Account.username)).rowcount)
-
-
-# Making it
-
-
-def init_database() -> str:
-    """Make the tables, all or none. Return a sentence that says what was done.
-
-    Needs an app context. Repeating it does no harm, not even twice at the same time. Raises
-    DatabaseUnavailable if the database belongs to another version of this app.
-    """
-    path = sqlite_path()
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-    with db.engine.connect() as connection:
-        if path:
-            # Readers and one writer at a time don't wait for each other; the file remembers it.
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(19900601)"))
-        if tables_are_there(connection):
-            return "The database is there already."
-        Base.metadata.create_all(connection)
-        connection.commit()
-    return "Made the database."
+    mine = sa.update(Account).where(Account.id == account_id, *conditions)
+    if not open_session().execute(mine.values(username=Account.username)).rowcount:
+        raise Unauthorized("The account is no longer there.")
 
 
 @click.command("init-db")
 @with_appcontext
 def init_db() -> None:
-    """Make the database's tables."""
+    """Make the database's tables, all or none. Repeating it does no harm, not even at the same time."""
     try:
-        click.echo(init_database())
-    except (DatabaseUnavailable, DatabaseError, OSError) as error:
+        if path := sqlite_path(db.engine):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        with db.engine.connect() as connection:
+            if path:
+                # Readers and one writer at a time don't wait for each other; the file remembers it.
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(sa.text("SET LOCAL statement_timeout = '60s'"))
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(19900601)"))
+            there = tables_are_there(connection)
+            Base.metadata.create_all(connection)
+            connection.commit()
+    except DatabaseUnavailable as error:
         raise click.ClickException(f"The database can't be made: {error}") from error
+    except SQLAlchemyError as error:
+        problem = f"{cause(error)}. {explain(error, db.engine)}"
+        raise click.ClickException(f"The database can't be made: {problem}") from error
+    except OSError as error:
+        problem = f"{error.strerror}: {error.filename}; make that folder writable"
+        raise click.ClickException(f"The database can't be made: {problem}") from error
+    click.echo("The database is there already." if there else "Made the database.")

@@ -1,11 +1,12 @@
 """What may arrive: a district, a name, a username and a password, typed into a form or sent as JSON.
 
-Form and API lead to the same values and refuse the same ones.
+The forms and the API take the same values and refuse the same ones.
 """
 
+import re
+import string
 import unicodedata
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from flask_wtf import FlaskForm
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
@@ -18,9 +19,9 @@ from housing_database import NAME_LENGTH, USERNAME_LENGTH
 from housing_model import FEATURES, UNITS
 from housing_picture import PLACES
 
-# For each feature: its label, the smallest and the largest number that is no slip of the finger (the
-# districts of 1990 are well within, and the last two frame California), and its description and example
-# in the API's documentation.
+# For each feature: its label, the smallest and the largest number that isn't a slip of the finger (the
+# districts of 1990 are well within, and the last two frame California), and its description and
+# example in the API's documentation.
 FIELDS = {
     "median_income": ("Median income", 0, 100, "Of its households, in 10,000 $ a year", 3.54),
     "house_age": ("Age of the houses", 0, 200, "Median age of its houses, in years", 29),
@@ -31,29 +32,18 @@ FIELDS = {
     "latitude": ("Latitude", 32, 43, "Degrees north", 34.26),
     "longitude": ("Longitude", -125, -114, "Degrees; negative in the west", -118.49),
 }
+USERNAME_CHARACTERS = f"{string.ascii_lowercase}{string.digits}._-"
 LIMITS = {name: (low, high) for name, (_, low, high, _, _) in FIELDS.items()}
-EXAMPLE = {name: example for name, (*_, example) in FIELDS.items()}
-PASSWORD_LENGTH = (8, 256)
-
-
-# What people type into a form
 
 
 class NumberField(FloatField):
     """A number within its LIMITS, typed with a decimal point or, except for people, a comma."""
 
-    # A browser's type="number" throws away what it can't read, so the app couldn't say what is wrong.
-    # As text, everything arrives as it was typed.
+    # As text, what was typed arrives as it was; type="number" throws away what it can't read.
     widget = TextInput()
 
-    def _value(self) -> str:
-        """Return what the field shows: what was typed, or its number without a needless `.0`."""
-        if self.raw_data:
-            return self.raw_data[0]
-        return "" if self.data is None else f"{self.data:.10g}"
-
     def process_formdata(self, valuelist: list[str]) -> None:
-        """Turn the typed text into a number, or say what is wrong with it."""
+        """Turn what was typed into a number, or say what is wrong with it."""
         low, high = LIMITS[self.name]
         typed = valuelist[0].strip() if valuelist else ""
         if not typed:
@@ -108,118 +98,132 @@ for name, (label, *_) in FIELDS.items():
     setattr(DistrictForm, name, NumberField(label))
 
 
-def checked(tidy: Callable[[str], str]) -> Callable[[FlaskForm, StringField], None]:
-    """Return a method for a form that tidies a field's text, or shows why `tidy` refuses it."""
-
-    def validate(form: FlaskForm, field: StringField) -> None:
-        try:
-            field.data = tidy(field.data or "")
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
-
-    return validate
+# A name is one line of visible characters and spaces, with any white space around it. The API's document
+# has the same pattern, so it uses only what the regular expressions of Python and JavaScript share.
+UNSEEN = r"\x00-\x1f\x7f-\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\ufeff"
+NAME_PATTERN = rf"^\s*[^\s{UNSEEN}]([^{UNSEEN}]*[^\s{UNSEEN}])?\s*$"
 
 
-def tidy_name(text: str) -> str:
-    """Return a name without spaces around it. Raises ValueError, with a sentence for people."""
-    text = text.strip()
-    if not text:
+def tidy_name(text: str | None) -> str:
+    """Return a name without white space around it. Raises ValueError, with a sentence for people."""
+    text = text or ""
+    if not text.strip():
         raise ValueError("Enter a name.")
     if len(text) > NAME_LENGTH:
         raise ValueError(f"Enter a name of at most {NAME_LENGTH} characters.")
-    if not text.isprintable():
+    if not re.fullmatch(NAME_PATTERN, text):
         raise ValueError("Enter a name of letters, digits and signs, in one line.")
-    return text
+    return text.strip()
 
 
-def tidy_username(text: str) -> str:
-    """Return a username in one spelling. Raises ValueError, with a sentence for people."""
-    text = unicodedata.normalize("NFKC", text).strip()
-    if not text or len(text) > USERNAME_LENGTH:
+def tidy_username(text: str | None) -> str:
+    """Return a username in the one spelling that `Anna`, `ANNA` and `ａｎｎａ` share: `anna`.
+
+    Raises ValueError, with a sentence for people. Letters of other scripts, some of Latin's own (such as
+    the ı without a dot) and invisible characters could make two names look alike, so none is taken. An
+    accent is fine: what counts is the letter below it.
+    """
+    name = unicodedata.normalize(
+        "NFKC", unicodedata.normalize("NFKC", text or "").casefold()
+    ).strip()
+    if not 1 <= len(name) <= USERNAME_LENGTH:
         raise ValueError(f"Choose a username of 1 to {USERNAME_LENGTH} characters.")
-    if not text.isprintable() or any(map(str.isspace, text)):
-        raise ValueError("Choose a username of letters, digits and signs, with no spaces.")
-    return text
+    if any(unicodedata.normalize("NFD", char)[0] not in USERNAME_CHARACTERS for char in name):
+        signs = "Latin letters, digits, dots, hyphens and underscores"
+        raise ValueError(f"Choose a username of {signs}, with no spaces.")
+    return name
+
+
+def check_new_password(password: str, username: str) -> None:
+    """Raise ValidationError, with a sentence for people, for a password that is easy to guess."""
+    if not 8 <= len(password) <= 256:
+        raise ValidationError("Choose a password of 8 to 256 characters.")
+    if password.casefold() == username.casefold():
+        raise ValidationError("Choose a password other than the username.")
 
 
 class SaveForm(DistrictForm):
     """A district that the model has answered, and the name to save the answer under."""
 
-    name = StringField("Name")
+    name = StringField("Name", filters=[tidy_name])
     model_version = HiddenField()
-    validate_name = checked(tidy_name)
 
 
 class NameForm(FlaskForm):
-    """Only a name, for a saved prediction or a token."""
+    """Only a name, for a saved prediction."""
 
-    name = StringField("Name")
-    validate_name = checked(tidy_name)
-
-
-class LoginForm(FlaskForm):
-    """Username and password; logging in finds out whether they are right."""
-
-    username = StringField("Username")
-    password = PasswordField("Password")
+    name = StringField("Name", filters=[tidy_name])
 
 
-class RegisterForm(LoginForm):
-    """A new username and password."""
+class TokenForm(NameForm):
+    """The name of a token, and after how many days it expires: never, if none are chosen."""
 
-    validate_username = checked(tidy_username)
-
-    def validate_password(self, field: PasswordField) -> None:
-        """Refuse a password that is easy to guess."""
-        shortest, longest = PASSWORD_LENGTH
-        if not shortest <= len(field.data or "") <= longest:
-            raise ValidationError(f"Choose a password of {shortest} to {longest} characters.")
-        if field.data.casefold() == (self.username.data or "").casefold():
-            raise ValidationError("Choose a password other than the username.")
+    AFTER: ClassVar = {"": "Never", "1": "In a day", "30": "In 30 days", "365": "In a year"}
+    days = SelectField(
+        "Expires", choices=[SelectChoice(*each) for each in AFTER.items()], default=""
+    )
 
 
 class PasswordForm(FlaskForm):
     """The password once more, before something that can't be undone."""
 
     password = PasswordField("Password")
+    status: tuple = (200,)  # to send the form back with; logging in finds out whether it is right
 
 
-# What programs send to the API
+class LoginForm(PasswordForm):
+    """Username and password."""
+
+    username = StringField("Username")
+
+
+class RegisterForm(FlaskForm):
+    """A new username and password."""
+
+    username = StringField("Username", filters=[tidy_username])
+    password = PasswordField("Password")
+
+    def validate_password(self, field: PasswordField) -> None:
+        """Refuse a password that is easy to guess."""
+        check_new_password(field.data or "", self.username.data or "")
+
+
+class NewPasswordForm(PasswordForm):
+    """The password, and the one to change it to."""
+
+    new = PasswordField("New password")
+
+    def __init__(self, formdata: Any, username: str) -> None:
+        super().__init__(formdata)
+        self.username = username
+
+    def validate_new(self, field: PasswordField) -> None:
+        """Refuse a password that is easy to guess."""
+        check_new_password(field.data or "", self.username)
+
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 
 # `create_model` writes the class for us, with a line for each feature.
-District = create_model(
-    "District",
-    __config__=STRICT,
-    __doc__="One district, as the API takes it and gives it back.",
-    **{
-        name: (float, Field(ge=low, le=high, description=description, examples=[example]))
-        for name, (_, low, high, description, example) in FIELDS.items()
-    },
-)
+fields = {
+    name: (float, Field(ge=low, le=high, description=description, examples=[example]))
+    for name, (_, low, high, description, example) in FIELDS.items()
+}
+District = create_model("District", __config__=STRICT, __doc__="One district.", **fields)
 
 
-# The same in the terms of a JSON schema, as nearly as it can say it.
-NAME_SCHEMA = {"minLength": 1, "maxLength": NAME_LENGTH, "pattern": r"^[!-~]([ -~]*[!-~])?$"}
-NAMED = Field(
-    description="A name of your own, in one line",
-    examples=["My street"],
-    json_schema_extra=NAME_SCHEMA,
-)
-Name = Annotated[str, AfterValidator(tidy_name), NAMED]
-
-
-class NewSaved(BaseModel):
-    """What to save; the app itself asks the model for the price."""
-
-    model_config = STRICT
-    name: Name
-    district: District
+NAME_SCHEMA = {"minLength": 1, "maxLength": NAME_LENGTH, "pattern": NAME_PATTERN}
+ABOUT = {"description": "A name of your own, in one line", "examples": ["My street"]}
 
 
 class Renamed(BaseModel):
     """The new name of a saved prediction."""
 
     model_config = STRICT
-    name: Name
+    name: Annotated[str, AfterValidator(tidy_name), Field(json_schema_extra=NAME_SCHEMA, **ABOUT)]
+
+
+class NewSaved(Renamed):
+    """What to save; the app itself asks the model for the price."""
+
+    district: District

@@ -31,10 +31,8 @@ def guard(app: Flask) -> None:
         if not is_own_name(request.host, app.config["TRUSTED_NAMES"]):
             abort(400, OTHER_NAME)
         # Where a client doesn't say how long its body is, Werkzeug would cut it at the limit.
-        if (
-            request.content_length is None
-            and len(request.get_data()) >= app.config["MAX_CONTENT_LENGTH"]
-        ):
+        limit, unsaid = app.config["MAX_CONTENT_LENGTH"], request.content_length is None
+        if unsaid and len(request.get_data()) >= limit:
             abort(413)
 
     @app.after_request

@@ -2,45 +2,55 @@
 
 import os
 import secrets
+import time
 from pathlib import Path
 
+import click
 from flask import Flask
 
-KEY_NAME = "secret_key"
+SHORTEST = 32  # characters; a new key has twice as many
+
+
+class BadSetting(click.ClickException, ValueError):
+    """A setting that the app can't start with. Flask's commands print the message, with no traceback."""
 
 
 def secret_key(app: Flask) -> str:
-    """Return the key in the app's instance folder: made at the first start, and kept from then on.
+    """Return SECRET_KEY from the environment, or else the key in the app's instance folder.
 
-    If the folder can't be written, the key lasts as long as this process, and the log says so.
+    That one is made at the first start, and kept from then on. So every process of a server has the same
+    key. Raises BadSetting for a key that protects nothing, and if none can be kept.
     """
-    path = Path(app.instance_path, KEY_NAME)
-    try:
-        if not path.exists():
-            make_key(path)
-        return path.read_text(encoding="ascii")
-    except OSError as error:
-        app.logger.warning(
-            "The secret key can't be kept in %s (%s), so a restart ends all sessions; "
-            "set SECRET_KEY to a long random text",
-            path.parent,
-            error.strerror,
+    key, where = os.environ.get("SECRET_KEY"), "SECRET_KEY"
+    remedy = f"set it to {SHORTEST} random characters or more, or unset it"
+    if key is None:
+        where = Path(app.instance_path, "secret_key")
+        key, remedy = kept_key(where), "delete this file, and the next start makes a new one"
+    if not key:
+        raise BadSetting(f"{where} is empty: {remedy}")
+    if not key.isascii():
+        raise BadSetting(f"{where} has characters that aren't ASCII: {remedy}")
+    if len(key) < SHORTEST:
+        raise BadSetting(
+            f"{where} has only {len(key)} characters, so it could be guessed: {remedy}"
         )
-        return secrets.token_hex(32)
+    return key
 
 
-def make_key(path: Path) -> None:
-    """Write a new key, complete from the start, unless another process was faster."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{KEY_NAME}.{secrets.token_hex(4)}.tmp")
+def kept_key(path: Path) -> str:
+    """Return the key in a file, which is made if it isn't there. Raises BadSetting if it can't be kept."""
     try:
-        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
-        with os.fdopen(file, "w", encoding="ascii") as opened:
-            opened.write(secrets.token_hex(32))
-        # Of two processes one wins here: neither system replaces a file that is there.
-        publish = os.rename if os.name == "nt" else os.link
-        publish(partial, path)
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(path, "x", opener=lambda *args: os.open(*args, mode=0o600)) as file:
+                file.write(secrets.token_hex(32))
+        except FileExistsError:
+            for _ in range(20):  # another process may be writing it at this moment
+                if path.stat().st_size >= SHORTEST:
+                    break
+                time.sleep(0.05)
+        return path.read_text(encoding="latin-1").strip()  # which reads anything
+    except OSError as error:
+        problem = f"The secret key can't be kept in {path} ({error.strerror})"
+        remedy = "make that folder writable, or set SECRET_KEY to a long random text"
+        raise BadSetting(f"{problem}: {remedy}") from error

@@ -1,32 +1,33 @@
 """Who is asking? Passwords, sessions and tokens, and what slows down anyone who guesses.
 
 The session is a cookie that Flask signs with the SECRET_KEY: visitors can read theirs, not change it. It
-holds the account's number, and a random key whose hash is in the database. Deleting that row ends the
+has the account's number, and a random key whose hash is in the database. Deleting that row ends the
 session, wherever the cookie is.
 """
 
 import hashlib
 import ipaddress
+import math
 import re
 import secrets
 import time
 import unicodedata
 from datetime import timedelta
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
-from flask import g, redirect, request, session, url_for
+from flask import Flask, current_app, g, redirect, request, session, url_for
 from flask_limiter import Limiter
 from limits import parse
-from sqlalchemy import delete, or_, select
+from limits.strategies import MovingWindowRateLimiter
+from sqlalchemy import delete, or_, select, update
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import TooManyRequests, Unauthorized
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from housing_database import Account, ApiToken, LoginSession, hold, now, open_session
 from housing_forms import tidy_username
 
-TOKEN_PREFIX = "housing_"  # noqa: S105 (so that anyone who finds a token sees what it opens)
 SESSION_LASTS = timedelta(days=30)
 
 
@@ -35,7 +36,6 @@ SESSION_LASTS = timedelta(days=30)
 
 GUESSES = parse("5 per 30 seconds")
 GUESSES_FROM_ADDRESS = parse("100 per minute")
-REGISTRATIONS = "100 per hour"  # from one address
 
 
 def address() -> str:
@@ -44,30 +44,46 @@ def address() -> str:
         found = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:
         return "unknown"
-    if found.version == 6:
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
+    return str(ipaddress.ip_network((found, 64), strict=False) if found.version == 6 else found)
 
 
 # This strategy keeps no deadlines, so a clock that is set back locks nobody out.
 limiter = Limiter(address, strategy="sliding-window-counter")
+limit_registrations = limiter.limit(
+    "100 per hour",  # from one address
+    methods=["POST"],
+    error_message="Too many registrations. Try again in a few minutes.",
+)
 
 
-class TooFast(Exception):
-    """Somebody tries too often, and has to wait for so many `seconds`."""
-
-    def __init__(self, limit: Any, *who: str) -> None:
-        reset = limiter.limiter.get_window_stats(limit, *who).reset_time
-        self.seconds = int(max(0, reset - time.time())) + 1
+def init_login(app: Flask) -> None:
+    """Prepare the limits, and a hash that no password fits, to check for names that nobody has."""
+    limiter.init_app(app)
+    app.config["NOBODYS_HASH"] = hash_password(secrets.token_hex())
 
 
-# Passwords
+def slow_down(name: str) -> None:
+    """Count a guess at the password of the account `name`. Raises a 429 if there were too many.
+
+    Guesses are counted before the password is checked: of many at the same time, only five get there.
+    """
+    many = limiter.limiter.get_window_stats(GUESSES_FROM_ADDRESS, address())
+    if not many.remaining:
+        raise too_fast(many.reset_time)
+    # The other strategy counts roughly. This one is exact, but its window has an end: if that is over,
+    # or too far away because the clock was set back, counting starts again.
+    exactly, who = MovingWindowRateLimiter(limiter.storage), (GUESSES, name, address())
+    if not 0 < exactly.get_window_stats(*who).reset_time - time.time() <= GUESSES.get_expiry():
+        exactly.clear(*who)
+    if not exactly.hit(*who):
+        raise too_fast(exactly.get_window_stats(*who).reset_time)
 
 
-@cache
-def nobodys_hash() -> str:
-    """Return a hash that no password fits, to check for usernames that don't exist."""
-    return generate_password_hash(secrets.token_hex())
+def too_fast(until: float) -> TooManyRequests:
+    """Return the error that says how many seconds to wait."""
+    wait = max(1, math.ceil(until - time.time()))
+    seconds = "1 second" if wait == 1 else f"{wait} seconds"
+    return TooManyRequests(f"Too many attempts. Wait {seconds}, then try again.", None, wait)
 
 
 def hash_password(password: str) -> str:
@@ -75,64 +91,46 @@ def hash_password(password: str) -> str:
     return generate_password_hash(unicodedata.normalize("NFKC", password))
 
 
-def username_key(username: str) -> str:
-    """Return the same text for all spellings of one username. Raises ValueError if it can't be one."""
-    return tidy_username(username).casefold()
-
-
 def authenticate(username: str, password: str) -> Account | None:
     """Return the account that username and password belong to, None if they belong to none.
 
-    Takes as long for a name that nobody has. Raises TooFast.
+    Takes as long for a name that nobody has. Raises a 429 for somebody who tries too often.
     """
     try:
-        key = username_key(username)
+        name = tidy_username(username)
     except ValueError:
-        key = ""  # nobody has it, and it is slowed down like any other
-    limits = limiter.limiter
-    if not limits.test(GUESSES_FROM_ADDRESS, address()):
-        raise TooFast(GUESSES_FROM_ADDRESS, address())
-    # Counted before the password is checked: of many attempts at the same time, only five get there.
-    if not limits.hit(GUESSES, key, address()):
-        raise TooFast(GUESSES, key, address())
-    account = open_session().scalar(select(Account).where(Account.username_key == key))
-    stored = account.password_hash if account else nobodys_hash()
+        name = ""  # nobody has it, and it is slowed down like any other
+    opened = open_session()
+    slow_down(name)
+    account = opened.scalar(select(Account).where(Account.username == name))
+    stored = account.password_hash if account else current_app.config["NOBODYS_HASH"]
     if check_password_hash(stored, unicodedata.normalize("NFKC", password)) and account:
-        limits.clear(GUESSES, key, address())
+        MovingWindowRateLimiter(limiter.storage).clear(GUESSES, name, address())
         return account
-    limits.hit(GUESSES_FROM_ADDRESS, address())
+    limiter.limiter.hit(GUESSES_FROM_ADDRESS, address())
     return None
-
-
-# Sessions
 
 
 def log_in(account: Account) -> None:
     """Start a session. The one before is thrown away: it may have been somebody else's."""
-    session.clear()
-    session["account"], session["key"] = account.id, new_session(account.id)
-    session["username"] = account.username  # for the menu, which asks no database
-
-
-def new_session(account_id: int) -> str:
-    """Return the key of a new session. It opens nothing if the account has just been deleted."""
     key, opened = secrets.token_hex(16), open_session()
-    mine, old = LoginSession.account_id == account_id, LoginSession.created < now() - SESSION_LASTS
-    opened.execute(delete(LoginSession).where(mine, old))
-    if hold(account_id):
-        opened.add(LoginSession(account_id=account_id, digest=digest(key)))
+    mine = LoginSession.account_id == account.id
+    opened.execute(delete(LoginSession).where(mine, LoginSession.created < now() - SESSION_LASTS))
+    hold(account.id, Account.password_hash == account.password_hash)  # not changed meanwhile
+    opened.add(LoginSession(account_id=account.id, digest=digest(key)))
     opened.commit()
-    return key
+    session.clear()
+    session["account"], session["key"] = account.id, key
+    session["username"] = account.username  # for the menu, which needs no database
 
 
 def log_out(*, everywhere: bool = False) -> None:
     """End the session of this browser, or every session of its account."""
     try:
         if account := current_account():
-            these = [LoginSession.account_id == account.id]
-            if not everywhere:
-                these.append(LoginSession.digest == digest(session["key"]))
-            open_session().execute(delete(LoginSession).where(*these))
+            this = LoginSession.digest == digest(session["key"])
+            these = LoginSession.account_id == account.id if everywhere else this
+            open_session().execute(delete(LoginSession).where(these))
             open_session().commit()
     finally:
         session.clear()
@@ -143,11 +141,11 @@ def current_account() -> Account | None:
     if "account" not in g:
         g.account = None
         if "account" in session:
-            opened, key = open_session(), digest(session.get("key", ""))
-            row = opened.scalar(select(LoginSession).where(LoginSession.digest == key))
-            if row and row.account_id == session["account"] and row.created > now() - SESSION_LASTS:
-                g.account = opened.get(Account, row.account_id)
-            else:
+            this = LoginSession.digest == digest(session.get("key", ""))
+            valid = LoginSession.created > now() - SESSION_LASTS, Account.id == session["account"]
+            query = select(Account).join(LoginSession).where(this, *valid)
+            g.account = open_session().scalar(query)
+            if g.account is None:
                 session.clear()
     return g.account
 
@@ -174,9 +172,6 @@ def safe_next(default: str) -> str:
     return path if inside and path.startswith(request.script_root + "/") else default
 
 
-# Tokens
-
-
 def digest(secret: str) -> str:
     """Return the hash of a session's key or of a token, as the database has it.
 
@@ -185,19 +180,23 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def note_use(token: ApiToken) -> None:
+    """Write down when a token is used; once a minute is enough, so that most requests write nothing."""
+    if not token.last_used or abs(now() - token.last_used) > timedelta(minutes=1):
+        this = update(ApiToken).where(ApiToken.id == token.id)
+        open_session().execute(this.values(last_used=now()))
+        open_session().commit()
+
+
 def account_of_token() -> int:
     """Return the id of the account whose token the request carries. Raises a 401."""
     # Not `request.authorization`, which raises a ValueError for some headers that nobody should send.
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        query = select(ApiToken).where(
-            ApiToken.digest == digest(token.strip()),
-            or_(ApiToken.expires.is_(None), ApiToken.expires > now()),
-        )
-        found = open_session().scalar(query)
-        if found:
+        valid = or_(ApiToken.expires.is_(None), ApiToken.expires > now())
+        query = select(ApiToken).where(ApiToken.digest == digest(token.strip()), valid)
+        if found := open_session().scalar(query):
+            note_use(found)
             return found.account_id
-    raise Unauthorized(
-        "Send a token: Authorization: Bearer ... You make one on your account page.",
-        www_authenticate=WWWAuthenticate("bearer"),
-    )
+    ask = "Send a token: Authorization: Bearer ... You make one on your account page."
+    raise Unauthorized(ask, www_authenticate=WWWAuthenticate("bearer"))

@@ -50,36 +50,27 @@ STAGE = "06_housing"
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER = HERE / "model"
 MODEL_NAME, CARD_NAME = "housing.joblib", "housing.json"
-
 log = logging.getLogger(__name__)
-
 Card = dict[str, Any]
 Estimators = dict[str, HistGradientBoostingRegressor]
+Prices = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-
-CARD_FIELDS = [
-    "stage",
-    "name",
-    "interval > level",
-    "interval > margin_usd",
-    "sha256",
-    "card_sha256",
-]
-CARD_FIELDS += [
-    f"data > {part}" for part in ("source", "is_real", "rows_train", "rows_test", "sha256")
-]
-CARD_FIELDS += ["metrics > r2", "metrics > mae_usd", "metrics > interval_coverage"]
-CARD_FIELDS += ["metrics > interval_mean_width_usd", "metrics > share_capped"]
-CARD_FIELDS += ["metrics > mae_capped_usd", "versions > python", "versions > scikit_learn"]
-for column in (*(f"features > {name}" for name in FEATURES), "target"):
-    CARD_FIELDS += [f"{column} > {part}" for part in ("unit", "min", "median", "max")]
+# The fields that a card must have, and their parts
+PARTS = {
+    "data": "source is_real rows_train rows_test sha256",
+    "interval": "level margin_usd",
+    "metrics": "r2 mae_usd interval_coverage interval_mean_width_usd share_capped mae_capped_usd",
+    "versions": "python scikit_learn",
+    **{name: "unit min median max" for name in ("target", *(f"features > {x}" for x in FEATURES))},
+}
+CARD_FIELDS = ["stage", "name", "sha256", "card_sha256"]
+CARD_FIELDS += [f"{field} > {part}" for field, parts in PARTS.items() for part in parts.split()]
 
 
 def build_estimators() -> Estimators:
     """Return the untrained estimators: `price` in dollars, and `low` and `high` of its interval."""
-    quantiles = {"low": (1 - LEVEL) / 2, "high": (1 + LEVEL) / 2}
     estimators = {"price": HistGradientBoostingRegressor(max_iter=500, random_state=0)}
-    for name, quantile in quantiles.items():
+    for name, quantile in {"low": (1 - LEVEL) / 2, "high": (1 + LEVEL) / 2}.items():
         estimators[name] = HistGradientBoostingRegressor(
             loss="quantile", quantile=quantile, min_samples_leaf=40, random_state=0
         )
@@ -101,6 +92,7 @@ def train(housing: Any) -> tuple[Estimators, Card]:
         estimators["price"].fit(training[FEATURES], training[TARGET])
         margin = fit_interval(estimators, training)
         metrics = measure(estimators, margin, test, training[TARGET].max())
+    spread = training.agg(["min", "median", "max"]).to_dict()
     # The hash is of the tables, not of a file: the data may be a download or the stand-in.
     csv = "".join(part.to_csv(index=False, lineterminator="\n") for part in (training, test))
     return estimators, {
@@ -113,11 +105,8 @@ def train(housing: Any) -> tuple[Estimators, Card]:
             "rows_test": len(test),
             "sha256": hashlib.sha256(csv.encode()).hexdigest(),
         },
-        "features": {
-            name: {"unit": unit, **training[name].agg(["min", "median", "max"]).to_dict()}
-            for name, unit in UNITS.items()
-        },
-        "target": {"unit": "$", **training[TARGET].agg(["min", "median", "max"]).to_dict()},
+        "features": {name: {"unit": unit, **spread[name]} for name, unit in UNITS.items()},
+        "target": {"unit": "$", **spread[TARGET]},
         "interval": {"level": LEVEL, "margin_usd": margin},
         "metrics": metrics,
         "versions": {"python": sys.version.split()[0], "scikit_learn": sklearn.__version__},
@@ -140,9 +129,7 @@ def fit_interval(estimators: Estimators, training: pd.DataFrame) -> float:
     return float(distances[rank - 1])
 
 
-def predict_prices(
-    estimators: Estimators, districts: pd.DataFrame, margin: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predict_prices(estimators: Estimators, districts: pd.DataFrame, margin: float) -> Prices:
     """Return price, low and high in whole dollars for districts with the columns FEATURES.
 
     Always 0 <= low <= price <= high.
@@ -153,21 +140,19 @@ def predict_prices(
     return price, low, np.maximum((high + margin).round(), price)
 
 
-def measure(
-    estimators: Estimators, margin: float, test: pd.DataFrame, highest: float
-) -> dict[str, float | None]:
+def measure(estimators: Estimators, margin: float, test: pd.DataFrame, highest: float) -> dict:
     """Return how well the estimators do on the test districts; `highest` is the price at the cap."""
     price, low, high = predict_prices(estimators, test[FEATURES], margin)
     truth = test[TARGET].to_numpy()
     capped = truth >= highest
-    off_at_cap = mean_absolute_error(truth[capped], price[capped]) if capped.any() else None
+    at_cap = float(mean_absolute_error(truth[capped], price[capped])) if capped.any() else None
     return {
         "r2": float(r2_score(truth, price)),
         "mae_usd": float(mean_absolute_error(truth, price)),
         "interval_coverage": float(np.mean((low <= truth) & (truth <= high))),
         "interval_mean_width_usd": float(np.mean(high - low)),
         "share_capped": float(capped.mean()),
-        "mae_capped_usd": None if off_at_cap is None else float(off_at_cap),
+        "mae_capped_usd": at_cap,
     }
 
 
@@ -301,9 +286,7 @@ def open_model(content: bytes, card: Card) -> HousingModel:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelUnavailable(f"The model file {MODEL_NAME} can't be used ({reason})") from error
     if any(type(each) is not HistGradientBoostingRegressor for each in model.estimators.values()):
-        raise ModelUnavailable(
-            f"The model file {MODEL_NAME} holds other estimators than its card says"
-        )
+        raise ModelUnavailable(f"The model file {MODEL_NAME} has other estimators than its card")
     return model
 
 

@@ -39,7 +39,6 @@ HEIGHT = 480
 SCALE = HEIGHT / (NORTH - SOUTH)  # units per degree of latitude
 SQUEEZE = math.cos(math.radians(37.3))  # a degree of longitude is shorter, in the middle of the map
 WIDTH = round((EAST - WEST) * SQUEEZE * SCALE)
-EARTH_RADIUS_KM = 6371
 
 
 def point(latitude: float, longitude: float) -> tuple[float, float]:
@@ -59,27 +58,22 @@ def california(district: dict[str, float] | None = None) -> dict[str, Any]:
         "mark": None,
     }
     if district:
-        latitude, longitude = district["latitude"], district["longitude"]
-        picture["mark"] = point(latitude, longitude)
-        picture["where"] = (latitude, longitude)
-        picture["nearest"], picture["distance"] = nearest(latitude, longitude)
+        where = district["latitude"], district["longitude"]
+        picture |= {"mark": point(*where), "where": where}
+        picture["nearest"], picture["distance"] = nearest(*where)
     return picture
 
 
 def nearest(latitude: float, longitude: float) -> tuple[str, float]:
-    """Return the nearest of the PLACES, and how far it is in kilometres."""
-    here = (latitude, longitude)
-    return min(
-        ((name, kilometres(here, place)) for name, place in PLACES.items()),
-        key=lambda found: found[1],
-    )
+    """Return the nearest of the PLACES, and how far away it is in kilometers."""
+    far = {name: kilometres((latitude, longitude), place) for name, place in PLACES.items()}
+    name = min(far, key=far.get)
+    return name, far[name]
 
 
 def kilometres(one: tuple[float, float], other: tuple[float, float]) -> float:
     """Return the distance of two places along a great circle, by the haversine formula."""
     (lat1, lon1), (lat2, lon2) = (map(math.radians, place) for place in (one, other))
-    chord = (
-        math.sin((lat2 - lat1) / 2) ** 2
-        + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
-    )
-    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(chord))
+    north, east = math.sin((lat2 - lat1) / 2), math.sin((lon2 - lon1) / 2)
+    chord = math.sqrt(north**2 + math.cos(lat1) * math.cos(lat2) * east**2)
+    return 2 * 6371 * math.asin(chord)  # the earth's radius in kilometers

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue as Page
 from sqlalchemy import Select, delete, func, select, update
-from werkzeug.exceptions import Conflict, NotFound, Unauthorized
-from werkzeug.wrappers import Response as Redirect
+from werkzeug.exceptions import Conflict, NotFound
 
 from housing_database import SavedPrediction, hold, open_session
 from housing_forms import NameForm
@@ -29,6 +29,7 @@ SORTS = {
     "created": lambda saved: saved.created,
 }
 NEWEST_FIRST = "-created"
+PRICES = ["price_usd", "low_usd", "high_usd", "model_version"]
 
 
 def mine(account_id: int) -> Select:
@@ -44,25 +45,18 @@ def number_of(account_id: int) -> int:
 
 
 def all_of(account_id: int, sort: str = "created") -> list[SavedPrediction]:
-    """Return an account's rows, sorted by one of SORTS; a minus in front of it turns the order around."""
+    """Return an account's rows, sorted by one of SORTS; a minus in front reverses the order."""
     found = list(open_session().scalars(mine(account_id)))
     return sorted(found, key=SORTS[sort.removeprefix("-")], reverse=sort.startswith("-"))
 
 
-def row_id(text: str) -> int:
-    """Return the id in a URL. Raises a 404 if the text can't be one."""
-    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > LARGEST_ID:
-        raise NotFound
-    return int(text)
-
-
 def find(account_id: int, text: str) -> SavedPrediction:
-    """Return the account's row with this id. Raises a 404, also for a row of another account."""
-    query = mine(account_id).where(SavedPrediction.id == row_id(text))
-    found = open_session().scalar(query)
-    if found is None:
-        raise NotFound
-    return found
+    """Return the account's row with the id in a URL. Raises a 404, also for a row of another account."""
+    if re.fullmatch("[0-9]{1,10}", text) and int(text) <= LARGEST_ID:
+        query = mine(account_id).where(SavedPrediction.id == int(text))
+        if found := open_session().scalar(query):
+            return found
+    raise NotFound
 
 
 def save(
@@ -73,8 +67,7 @@ def save(
     Raises a 409 if the account is full, and a 401 if it has just been deleted.
     """
     answer, opened = model.answer(district), open_session()
-    if not hold(account_id):
-        raise Unauthorized("The account is no longer there.")
+    hold(account_id)
     if number_of(account_id) >= MOST_SAVED:
         raise Conflict(f"The account holds {MOST_SAVED:,} predictions. Delete some first.")
     # The columns have the same names as the answer's fields.
@@ -88,11 +81,9 @@ def rename(account_id: int, text: str, name: str) -> SavedPrediction:
     """Give an account's row another name, and return it. Raises a 404."""
     found, opened = find(account_id, text), open_session()
     this = update(SavedPrediction).where(SavedPrediction.id == found.id)
-    changed = opened.execute(this.values(name=name))
+    opened.execute(this.values(name=name))
     opened.commit()
-    if not changed.rowcount:  # deleted by another request since `find`
-        raise NotFound
-    return find(account_id, text)
+    return find(account_id, text)  # unless it was deleted by another request since
 
 
 def remove(account_id: int, text: str) -> str:
@@ -129,12 +120,11 @@ def as_csv(rows: list[SavedPrediction]) -> str:
     """Return rows as a table; the first line names the columns."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
-    prices = ["price_usd", "low_usd", "high_usd", "model_version"]
-    writer.writerow(["id", "name", *FEATURES, *prices, "created"])
+    writer.writerow(["id", "name", *FEATURES, *PRICES, "created"])
     for row in rows:
         # A spreadsheet takes text that starts like this for a formula, and runs it.
         name = f"'{row.name}" if row.name.startswith(("=", "+", "-", "@")) else row.name
-        numbers = [getattr(row, column) for column in (*FEATURES, *prices)]
+        numbers = [getattr(row, column) for column in (*FEATURES, *PRICES)]
         writer.writerow([row.id, name, *numbers, moment(row)])
     return buffer.getvalue()
 
@@ -142,7 +132,6 @@ def as_csv(rows: list[SavedPrediction]) -> str:
 # The pages. Saving an answer is in `app.py`, where the page with the answer is drawn.
 
 pages = Blueprint("saved", __name__, url_prefix="/saved")
-Page = str | tuple[str, int] | Response | Redirect
 
 
 @pages.get("")
@@ -163,23 +152,18 @@ def download() -> Page:
     return Response(as_csv(rows), content_type="text/csv; charset=utf-8", headers=headers)
 
 
-@pages.get("/<number>")
+@pages.route("/<number>", methods=["GET", "POST"])
 @login_required
 def one_page(number: str) -> Page:
     """One of them, with its map and the form to rename it."""
-    return show(number, None)
-
-
-@pages.post("/<number>")
-@login_required
-def rename_from_page(number: str) -> Page:
-    """Rename it."""
-    account, form = current_account(), NameForm(request.form)
-    if not form.validate():
-        return show(number, form), 422
-    saved = rename(account.id, number, form.name.data)
-    flash(f"It is now called “{saved.name}”.")
-    return redirect(url_for("saved.list_page"), 303)
+    saved = find(current_account().id, number)
+    form, district = NameForm(request.form, data={"name": saved.name}), district_of(saved)
+    if form.validate_on_submit():
+        saved = rename(current_account().id, number, form.name.data)
+        flash(f"It is now called “{saved.name}”.")
+        return redirect(url_for("saved.list_page"), 303)
+    shown = {"saved": saved, "district": district, "form": form, "map": california(district)}
+    return render_template("saved_one.html", **shown), 422 if form.errors else 200
 
 
 @pages.post("/<number>/delete")
@@ -189,15 +173,3 @@ def delete_from_page(number: str) -> Page:
     name = remove(current_account().id, number)
     flash(f"Deleted “{name}”.")
     return redirect(url_for("saved.list_page"), 303)
-
-
-def show(number: str, form: NameForm | None) -> str:
-    """Return the page of one saved prediction; `form` is one that was refused."""
-    saved = find(current_account().id, number)
-    return render_template(
-        "saved_one.html",
-        saved=saved,
-        district=district_of(saved),
-        form=form or NameForm(None, data={"name": saved.name}),
-        map=california(district_of(saved)),
-    )

@@ -1,16 +1,18 @@
 """Builds what stages need, each with its own stage's code: trains models and makes databases."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 import traceback
+import warnings
 from pathlib import Path
-from types import ModuleType
-
-from flask import Flask
+from types import ModuleType, SimpleNamespace
 
 from workshop.core import datasets
 from workshop.core.errors import WorkshopError
+from workshop.core.files import shown_path
 from workshop.core.own_apps import TYPED, OwnApp
 from workshop.core.stages import Stage, base, load_module
 from workshop.setup.process import ROOT
@@ -25,11 +27,14 @@ class DatabaseFailed(WorkshopError):
 
 
 def model_module(stage: Stage) -> ModuleType:
-    """The module of a stage that trains, saves and loads its model, such as `iris_model`.
+    """The module of a stage that loads its model, and mostly trains it too, such as `iris_model`.
 
     Raises `TrainingFailed` if its code, which learners edit, can't even be imported.
     """
-    name = "model" if stage.table else f"{stage.model}_model"
+    return _module(stage, "model" if stage.table else f"{stage.model}_model")
+
+
+def _module(stage: Stage, name: str) -> ModuleType:
     try:
         return load_module(stage, name)
     except Exception as error:
@@ -49,15 +54,6 @@ def why_untrained(stage: Stage) -> str | None:
     return None
 
 
-def model_problem(app: Flask) -> str | None:
-    """Why this app has no model that it can use, as its own `/healthz` says; None if it has one."""
-    answer = app.test_client().get("/healthz")
-    if answer.status_code in (200, 404):  # an app of a learner's own need not have such a page
-        return None
-    told = answer.get_json(silent=True)
-    return str(told.get("reason", answer.status)) if isinstance(told, dict) else answer.status
-
-
 def where(error: BaseException, folder: Path) -> str:
     """What stopped the code of an app, and where: the last line of the traceback within `folder`."""
     if isinstance(error, SyntaxError) and error.filename:
@@ -66,81 +62,56 @@ def where(error: BaseException, folder: Path) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         inside = [f for f in frames if Path(f.filename).is_relative_to(folder)] or frames
         file, line = Path(inside[-1].filename), inside[-1].lineno
-    name = file.relative_to(base()).as_posix() if file.is_relative_to(base()) else file.name
+    name = shown_path(file, base()) if file.is_relative_to(base()) else file.name
     return f"{name}, line {line}: {traceback.format_exception_only(error)[-1].strip()}"
 
 
-def mend(stage: Stage | OwnApp) -> str:
-    """What to do about an app whose code stops."""
-    if isinstance(stage, OwnApp) and stage.name not in TYPED:
-        return "fix that line"  # nobody but the learner has this app
+def mend(stage: Stage | OwnApp, what: str = "that line") -> str:
+    """What to do about an app whose code stops, or does the wrong thing."""
     if isinstance(stage, OwnApp):
-        command = f"python3 -m workshop catch-up {stage.name} --fresh"
-        return f"fix that line, or get the app as the notebook shows it with: {command}"
-    return f"mend that line, or get the stage back with: python3 -m workshop catch-up {stage.code} --fresh"
+        # Nobody but the learner has an app of another name.
+        return f"fix {what}" + (f", or {bring_back(stage)}" if stage.name in TYPED else "")
+    return f"mend {what}, or {bring_back(stage)}"
+
+
+def bring_back(stage: Stage | OwnApp) -> str:
+    """How to get the original of an app that the workshop has."""
+    it = "app as the notebook shows it" if isinstance(stage, OwnApp) else "stage back"
+    return f"get the {it} with: python3 -m workshop catch-up {stage.code} --fresh"
 
 
 def train(stage: Stage) -> str:
     """Train a stage's model and save it with its card. Returns one line that says how well it does."""
     if stage.table:
-        return _run_train_script(stage)
-    module = model_module(stage)
-    data = getattr(datasets, stage.dataset)()
+        module = _module(stage, "train")
+        # As `python train.py --model=linear FILE TARGET`, but where scikit-learn may be imported already.
+        linear = SimpleNamespace(task="auto", drop=[], keep=[], model="linear")
+        arguments = ROOT / stage.table[0], stage.table[1], linear
+    else:
+        module = model_module(stage)
+        arguments = (getattr(datasets, stage.dataset)(),)
+    told = io.StringIO()
     try:
-        pipeline, card = module.train(data)
+        with contextlib.redirect_stdout(told), warnings.catch_warnings():
+            if stage.table:
+                warnings.simplefilter("ignore")  # as `train.py` does, which reports what matters
+            trained, card = module.train(*arguments)
     except Exception as error:
         raise TrainingFailed(f"{where(error, stage.folder)}; {mend(stage)}") from error
     try:
-        module.save(pipeline, card)
-    except module.ModelUnavailable as error:
+        module.save(trained, card)
+    except model_module(stage).ModelUnavailable as error:
         raise TrainingFailed(f"the model of stage {stage.slug} was not saved: {error}") from error
     except OSError as error:
         raise TrainingFailed(
             f"the model of stage {stage.slug} can't be saved in {stage.card_file.parent} "
             f"({error.strerror}): make room, or move the workshop to a folder of your own"
         ) from error
+    if lines := [line for line in told.getvalue().splitlines() if "trained on" in line]:
+        return f"{stage.slug}: {lines[0]}"
     numbers = [(name, x) for name, x in card["metrics"].items() if isinstance(x, float)]
     measured = [f"{name} {x:,.3f}" if x < 10 else f"{name} {x:,.0f}" for name, x in numbers[:3]]
     return f"{stage.slug}: trained on {card['data']['rows_train']:,} rows; {', '.join(measured)}"
-
-
-def _run_train_script(stage: Stage) -> str:
-    """Run a stage's own `train.py` in its folder; return its line about the training."""
-    table, target = stage.table
-    run = subprocess.run(
-        [sys.executable, "train.py", "--model=linear", ROOT / table, target],
-        cwd=stage.folder,
-        env=os.environ | {"PYTHONUTF8": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if run.returncode:
-        reason = (run.stderr.strip() or "no reason given").splitlines()[-1]
-        raise TrainingFailed(f"the model of stage {stage.slug} can't be trained: {reason}")
-    told = run.stdout.strip().splitlines()
-    return f"{stage.slug}: {next((line for line in told if 'trained on' in line), told[-1])}"
-
-
-def export(stage: Stage, file: Path) -> str:
-    """Write the data of a stage as a CSV file whose column `part` says train or test; return what it is.
-
-    The real data if it can be had, else the stand-in, which has the same form. Raises `WorkshopError`.
-    """
-    if stage.dataset not in ("fetch_census", "fetch_housing"):
-        raise WorkshopError(f"stage {stage.slug} has no data to export; stages 05 and 06 have some")
-    data = getattr(datasets, stage.dataset)()
-    parts = {"train": data.train, "test": data.test}
-    try:
-        with file.open("w", encoding="utf-8", newline="") as opened:
-            for name, rows in parts.items():
-                table = rows.copy()
-                table.insert(0, "part", name)
-                table.to_csv(opened, index=False, header=name == "train", lineterminator="\n")
-    except OSError as error:
-        raise WorkshopError(f"{file} can't be written: {error.strerror}") from error
-    return f"{file}: {sum(map(len, parts.values())):,} rows of {data.source}"
 
 
 def make_database(stage: Stage) -> str:
@@ -152,6 +123,7 @@ def make_database(stage: Stage) -> str:
     app = f"{stage.app_file}:create_app({ {'MODEL_FOLDER': os.devnull} })"
     run = subprocess.run(
         [sys.executable, "-m", "flask", "--app", app, "init-db"],
+        env=os.environ | {"PYTHONUTF8": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -161,3 +133,21 @@ def make_database(stage: Stage) -> str:
         reason = (run.stderr.strip() or "no reason given").splitlines()[-1]
         raise DatabaseFailed(f"the database of stage {stage.slug} can't be made: {reason}")
     return run.stdout.strip()
+
+
+def export(stage: Stage, file: Path) -> str:
+    """Write the data of a stage as a CSV file whose column `part` says train or test; return what it is.
+
+    The real data if it is available, or the stand-in, which has the same form. Raises `WorkshopError`.
+    """
+    import pandas as pd
+
+    if stage.dataset not in ("fetch_census", "fetch_housing"):
+        raise WorkshopError(f"stage {stage.slug} has no data to export; stages 05 and 06 have some")
+    data = getattr(datasets, stage.dataset)()
+    rows = pd.concat({"train": data.train, "test": data.test}, names=["part"]).reset_index("part")
+    try:
+        rows.to_csv(file, index=False, lineterminator="\n")
+    except OSError as error:
+        raise WorkshopError(f"{file} can't be written: {error.strerror}") from error
+    return f"{file}: {len(rows):,} rows of {data.source}"

@@ -41,16 +41,19 @@ class StageType(click.ParamType):
 
     name = "stage"
 
-    def convert(self, value, param, ctx) -> Stage:
-        if isinstance(value, Stage):
+    def find(self, text: str) -> Stage | OwnApp:
+        return find_stage(text)
+
+    def convert(self, value, param, ctx) -> Stage | OwnApp:
+        if isinstance(value, Stage | OwnApp):
             return value
         try:
-            return find_stage(value)
-        except UnknownStage as error:
+            return self.find(value)
+        except (UnknownStage, NoSuchApp) as error:
             self.fail(str(error), param, ctx)
 
 
-class AppType(click.ParamType):
+class AppType(StageType):
     """A stage, or the name of an app of the learner's own; `prepare` is called before one is looked for."""
 
     name = "app"
@@ -58,14 +61,9 @@ class AppType(click.ParamType):
     def __init__(self, prepare: Callable[[], None]) -> None:
         self.prepare = prepare
 
-    def convert(self, value, param, ctx) -> Stage | OwnApp:
-        if isinstance(value, Stage | OwnApp):
-            return value
+    def find(self, text: str) -> Stage | OwnApp:
         self.prepare()
-        try:
-            return find_app(value)
-        except NoSuchApp as error:
-            self.fail(str(error), param, ctx)
+        return find_app(text)
 
 
 class PortType(click.ParamType):

@@ -26,12 +26,11 @@ from workshop.core.fetch import (
     Member,
     NotThereError,
     RemoteData,
-    keep,
     read_kept,
     read_mirror,
     read_source,
-    shown_path,
 )
+from workshop.core.files import shown_path, write_whole
 from workshop.setup.mirror import mirrors
 from workshop.setup.process import ROOT
 
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
 DATA = ROOT / "data"
-DAMAGED = "{} is damaged: get the repository once more"
 
 IRIS_COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width", "species")
 
@@ -104,7 +102,7 @@ def read_iris() -> pd.DataFrame:
     """
     flowers = _read_ours(DATA / "iris.csv", IRIS_COLUMNS)
     if len(flowers) != 150 or any(flowers[name].dtype != float for name in IRIS_COLUMNS[:-1]):
-        raise DataUnavailableError(DAMAGED.format(shown_path(DATA / "iris.csv")))
+        raise _damaged(DATA / "iris.csv")
     return flowers
 
 
@@ -191,21 +189,18 @@ def state(name: str) -> tuple[bool, str]:
 
     Asks no network. The second part says what is there, or what to do.
     """
-    if name == "read_iris":
-        try:
-            read_iris()
-        except DataUnavailableError as error:
-            return False, f"iris: {error}"
-        return True, f"iris: {shown_path(DATA / 'iris.csv')} is there, whole"
-    dataset = {"fetch_census": CENSUS, "fetch_housing": HOUSING}[name]
-    label = dataset.title.removesuffix(" data").lower()
+    label = name.partition("_")[2]
+    dataset = {"census": CENSUS, "housing": HOUSING}.get(label)
     try:
+        if dataset is None:
+            read_iris()
+            return True, f"{label}: {shown_path(DATA / 'iris.csv')} is there, whole"
         read_kept(dataset, DATA)
     except NotThereError:
         return True, f"{label}: fetched when first needed, or the stand-in if it isn't available"
     except DataUnavailableError as error:
-        kept = " and ".join(shown_path(DATA / member.name) for member in dataset.members)
-        return False, f"{label}: {error}; delete {kept}"
+        kept = [shown_path(DATA / member.name) for member in dataset.members] if dataset else []
+        return False, f"{label}: {error}" + (f"; delete {' and '.join(kept)}" if kept else "")
     return True, f"{label}: the real data is in {shown_path(DATA)}/, whole"
 
 
@@ -213,14 +208,12 @@ def state(name: str) -> tuple[bool, str]:
 class FetchedFiles:
     """What `fetch_files` found: verified bytes by file name, or None.
 
-    `origin` says where, `problems` what couldn't be used on the way there, `storing` why the files
-    couldn't be kept for the next call (empty if they were).
+    `origin` says where, `problems` what couldn't be used on the way there, or written.
     """
 
     files: dict[str, bytes] | None
     origin: str
     problems: tuple[str, ...] = ()
-    storing: str = ""
 
 
 def fetch_files(
@@ -245,12 +238,18 @@ def fetch_files(
         places.append((urlsplit(dataset.url).hostname, partial(read_source, dataset)))
     for name, read in places:
         try:
-            files, origin = read(timeout)
-            return FetchedFiles(files, origin, tuple(problems), keep(files, folder))
+            files, origin = read(timeout=timeout)
         except DataUnavailableError as error:
             # A kit doesn't have to have the data; a mirror that somebody has set does.
             if name != "the kit" or not isinstance(error, NotThereError):
                 problems.append(f"{name} can't be used ({error})")
+            continue
+        try:
+            for member, content in files.items():
+                write_whole(folder / member, content)
+        except OSError as error:
+            problems.append(f"the files can't be kept in {shown_path(folder)} ({error.strerror})")
+        return FetchedFiles(files, origin, tuple(problems))
     return FetchedFiles(None, "", tuple(problems))
 
 
@@ -259,14 +258,10 @@ def tell(dataset: RemoteData, fetched: FetchedFiles, origin: str) -> str:
 
     `origin` is what was used in the end.
     """
-    clauses = []
-    if fetched.problems:
-        clauses.append(f"{' and '.join(fetched.problems)}, so you get {origin}")
-    if fetched.storing:
-        clauses.append(f"{fetched.storing}, so the next call has to fetch them again")
-    note = f"{dataset.title}: {'; '.join(clauses)}." if clauses else ""
-    if note:
-        print(note, file=sys.stderr)
+    if not fetched.problems:
+        return ""
+    note = f"{dataset.title}: {' and '.join(fetched.problems)}, so you get {origin}."
+    print(note, file=sys.stderr)
     return note
 
 
@@ -326,9 +321,11 @@ def _read_ours(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
     try:
         return pd.read_csv(path, na_values=["?"], keep_default_na=False)[list(columns)]
-    except OSError as error:
-        raise DataUnavailableError(
-            f"{shown_path(path)} can't be read ({error.strerror}): get the repository once more"
-        ) from error
-    except (KeyError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataUnavailableError(DAMAGED.format(shown_path(path))) from error
+    except (OSError, KeyError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> DataUnavailableError:
+    return DataUnavailableError(
+        f"{shown_path(path)} is missing or damaged: get the repository once more"
+    )

@@ -12,10 +12,8 @@ import os
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 import zipfile
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,9 +21,8 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from workshop.core.errors import WorkshopError
-from workshop.core.files import write_whole
+from workshop.core.files import shown_path
 from workshop.setup.mirror import folder_of, go_past_proxy, is_url, shown
-from workshop.setup.process import ROOT
 
 TIME_LIMIT = 30.0  # seconds for a mirror or a source, from the first request to the last byte
 PATIENCE = (5.0, 10.0)  # seconds to wait for a connection, and for a connected server's next bytes
@@ -72,16 +69,6 @@ def read_kept(dataset: RemoteData, folder: Path) -> dict[str, bytes]:
     }
 
 
-def keep(files: dict[str, bytes], folder: Path) -> str:
-    """Store each file in `folder`, whole or not at all. Returns why that failed, or nothing."""
-    try:
-        for name, content in files.items():
-            write_whole(folder / name, content)
-    except OSError as error:
-        return f"the files can't be kept in {shown_path(folder)} ({error.strerror})"
-    return ""
-
-
 def read_mirror(
     dataset: RemoteData, mirror: str, timeout: float = TIME_LIMIT
 ) -> tuple[dict[str, bytes], str]:
@@ -116,7 +103,7 @@ def read_source(dataset: RemoteData, timeout: float) -> tuple[dict[str, bytes], 
     host = urlsplit(dataset.url).hostname
     print(f"Asking {host} for the {dataset.title.lower()}", file=sys.stderr)
     archive = download(dataset, dataset.url, time.monotonic() + timeout, dataset.sha256)
-    return unpack(dataset, archive), shown(dataset.url)
+    return unpack(dataset, archive), dataset.url
 
 
 def read_file(path: Path) -> bytes:
@@ -142,56 +129,49 @@ def unpack(dataset: RemoteData, archive: bytes) -> dict[str, bytes]:
     """Take a data set's files from a zip or tar.gz archive, in memory, and verify them."""
     if archive[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise DataUnavailableError(f"its {dataset.archive} is a web page")
+    is_tar, file, files = archive.startswith(b"\x1f\x8b"), io.BytesIO(archive), {}
     try:
-        if archive.startswith(b"\x1f\x8b"):
-            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                return _take(dataset, tar.getnames(), tar.extractfile)
-        with zipfile.ZipFile(io.BytesIO(archive)) as unzipped:
-            return _take(dataset, unzipped.namelist(), unzipped.open)
+        with tarfile.open(fileobj=file) if is_tar else zipfile.ZipFile(file) as opened:
+            paths = opened.getnames() if is_tar else opened.namelist()
+            open_file = opened.extractfile if is_tar else opened.open
+            found = {PurePosixPath(path).name: path for path in paths}  # in whichever folder
+            for member in dataset.members:
+                if member.name not in found:
+                    raise DataUnavailableError(f"{member.name} is missing from the archive")
+                content = open_file(found[member.name]).read(member.size + 1)  # no zip bomb
+                files[member.name] = verify(member, content)
     except DataUnavailableError:
         raise
     except Exception as error:  # damage makes each decompressor raise errors of its own
         raise DataUnavailableError(f"its {dataset.archive} is damaged or cut short") from error
-
-
-def _take(dataset: RemoteData, paths: list[str], open_file) -> dict[str, bytes]:
-    """Read the members of a data set from an archive, whichever of its folders they are in."""
-    found = {PurePosixPath(path).name: path for path in paths}
-    files = {}
-    for member in dataset.members:
-        if member.name not in found:
-            raise DataUnavailableError(f"{member.name} is missing from the archive")
-        with open_file(found[member.name]) as file:
-            files[member.name] = verify(member, file.read(member.size + 1))  # a zip bomb ends here
     return files
 
 
 def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None = None) -> bytes:
     """Get the archive at `url` before `deadline`, a time of the monotonic clock.
 
-    pooch works in a thread, which is left behind if it takes too long: nothing else limits how long
-    a look-up of a host's name takes, or a server that sends its headers byte by byte.
+    Raises DataUnavailableError, and NotThereError if the server answers with status 404.
     """
     import pooch
     from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException
 
     def watch(size: int) -> None:
-        """Draw a line after each chunk, and at the end, when pooch gives the total as the size.
-
-        Ends a download that is far too large. If time was up, the folder is gone: raises OSError.
-        """
+        """After each chunk, draw a line; end a download that is far too large or takes too long."""
         megabytes = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
         if megabytes > LARGEST:
             raise DataUnavailableError(f"it sent more than {LARGEST} MB")
+        if time.monotonic() > deadline:
+            raise DataUnavailableError("it took too long")
         if sys.stderr.isatty():  # a line drawn many times is no good in a notebook or a log file
-            of = f" of {bar.total / 1e6:.1f}" if bar.total else ""
-            end = "\n" if size == bar.total else "\r"
-            print(f"{megabytes:.1f}{of} MB", end=end, file=sys.stderr)
+            end = "\n" if size == bar.total else "\r"  # at the end, pooch gives the total
+            print(f"{megabytes:.1f} MB", end=end, file=sys.stderr)
 
     def get(*arguments: object) -> None:
         """Download once. Raises ChunkedEncodingError if it is broken off, and worth another try."""
+        left = max(0.1, deadline - time.monotonic())
+        patience = tuple(min(seconds, left) for seconds in PATIENCE)
         try:
-            pooch.HTTPDownloader(progressbar=bar, timeout=PATIENCE)(*arguments)
+            pooch.HTTPDownloader(progressbar=bar, timeout=patience)(*arguments)
         except ChunkedEncodingError:
             raise
         except RequestException as error:
@@ -205,33 +185,18 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
                 raise DataUnavailableError("it can't be reached") from error
             raise DataUnavailableError(f"asking it failed: {type(error).__name__}") from error
 
-    def run() -> None:
-        try:
-            received.set_result(Path(source.fetch(name, downloader=get)).read_bytes())
-        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
-            received.set_exception(error)
-
-    name = dataset.archive
-    received: Future[bytes] = Future()
     bar = SimpleNamespace(total=0, update=watch, reset=lambda: None, close=lambda: None)
     pooch.get_logger().setLevel("WARNING")  # it would log the URL, and a password in it
+    name = dataset.archive
     try:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with tempfile.TemporaryDirectory() as folder:
             source = pooch.create(
                 folder, "", registry={name: sha256}, urls={name: url}, retry_if_failed=1
             )
-            threading.Thread(target=run, daemon=True).start()
-            return received.result(max(0.0, deadline - time.monotonic()))
-    except TimeoutError as error:
-        raise DataUnavailableError("it took too long") from error
+            return Path(source.fetch(name, downloader=get)).read_bytes()
     except ChunkedEncodingError as error:
         raise DataUnavailableError("it broke off the download") from error
     except ValueError as error:
         raise DataUnavailableError("the SHA-256 of its archive is wrong") from error
     except OSError as error:
         raise DataUnavailableError(f"there is no room for a download: {error.strerror}") from error
-
-
-def shown_path(path: Path) -> str:
-    """A path as a reader knows it: from the repository if it is inside, with forward slashes."""
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)

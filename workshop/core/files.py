@@ -1,10 +1,12 @@
-"""Writes files whole or not at all: whoever reads one meanwhile never sees half of it."""
+"""Writes files whole or not at all, so nobody ever reads half of one; and says where a file is."""
 
 import contextlib
 import re
 import secrets
 import time
 from pathlib import Path
+
+from workshop.setup.process import ROOT
 
 PART = re.compile(r".+\.[0-9a-f]{8}\.part")
 LEFT_BEHIND = 3600  # seconds; no write takes that long, so a part that old is nobody's
@@ -32,3 +34,8 @@ def sweep(folder: Path) -> None:
         for file in folder.iterdir():
             if PART.fullmatch(file.name) and file.stat().st_mtime < limit:
                 file.unlink()
+
+
+def shown_path(path: Path, folder: Path = ROOT) -> str:
+    """A path as a reader knows it: from `folder` if it is inside, with forward slashes."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

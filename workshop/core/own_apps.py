@@ -7,11 +7,10 @@ each runs in a process of its own, and nothing else ever imports one.
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from workshop.core.errors import WorkshopError
 from workshop.core.files import write_whole
-from workshop.core.stages import STAGES, Stage, UnknownStage, base, find_stage
+from workshop.core.stages import STAGES, HasApp, Stage, UnknownStage, base, find_stage
 
 # Windows allows no folder with one of the names in the second bracket.
 NAME = re.compile(r"(?!-)(?!(?i:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,40}")
@@ -25,7 +24,7 @@ class NoSuchApp(WorkshopError):
 
 
 @dataclass(frozen=True)
-class OwnApp:
+class OwnApp(HasApp):
     """An app of the learner's own, with the names that a `Stage` has for the same things."""
 
     name: str
@@ -36,17 +35,7 @@ class OwnApp:
     def slug(self) -> str:
         return self.name
 
-    @property
-    def code(self) -> str:
-        return self.name
-
-    @property
-    def folder(self) -> Path:
-        return base() / "apps" / self.name
-
-    @property
-    def app_file(self) -> Path:
-        return self.folder / "app.py"
+    code = slug
 
     @property
     def model(self) -> str | None:

@@ -34,8 +34,22 @@ class UnknownStage(WorkshopError):
     """Somebody asked for a stage that is not in the table."""
 
 
+class HasApp:
+    """What `Stage` and `OwnApp` share: a folder of `apps/` with the name `slug`."""
+
+    slug: str
+
+    @property
+    def folder(self) -> Path:
+        return base() / "apps" / self.slug
+
+    @property
+    def app_file(self) -> Path:
+        return self.folder / "app.py"
+
+
 @dataclass(frozen=True)
-class Stage:
+class Stage(HasApp):
     """One step of the workshop: a notebook, and from stage 01 on the app it leads to.
 
     `model` names the trained model, if the stage has one: `model="iris"` means the module
@@ -73,22 +87,13 @@ class Stage:
         return str(self.number), self.code, self.name, self.slug
 
     @property
-    def folder(self) -> Path:
-        return base() / "apps" / self.slug
-
-    @property
-    def app_file(self) -> Path:
-        return self.folder / "app.py"
-
-    @property
     def card_file(self) -> Path:
         """The card of its trained model; it exists once the model does."""
         return self.folder / "model" / f"{self.model}.json"
 
     @property
     def notebook_files(self) -> tuple[Path, ...]:
-        names = (self.slug,) if self.notebooks is None else self.notebooks
-        return tuple(base() / "notebooks" / f"{name}.ipynb" for name in names)
+        return tuple(base() / f"notebooks/{name}.ipynb" for name in self.notebooks or (self.slug,))
 
     @property
     def port(self) -> int:
@@ -160,11 +165,10 @@ STAGES = (
         number=7,
         name="yours",
         title="Your own model",
-        learn="Any table as an app of your own: a form, an API, a card, tests, and what a host needs.",
-        minutes=30,
+        learn="Any table as an app of your own, on the internet: tests, hosts, a container, a watched log.",
+        minutes=90,
         model="card",
         table=("data/penguins.csv", "species"),
-        notebooks=(),
     ),
 )
 

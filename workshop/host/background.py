@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from workshop.core.build import make_database
 from workshop.core.errors import ServerDied
 from workshop.core.own_apps import OwnApp, find_app
 from workshop.core.stages import require_app
@@ -34,8 +33,7 @@ def granian(target: str, host: str, port: int) -> list[object]:
 class Server:
     """`python -m MODULE ARGS` as a server at `url`, on a leash (see `workshop.host.end_with_parent`).
 
-    Use it as a context manager: it has answered once when the block begins, and is gone when it ends.
-    Raises `ServerDied`, with the end of its log, if it does not come up.
+    Use it as a context manager: its process is gone when the block ends.
     """
 
     def __init__(
@@ -48,8 +46,8 @@ class Server:
 
     def __enter__(self) -> Self:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        log = Path(self.folder.name, "log")
-        with log.open("ab") as written:
+        self.log = Path(self.folder.name, "log")
+        with self.log.open("ab") as written:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
@@ -61,39 +59,36 @@ class Server:
                 start_new_session=os.name == "posix",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
-        self.log = log.open("rb")
-        self.told = 0
+        self.news = self.log.open(encoding="utf-8", errors="replace")
         return self
 
     def wait_until_ready(self) -> Self:
-        """Return when the server answers its first request."""
+        """Return once the server answers. Raises `ServerDied`, with the end of its log, if it never does."""
         deadline = time.monotonic() + START_LIMIT
-        while status_of(self.url + "/") is None:
-            if self.process.poll() is not None:
-                raise ServerDied(
-                    f"{self.name} stopped by itself. Its log ends with:\n{self.log_end()}"
-                )
+        while True:
+            answered = status_of(f"{self.url}/") is not None
+            self.require_running("stopped by itself")  # or another server has answered
+            if answered:
+                return self
             if time.monotonic() > deadline:
-                raise ServerDied(
-                    f"{self.name} did not answer within {START_LIMIT:.0f} seconds. "
-                    f"Its log ends with:\n{self.log_end()}"
-                )
+                raise self.died(f"did not answer within {START_LIMIT:.0f} seconds")
             time.sleep(0.05)
-        if self.process.poll() is not None:
-            raise ServerDied(f"{self.name} stopped by itself. Its log ends with:\n{self.log_end()}")
-        return self
+
+    def require_running(self, what: str) -> None:
+        """Raise `ServerDied`, which says `what` the server did, if its process has ended."""
+        if not self.is_running():
+            raise self.died(what)
+
+    def died(self, what: str) -> ServerDied:
+        return ServerDied(f"{self.name} {what}. Its log ends with:\n{self.log_end()}")
 
     def log_end(self, lines: int = 20) -> str:
         """The last lines of what the server printed."""
-        self.log.seek(0)
-        return "\n".join(self.log.read().decode("utf-8", "replace").splitlines()[-lines:])
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
 
     def log_news(self) -> str:
         """What the server has printed since this was last asked."""
-        self.log.seek(self.told)
-        news = self.log.read()
-        self.told += len(news)
-        return news.decode("utf-8", "replace")
+        return self.news.read()
 
     def is_running(self) -> bool:
         return self.process.poll() is None
@@ -107,7 +102,7 @@ class Server:
                 self.process.wait(STOP_LIMIT)
         end_tree(self.process.pid)
         self.process.wait()
-        self.log.close()
+        self.news.close()
         self.folder.cleanup()
 
 
@@ -127,28 +122,19 @@ def running_app(stage: str | int) -> Iterator[Server]:
     """What `serve` runs, for those who also want to read its log."""
     found = find_app(stage)
     require_app(found)
-    if found.database:
-        make_database(found)
     port = free_port()
     command = granian("workshop.host.server:create_app", "127.0.0.1", port)
-    name, url = (
-        f"the app {found.slug}" if isinstance(found, OwnApp) else f"the app of stage {found.slug}",
-        f"http://127.0.0.1:{port}",
-    )
-    with Server(name, command, url, served(found, "127.0.0.1")) as server:
+    name = f"the app {'' if isinstance(found, OwnApp) else 'of stage '}{found.slug}"
+    environ = served(found, "127.0.0.1")
+    with Server(name, command, f"http://127.0.0.1:{port}", environ) as server:
         server.wait_until_ready()
-        trouble = None
         try:
             yield server
-        except OSError as error:
+        except OSError:
             # A request that broke off: a dying app closes its connections a moment before it is gone, and
             # granian takes another moment to notice, which is longer on a busy machine.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.process.wait(3)
-            if server.is_running():
-                raise
-            trouble = error
-        if not server.is_running():
-            raise ServerDied(
-                f"{server.name} stopped while you used it. Its log ends with:\n{server.log_end()}"
-            ) from trouble
+            server.require_running("stopped while you used it")
+            raise
+        server.require_running("stopped while you used it")

@@ -15,14 +15,12 @@ import os
 import re
 import string
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from html import escape
 from typing import Any
 from urllib.parse import quote
-
-from werkzeug.datastructures import Headers
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 TRUSTED_NAMES = "TRUSTED_NAMES"
 TRUSTED_PROXIES = "TRUSTED_PROXIES"
@@ -35,6 +33,15 @@ POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancesto
 # The page that documents an API comes with a library, which writes its styles and scripts into it.
 INLINE = "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 DOCUMENTATION = "/openapi/"
+HEADERS = {
+    "content-security-policy": ("Content-Security-Policy", POLICY),
+    "x-frame-options": ("X-Frame-Options", "DENY"),  # says frame-ancestors to older browsers
+    "referrer-policy": ("Referrer-Policy", "same-origin"),  # a URL may hold what somebody typed
+    "x-content-type-options": ("X-Content-Type-Options", "nosniff"),  # a file is what the app says
+}
+INLINE_HEADERS = HEADERS | {
+    "content-security-policy": ("Content-Security-Policy", f"{POLICY}; {INLINE}")
+}
 
 OTHER_NAME = (
     "This app does not go by the name in the address. Ask for it by localhost or by its numbers, such "
@@ -43,7 +50,8 @@ OTHER_NAME = (
 TOO_MANY = "Too many requests are still being sent. Try again in a few seconds."
 RETRY_AFTER = 5  # seconds
 
-Application = Callable[[dict[str, Any], Callable], Iterable[bytes]]
+StartResponse = Callable[..., Any]
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 def threads() -> int:
@@ -61,23 +69,21 @@ class Share:
     def __init__(self, number: int) -> None:
         self.most = max(1, number * 3 // 4)
         self.most_for_one = max(1, self.most // 2)
-        self._waiting: dict[str, int] = {}  # by address
-        self._all = 0
+        self._waiting: Counter[str] = Counter()  # by address
         self._lock = threading.Lock()
 
     def take(self, address: str) -> bool:
         """Take a place for a client; False if there is none."""
         with self._lock:
-            here = self._waiting.get(address, 0)
-            if here >= self.most_for_one or self._all >= self.most:
+            here = self._waiting[address]
+            if here >= self.most_for_one or self._waiting.total() >= self.most:
                 return False
             self._waiting[address] = here + 1
-            self._all += 1
             return True
 
     def give_back(self, address: str) -> None:
+        """Free the place that a client has taken."""
         with self._lock:
-            self._all -= 1
             self._waiting[address] -= 1
             if not self._waiting[address]:
                 del self._waiting[address]
@@ -96,23 +102,20 @@ def guard(
     itself stays as it is.
     """
 
-    def answer(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
 
-        def start(status: str, headers: list[tuple[str, str]], *more: object) -> Callable:
-            found = Headers(headers)
-            add_headers(found, path)
-            return start_response(status, found.to_wsgi_list(), *more)
+        def start(status: str, headers: list[tuple[str, str]], *more: object) -> Any:
+            return start_response(status, headers + missing(headers, path), *more)
 
         name = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
         if not is_own_name(name, os.environ.get(TRUSTED_NAMES, "")):
             return refuse(environ, start, "400 Bad Request", OTHER_NAME)
         query = environ.get("QUERY_STRING", "")
-        if (
-            not query.isascii()
-        ):  # bytes that no browser sends as they are; Werkzeug fails on some of them
+        if not query.isascii():  # no browser sends such bytes, and Werkzeug fails on some of them
             environ["QUERY_STRING"] = quote(query, safe=string.printable, encoding="latin-1")
-        if has_body(environ):
+        announced = environ.get("CONTENT_LENGTH", "") not in ("", "0")
+        if announced or "HTTP_TRANSFER_ENCODING" in environ:
             address = environ.get("REMOTE_ADDR", "")
             if not share.take(address):
                 return refuse(environ, start, "503 Service Unavailable", TOO_MANY)
@@ -125,14 +128,16 @@ def guard(
     return answer
 
 
-def add_headers(headers: Headers, path: str) -> None:
-    """Tell browsers what a page may do; they keep to it, and other clients need not."""
-    if "Content-Security-Policy" not in headers:
-        inline = path.startswith(DOCUMENTATION)
-        headers["Content-Security-Policy"] = f"{POLICY}; {INLINE}" if inline else POLICY
-        headers.setdefault("X-Frame-Options", "DENY")  # says frame-ancestors to older browsers
-    headers.setdefault("Referrer-Policy", "same-origin")  # an address may hold what somebody typed
-    headers.setdefault("X-Content-Type-Options", "nosniff")  # a file is what the app says it is
+def missing(headers: list[tuple[str, str]], path: str) -> list[tuple[str, str]]:
+    """Return the headers that say what a page may do, except those the application has set itself.
+
+    Browsers obey them; other clients don't have to.
+    """
+    there = {name.lower() for name, _ in headers}
+    if "content-security-policy" in there:
+        there.add("x-frame-options")  # the application has said who may frame it
+    ours = INLINE_HEADERS if path.startswith(DOCUMENTATION) else HEADERS
+    return [header for name, header in ours.items() if name not in there]
 
 
 @lru_cache(maxsize=256)
@@ -152,11 +157,6 @@ def is_own_name(host: str, names: str) -> bool:
         return False
 
 
-def has_body(environ: dict[str, Any]) -> bool:
-    """Whether a request announces a body, with its length or without."""
-    return environ.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
-
-
 def take_body(environ: dict[str, Any], limit: int | None) -> None:
     """Read the body, as far as it may be long, and hand it on with its length."""
     chunked = "HTTP_TRANSFER_ENCODING" in environ  # which says more than a length
@@ -170,13 +170,12 @@ def take_body(environ: dict[str, Any], limit: int | None) -> None:
     environ.pop("HTTP_TRANSFER_ENCODING", None)
 
 
-def refuse(environ: dict[str, Any], start: Callable, status: str, text: str) -> Iterable[bytes]:
-    """Answer in the app's place: a page for people, and problem+json (RFC 9457) below `/api/`."""
-    code, _, title = status.partition(" ")
+def refuse(environ: dict[str, Any], start: StartResponse, status: str, text: str) -> list[bytes]:
+    """Answer in the app's place: a page for people, and problem+json below `/api/`."""
     if environ.get("PATH_INFO", "").startswith("/api/"):
-        problem = {"title": title, "status": int(code), "detail": text, "errors": []}
-        kind, body = "application/problem+json", json.dumps(problem)
+        kind, body = "application/problem+json", problem_json(status, text)
     else:
+        title = status.partition(" ")[2]
         kind = "text/html; charset=utf-8"
         body = (
             '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -185,10 +184,16 @@ def refuse(environ: dict[str, Any], start: Callable, status: str, text: str) -> 
         )
     content = body.encode()
     headers = [("Content-Type", kind), ("Content-Length", str(len(content)))]
-    if code == "503":
+    if status.startswith("503"):
         headers.append(("Retry-After", str(RETRY_AFTER)))
     start(status, headers)
     return [content]
+
+
+def problem_json(status: str, detail: str) -> str:
+    """Return an error for programs (RFC 9457); `status` is one such as `400 Bad Request`."""
+    code, _, title = status.partition(" ")
+    return json.dumps({"title": title, "status": int(code), "detail": detail, "errors": []})
 
 
 def behind_proxies(application: Application) -> Application:
@@ -196,6 +201,7 @@ def behind_proxies(application: Application) -> Application:
     number = int(os.environ.get(TRUSTED_PROXIES) or 0)
     if not number:
         return application
-    return ProxyFix(
-        application, x_for=number, x_proto=number, x_host=number, x_port=number, x_prefix=number
-    )
+    from werkzeug.middleware.proxy_fix import ProxyFix  # here: most servers have no proxy in front
+
+    every = dict.fromkeys(("x_for", "x_proto", "x_host", "x_port", "x_prefix"), number)
+    return ProxyFix(application, **every)

@@ -4,19 +4,20 @@ import contextlib
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from jinja2 import TemplateError
 
-from workshop.core.build import model_problem, where
+from workshop.core.build import where
 from workshop.core.errors import WorkshopError
 from workshop.core.own_apps import OwnApp
 from workshop.core.stages import Stage, load_module
-from workshop.host.guard import Application, guard
+from workshop.host.guard import Application, StartResponse, guard
 
+MODEL_FILES = "model/*.json", "model/*.joblib"
 LOOK_EVERY = 0.05  # seconds between two looks at the model's files
 PATIENCE = 15.0  # seconds that a request waits for an app that is being made again
 
@@ -26,32 +27,29 @@ class NoApp(WorkshopError):
 
 
 class Mount:
-    """A stage's app as a WSGI application.
+    """A stage's app as a WSGI application, with its database.
 
-    `app` is None while it is being made, and where it does not start; `problem` then says why. With a
-    `fallback`, the app is made in the background, and until it is there the fallback answers. Without one
-    it is made at once, and what its code raises is raised.
+    It's made right away, and raises whatever its code raises. With `in_gallery`, it's made in the background
+    from the first look on. Until then `app` is None, and stays None if the app doesn't start; `problem` says
+    why.
     """
 
-    def __init__(self, stage: Stage | OwnApp, fallback: Application | None = None) -> None:
+    def __init__(self, stage: Stage | OwnApp, in_gallery: bool = False) -> None:
         self.stage = stage
         self.app: Flask | None = None
         self.problem: str | None = None
-        self._fallback = fallback
+        self._in_gallery = in_gallery
         self._guarded: Application | None = None
         self._has_model = False
-        self._made_of = model_files(stage)
+        self._made_of: dict | None = None  # the model's files, once there has been a first look
         self._next_look = 0.0
         self._lock = threading.Lock()
-        if fallback:
-            self._work(self._make_or_tell)
-        else:
+        if not in_gallery:
+            self._made_of = state_of(stage.folder, *MODEL_FILES)
             self._make()
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         self.look()
-        if self._guarded is None:
-            return self._fallback(environ, start_response)
         return self._guarded(environ, start_response)
 
     @property
@@ -60,56 +58,56 @@ class Mount:
 
     @property
     def has_model(self) -> bool | None:
-        """Whether the app has a model it can use; None where its stage has none."""
+        """Whether the app has a model it can use; None if its stage has none."""
         return self._has_model if self.app and self.stage.model else None
 
-    def status_of(self, path: str) -> int:
-        """The status that the app answers to GET `path`."""
-        return self.app.test_client().get(path).status_code
-
     def look(self) -> None:
-        """Make the app again if its model's files have changed; keep the old one if the new is refused."""
-        if not self.stage.model or self.app is None or time.monotonic() < self._next_look:
+        """Make the app if this is the first look, or again if its model's files have changed.
+
+        If the new model is refused, the old app goes on.
+        """
+        if time.monotonic() < self._next_look:
             return
-        self._next_look = time.monotonic() + LOOK_EVERY
         with self._lock:
-            files = model_files(self.stage)
+            is_first = self._made_of is None
+            if self.app is None and not is_first:  # it's loading, or doesn't start
+                return
+            self._next_look = time.monotonic() + LOOK_EVERY
+            files = state_of(self.stage.folder, *MODEL_FILES)
             if files == self._made_of:
                 return
             self._made_of = files
         # In a thread of its own, so that nobody waits forever for a model that takes long.
-        self._work(self._make_again).join(PATIENCE)
-
-    def _work(self, act: Callable[[], None]) -> threading.Thread:
-        thread = threading.Thread(target=act, name=f"make {self.stage.slug}", daemon=True)
+        name = f"make {self.stage.slug}"
+        thread = threading.Thread(target=self._make_or_tell, name=name, daemon=True)
         thread.start()
-        return thread
-
-    def _make_again(self) -> None:
-        try:
-            self._make()
-        except Exception:  # noqa: BLE001 (a learner's code: the app that runs goes on)
-            traceback.print_exc()
+        if not is_first:
+            thread.join(PATIENCE)
 
     def _make_or_tell(self) -> None:
         try:
             self._make()
         except BaseException as error:  # noqa: BLE001 (a learner's code may raise anything)
-            self.problem = where(error, self.stage.folder)
+            if self.app:
+                traceback.print_exc()
+            else:
+                self.problem = where(error, self.stage.folder)
 
     def _make(self) -> None:
         app = make_app(self.stage)
-        if self._fallback:
+        if self._in_gallery:
             read_templates(app)
-        problem = model_problem(app) if self.stage.model else None
+        if self.stage.database:
+            init_database(app)
+        problem = why_no_model(app) if self.stage.model else None
         if problem and self._has_model:
             app.logger.warning(
                 "The new model is refused, so the one before it goes on: %s", problem
             )
             return
         self._has_model = not problem
-        self.app = app
         self._guarded = guard(app.wsgi_app, app.config["MAX_CONTENT_LENGTH"])
+        self.app = app
 
 
 def make_app(stage: Stage | OwnApp) -> Flask:
@@ -128,24 +126,47 @@ def make_app(stage: Stage | OwnApp) -> Flask:
     return app
 
 
-def model_files(stage: Stage | OwnApp) -> list[tuple[str, int, int]]:
-    """Name, time of the last change and size of each file in a stage's model folder."""
-    found = []
-    with contextlib.suppress(FileNotFoundError):
-        for file in Path(stage.folder, "model").iterdir():
-            if file.suffix in (".json", ".joblib"):
-                with contextlib.suppress(FileNotFoundError):  # replaced this very moment
-                    status = file.stat()
-                    found.append((file.name, status.st_mtime_ns, status.st_size))
-    return sorted(found)
+def why_no_model(app: Flask) -> str | None:
+    """Why an app has no model that it can use, in its own words; None if it has one.
+
+    Without a model, every page is a 503. `/healthz` has the reason, but reports other problems too, such
+    as a missing database, and another model wouldn't help with those.
+    """
+    client = app.test_client()
+    if client.get("/model").status_code != 503:
+        return None
+    told = client.get("/healthz").get_json(silent=True)
+    return str(told.get("reason")) if isinstance(told, dict) else "it doesn't say why"
+
+
+def state_of(folder: Path, *patterns: str) -> dict[Path, tuple[int, int]]:
+    """Time of the last change and size of each file in `folder` that fits one of the patterns."""
+    found = {}
+    for file in (file for pattern in patterns for file in folder.glob(pattern)):
+        with contextlib.suppress(OSError):  # gone already: replaced, or an editor's own
+            status = file.stat()
+            found[file] = status.st_mtime_ns, status.st_size
+    return found
 
 
 def read_templates(app: Flask) -> None:
-    """Read all of an app's templates now, as its code is: in the gallery, a change to either counts from the
-    next start on.
+    """Read all of an app's templates now, like its code: in the gallery, changes to either need a new start.
 
-    One with a mistake in it is left for the page that wants it.
+    One with a mistake in it is left for the page that uses it.
     """
     for name in app.jinja_env.list_templates(extensions=["html"]):
         with contextlib.suppress(TemplateError):
             app.jinja_env.get_template(name)
+
+
+def init_database(app: Flask) -> None:
+    """Make an app's database with its own command, which does no harm to one that is there.
+
+    It runs in this process, because importing the app a second time takes seconds. If it fails, the reason
+    goes to the log, and the app's pages say what to do.
+    """
+    try:
+        with app.app_context():
+            app.cli.commands["init-db"].main([], "init-db", standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 (a learner's code)
+        app.logger.error("The database can't be made: %s", error)

@@ -13,7 +13,12 @@ from workshop.host.guard import TRUSTED_NAMES
 # reserved for documentation, so it stands for the way out; the others for the usual networks without one.
 WAYS = ("192.0.2.1", "192.168.255.254", "10.255.255.254", "172.31.255.254")
 
+# By these variables, `start` tells the gallery where it is.
 BEHIND_PROXY = "WORKSHOP_BEHIND_PROXY"  # 1: a proxy in front tells the prefix (hosted JupyterLab)
+LAB_PORT = "WORKSHOP_LAB_PORT"
+LAB_TOKEN = "WORKSHOP_LAB_TOKEN"  # noqa: S105 (the name of the variable that holds it)
+PRESENT = "WORKSHOP_PRESENT"  # not empty: the cards lead to slides
+ROOM = "WORKSHOP_ROOM"  # the address for others, if they are let in
 
 
 def trusted_names(host: str) -> dict[str, str]:

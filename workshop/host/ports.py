@@ -10,6 +10,8 @@ import secrets
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 from workshop.core.errors import WorkshopError
 from workshop.setup.process import ROOT
@@ -52,8 +54,7 @@ def is_free(port: int) -> bool:
 
 def require_port(port: int, option: str, host: str = "127.0.0.1") -> None:
     """Raise `WorkshopError` if nothing can listen on `port`; `option` is what chooses another one."""
-    error = refusal(port, host)
-    if error is None:
+    if not (error := refusal(port, host)):
         return
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         raise WorkshopError(
@@ -87,28 +88,27 @@ def free_port() -> int:
             return port
 
 
-def status_of(url: str, timeout: float = 5.0) -> int | None:
-    """The HTTP status that `url` answers, or None if nothing answers."""
+def ask(url: str, timeout: float, read: Callable[[Any], Any]) -> Any:
+    """What `read` makes of the answer to GET `url`; None if nothing answers, or it can't be read."""
     try:
-        with DIRECT.open(url, timeout=timeout) as answer:
-            return answer.status
-    except urllib.error.HTTPError as answer:
-        return answer.code
+        try:
+            answer = DIRECT.open(url, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            answer = error  # an answer too
+        with answer:
+            return read(answer)
     except (OSError, ValueError, http.client.HTTPException):  # nothing there, or no web server
         return None
 
 
+def status_of(url: str, timeout: float = 5.0) -> int | None:
+    """The HTTP status that `url` answers, or None if nothing answers."""
+    return ask(url, timeout, lambda answer: answer.status)
+
+
 def health_of(url: str, timeout: float = 2.0) -> dict:
-    """What the JSON page `/healthz` below `url` says; empty where none answers."""
-    try:
-        try:
-            answer = DIRECT.open(f"{url}/healthz", timeout=timeout)
-        except urllib.error.HTTPError as error:
-            answer = error  # it says why it is not well
-        with answer:
-            found = json.load(answer)
-    except (OSError, ValueError, http.client.HTTPException):
-        return {}
+    """What the JSON page `/healthz` below `url` says, whether well or not; empty if there is none."""
+    found = ask(f"{url}/healthz", timeout, json.load)
     return found if isinstance(found, dict) else {}
 
 

@@ -4,6 +4,7 @@ Flask's own server is for trying things out: it says so itself. granian runs on 
 answers many requests at once in each worker, and its workers share nothing but files.
 """
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -12,16 +13,18 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from workshop.core.build import make_database, where
+from workshop.core.build import where
 from workshop.core.errors import WorkshopError
 from workshop.core.own_apps import OwnApp, find_app
 from workshop.core.stages import Stage, require_app
 from workshop.host.end_with_parent import follow
-from workshop.host.guard import Application, behind_proxies, threads
+from workshop.host.guard import Application, StartResponse, behind_proxies, threads
 from workshop.host.network import reachable, trusted_names, url_of
 from workshop.host.ports import require_port, status_of
 
@@ -29,8 +32,8 @@ LOGS = Path(__file__).with_name("logs.json")
 
 SERVED = "WORKSHOP_SERVED"  # the variable that tells a worker which stage it serves
 
-# The query string is left out on purpose: in stage 05 it says how old somebody is and what they earn.
-ACCESS = '%(addr)s "%(method)s %(path)s" %(status)d %(dt_ms).1f ms'
+STDOUT = 1
+MOMENT = "%Y-%m-%d %H:%M:%S%z"  # as in logs.json
 
 ONE_WORKER = os.name == "nt"  # where granian can't share a port between processes
 # Seconds a client has for a request's first lines; a slow one must not hold up the end.
@@ -40,16 +43,20 @@ STOP_LIMIT = 10  # seconds that requests have to finish once the server is asked
 
 
 class OneLine(logging.Formatter):
-    """One line for each event, whatever a client put into its address: control characters are spelled out.
+    """One line for each event, whatever a client put into its address: see `one_line`."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
+
+
+def one_line(text: str) -> str:
+    """Spell out control characters.
 
     Otherwise a request for `/%0A...` could write a line of its own into the log, or color the terminal.
     """
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        line = super().formatMessage(record)
-        if line.isprintable():
-            return line
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class NewsFilter(logging.Filter):
@@ -61,14 +68,41 @@ class NewsFilter(logging.Filter):
         return not record.getMessage().startswith(("Listening at", "Configuration allows"))
 
 
+def log_requests(application: Application) -> Application:
+    """Print a line for each request before its answer is sent.
+
+    granian's own log of requests comes after that. Then the client's next request competes with it for
+    Python's lock, which costs as much as a whole request to a small app.
+    """
+
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        began, code = time.perf_counter(), "500"  # granian's answer to an exception
+        # The query string is left out on purpose: in stage 05 it says how old somebody is and what they earn.
+        asked = '{REMOTE_ADDR} "{REQUEST_METHOD} {PATH_INFO}"'.format_map(environ)
+
+        def start(status: str, *more: Any) -> Any:
+            nonlocal code
+            code = status[:3]
+            return start_response(status, *more)
+
+        try:
+            return application(environ, start)
+        finally:
+            took = (time.perf_counter() - began) * 1000  # milliseconds
+            line = f"{time.strftime(MOMENT)} INFO    {asked} {code} {took:.1f} ms"
+            with contextlib.suppress(OSError):  # nobody reads the log any more, or its disk is full
+                os.write(STDOUT, f"{one_line(line)}\n".encode())
+
+    return answer
+
+
 def run(
     target: str, host: str, port: int, workers: int = 1, tell: tuple[str, str] | None = None
 ) -> None:
     """Serve the application factory `target` (`module:function`) until Ctrl-C or SIGTERM.
 
-    With `tell`, an address and a text, the log has a line for each request, a worker that dies is
-    replaced, and the text is printed once the address answers. Raises SystemExit where a worker does not
-    start.
+    With `tell`, a URL and some text, a worker that dies is replaced, and the text is printed once the URL
+    answers. Raises SystemExit if a worker doesn't start.
     """
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
@@ -89,8 +123,6 @@ def run(
             max_buffer_size=HEADER_SIZE,
         ),
         log_dictconfig=json.loads(LOGS.read_text(encoding="utf-8")),
-        log_access=tell is not None,
-        log_access_format=ACCESS,
         respawn_failed_workers=tell is not None,
         workers_kill_timeout=STOP_LIMIT,
     )
@@ -103,7 +135,7 @@ def announce(url: str, text: str) -> None:
     """Print `text` as soon as something answers at `url`."""
     time.sleep(
         0.2
-    )  # on Linux, workers are forked from this process, and this thread must not be busy
+    )  # on Linux, this process forks its workers, and this thread must not be busy then
     while status_of(url) is None:
         time.sleep(0.05)
     click.echo(text)
@@ -129,16 +161,14 @@ def create_app() -> Application:
 
     stage = find_app(os.environ[SERVED])
     if isinstance(stage, OwnApp):
-        os.chdir(
-            stage.folder
-        )  # so that it finds its files by their names, as with `flask run` there
+        os.chdir(stage.folder)  # where it finds its files by their names, as with `flask run`
     return behind_proxies(Mount(stage))
 
 
 def create_app_or_say_why() -> Application:
     """The same for somebody at a terminal: an app that does not start is one line in the log."""
     try:
-        return create_app()
+        return log_requests(create_app())
     except Exception as error:  # whatever the code of a learner raises
         folder = find_app(os.environ[SERVED]).folder
         reason = str(error) if isinstance(error, WorkshopError) else where(error, folder)
@@ -165,8 +195,6 @@ def serve_stage(
     require_app(stage)
     port = port or stage.port
     require_port(port, "--port", host)
-    if stage.database:
-        click.echo(make_database(stage))
     if workers > 1 and ONE_WORKER:
         click.echo(
             "On Windows granian runs one worker, and so does this; its threads share the work."

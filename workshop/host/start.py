@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 import webbrowser
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ from pathlib import Path
 
 import click
 
-from workshop.core.build import DatabaseFailed, make_database, train
-from workshop.core.errors import ServerDied, WorkshopError
-from workshop.core.stages import STAGES, Stage, base, stages_with_app, stages_with_model
-from workshop.host import gallery, network
+from workshop.core.build import train
+from workshop.core.errors import WorkshopError
+from workshop.core.stages import Stage, base, stages_with_app, stages_with_model
+from workshop.host import network
 from workshop.host.background import START_LIMIT, Server, granian
 from workshop.host.ports import (
     FOLDER,
@@ -28,6 +27,7 @@ from workshop.host.ports import (
     gallery_at,
     health_of,
     require_port,
+    status_of,
 )
 from workshop.setup.process import one_at_a_time
 
@@ -47,10 +47,10 @@ def gallery_server(
 ) -> Server:
     found = network.addresses(host)
     environ = {
-        gallery.LAB_PORT: str(lab_port or ""),
-        gallery.LAB_TOKEN: token,
-        gallery.PRESENT: "1" if present else "",
-        gallery.ROOM: network.url_of(found[0], port) if found else "",
+        network.LAB_PORT: str(lab_port or ""),
+        network.LAB_TOKEN: token,
+        network.PRESENT: "1" if present else "",
+        network.ROOM: network.url_of(found[0], port) if found else "",
         "PREDICTION_LOG": "off",  # stage 07's: the terminal of `start` is for people
         "FLASK_DEBUG": "0",  # whatever the terminal says: others may reach this server
         **network.trusted_names(host),
@@ -109,69 +109,63 @@ def large_type() -> Iterator[Path]:
         yield Path(folder)
 
 
-def end_on_terminate() -> None:
-    """Let `kill` end the workshop the way Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
-def make_databases() -> None:
-    """Make the databases. One that can't be made leaves its app saying so, and the others running."""
-    for stage in STAGES:
-        if stage.database:
-            try:
-                make_database(stage)
-            except DatabaseFailed as error:
-                click.echo(f"  {error}")
-
-
 def require_ports(host: str, port: int, lab_port: int | None) -> None:
     """Raise `WorkshopError` unless the gallery and JupyterLab can listen; one sentence for both ports."""
-    wanted = [(port, "--port", host)]
-    if lab_port:
-        wanted.append((lab_port, "--lab-port", "127.0.0.1"))
-    refused = []
-    for number, option, address in wanted:
+    refused: dict[int, PortInUse] = {}
+    options = {port: "--port", lab_port: "--lab-port"}
+    for number, option in options.items():
         try:
-            require_port(number, option, address)
+            if number:
+                require_port(number, option, host if number == port else "127.0.0.1")
         except PortInUse as error:
-            refused.append((number, option, error))
+            refused[number] = error
     if not refused:
         return
     found = gallery_at(f"http://127.0.0.1:{port}")
     if found and found.get("folder") == FOLDER:
         raise PortInUse(f"The workshop already runs: open http://127.0.0.1:{port}/")
     if len(refused) == 1 and not found:
-        raise refused[0][2]
+        raise next(iter(refused.values()))
     user = "another copy of the workshop" if found else "another program"
-    ports = " and ".join(str(number) for number, _, _ in refused)
-    others = " ".join(f"{option} {another_port(number)}" for number, option, _ in refused)
-    one = len(refused) == 1
+    others = " ".join(f"{options[number]} {another_port(number)}" for number in refused)
+    first, choose = ("Port", "another port") if len(refused) == 1 else ("Ports", "other ports")
     raise PortInUse(
-        f"{'Port' if one else 'Ports'} {ports} {'is' if one else 'are'} in use by {user}: end that one, "
-        f"or choose {'another port' if one else 'other ports'}, such as {others}."
+        f"{first} {' and '.join(map(str, refused))} {'is' if len(refused) == 1 else 'are'} in use by "
+        f"{user}: end that one, or choose {choose}, such as {others}."
     )
 
 
 def train_models(gallery_url: str) -> None:
-    """Train what is not trained. A model that can't be leaves its app saying so, the others running."""
-    # The apps load meanwhile; where there is no card, they need not be asked.
-    asked = [stage for stage in stages_with_model() if stage.card_file.exists()]
-    for stage in stages_with_model():
-        if stage not in asked:
-            train_and_tell(stage)
+    """Train what isn't trained, and return once every app has loaded, or takes too long: its page says so.
+
+    A model that can't be trained leaves its app saying so, and the others running.
+    """
+    untrained = [stage for stage in stages_with_model() if not stage.card_file.exists()]
+
+    def health(stage: Stage) -> dict:
+        return health_of(f"{gallery_url}/{stage.slug}")
+
+    # Asking for its health makes an app load. The apps with models import scikit-learn, and where that has
+    # never been imported, it takes long: so this process does it first, and the gallery later.
+    for stage in stages_with_app():
+        if stage not in untrained:
+            health(stage)
+    for stage in untrained:
+        train_and_tell(stage)
+        health(stage)
     deadline = time.monotonic() + START_LIMIT
-    for stage in asked:
-        # The app itself knows whether it has a model that fits, and the host makes it again with a new one.
-        while (health := health_of(f"{gallery_url}/{stage.slug}")).get("status") == "loading":
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.1)
-        if health.get("status") == "unavailable":
+    for stage in stages_with_app():
+        while (found := health(stage)).get("status") == "loading" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if found.get("status") != "unavailable":
+            continue
+        # The card is there, but only the app knows whether its model can be used.
+        no_model = stage.model and status_of(f"{gallery_url}/{stage.slug}/model") == 503
+        if no_model and stage not in untrained:
             train_and_tell(stage)
+            health(stage)
+        elif not no_model:
+            click.echo(f"  {stage.slug}: {found['reason']}")
 
 
 def train_and_tell(stage: Stage) -> None:
@@ -183,17 +177,8 @@ def train_and_tell(stage: Stage) -> None:
         click.echo(f"  {error}")
 
 
-def wait_for_apps(gallery_url: str) -> None:
-    """Return once no app is loading any more, or it takes too long: then its page says so."""
-    deadline = time.monotonic() + START_LIMIT
-    for stage in stages_with_app():
-        url = f"{gallery_url}/{stage.slug}"
-        while health_of(url).get("status") == "loading" and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
 def tell_news(server: Server) -> None:
-    """Print what a server has logged: a traceback, if an app has crashed. Whoever mends it looks here."""
+    """Print what a server has logged: a traceback, if an app has crashed. Anyone who fixes it looks here."""
     click.echo(server.log_news(), nl=False, err=True)
 
 
@@ -235,40 +220,35 @@ def run_workshop(
             # Of two that begin together, the second finds the first one's gallery at the port.
             with one_at_a_time("Another start is under way: waiting for it ..."):
                 require_ports(host, port, lab_port)
-                end_on_terminate()
+                signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` acts as Ctrl-C
                 click.echo("Starting the workshop ...")
-                servers = [gallery_server(host, port, lab_port, token, present)]
+                gallery = gallery_server(host, port, lab_port, token, present)
+                servers = [gallery]
                 if lab_port:
                     settings = stack.enter_context(large_type()) if present else None
-                    servers.append(lab_server(lab_port, token, servers[0].url, settings))
+                    servers.append(lab_server(lab_port, token, gallery.url, settings))
                 for server in servers:
                     stack.enter_context(server)
-                databases = threading.Thread(target=make_databases, daemon=True)
-                databases.start()  # while the models are trained
-                servers[0].wait_until_ready()
-            train_models(servers[0].url)
-            databases.join()
-            wait_for_apps(servers[0].url)
-            if lab_port:
-                servers[1].wait_until_ready()
-            click.echo(f"\n  The workshop   {servers[0].url}/")
+                gallery.wait_until_ready()
+            train_models(gallery.url)
+            for server in servers:
+                server.wait_until_ready()
+            click.echo(f"\n  The workshop   {gallery.url}/")
             if lab_port:
                 click.echo(f"  JupyterLab     {servers[1].url}/lab?token={token}")
             if present:
                 click.echo(f"\n{PRESENTING}")
             if network.is_open(host):
                 tell_the_room(host, port, lab=bool(lab_port))
-            servers[0].log_news()  # what it printed until now is of no interest
+            gallery.log_news()  # what it printed until now is of no interest
             click.echo("\nPress Ctrl-C here to end it.")
             if open_browser:
-                webbrowser.open(f"{servers[0].url}/")
-            try:
-                while all(server.is_running() for server in servers):
-                    time.sleep(0.5)
-                    tell_news(servers[0])
-            finally:
-                tell_news(servers[0])
-            dead = next(server for server in servers if not server.is_running())
-            raise ServerDied(f"{dead.name} stopped by itself. Its log ends with:\n{dead.log_end()}")
+                webbrowser.open(f"{gallery.url}/")
+            stack.callback(tell_news, gallery)
+            while all(server.is_running() for server in servers):
+                time.sleep(0.5)
+                tell_news(gallery)
+            for server in servers:
+                server.require_running("stopped by itself")
     except KeyboardInterrupt:
         click.echo("\nThe workshop has ended.")

@@ -1,4 +1,4 @@
-"""`python3 -m workshop catch-up STAGE`: puts a learner at the start of a stage, whatever was skipped.
+"""`python3 -m workshop catch-up STAGE`: takes a learner to the start of a stage, whatever was skipped.
 
 `catch-up hello` and `catch-up my` bring one of the apps that notebooks have learners type.
 """
@@ -15,33 +15,35 @@ from workshop.learn import my_copy
 from workshop.setup.process import ROOT
 
 
-class BehindStill(WorkshopError):
-    """Something of an earlier stage can't be built; what was said before says why."""
-
-
 def catch_up(stage: Stage, fresh: bool) -> Iterator[str]:
     """Build what the stages before `stage` would have built, and say what is done, line by line.
 
     No file that the learner has changed is overwritten: it stays, and a copy of a changed notebook is
-    set aside. With `fresh` the stage is put back to how it came; what was changed or added is set aside
-    first. A second call finds everything done. Raises `BehindStill` at the end if something is missing.
+    set aside. With `fresh` the stage is brought back to how it came; what was changed or added is set
+    aside first. A second call finds everything done. Raises `WorkshopError` at the end if something of
+    an earlier stage can't be built.
     """
     copy = base()
-    yield from _own_files(stage, fresh)
+    if copy != ROOT:
+        yield from _own_files(stage, fresh)
+    elif fresh:
+        raise WorkshopError(
+            "WORKSHOP_WORK names the repository itself, where git brings back what was changed: "
+            f"git restore notebooks apps/{stage.slug}"
+        )
     failed = []
-    for before in STAGES:
-        if before.number >= stage.number:
-            break
+    for before in STAGES[: STAGES.index(stage)]:
         try:
             yield from _build(before)
-            if copy != ROOT:
-                yield from _typed(before)
+            for name, code in TYPED.items():
+                if code == before.code and copy != ROOT and not OwnApp(name).app_file.exists():
+                    yield from bring_typed(name, fresh=False)
         except WorkshopError as error:
-            failed.append(before)
+            failed.append(before.code)
             yield f"  stage {before.code}: {error}"
     if failed:
-        stages = " and ".join(before.code for before in failed)
-        raise BehindStill(f"What stage {stages} builds is missing; the lines above say why.")
+        stages = " and ".join(failed)
+        raise WorkshopError(f"What stage {stages} builds is missing; the lines above say why.")
     first = stage.notebook_files[0] if stage.notebook_files else stage.folder
     yield f"You are at the start of stage {stage.code}: open {first.relative_to(copy).as_posix()} in {copy}"
     yield (
@@ -51,23 +53,18 @@ def catch_up(stage: Stage, fresh: bool) -> Iterator[str]:
 
 
 def _own_files(stage: Stage, fresh: bool) -> Iterator[str]:
-    """Keep, or with `fresh` put back, what the learner has changed in this stage."""
-    copy = base()
-    if copy == ROOT:
-        if fresh:
-            raise WorkshopError(
-                "WORKSHOP_WORK names the repository itself, where git brings back what was changed: "
-                f"git restore notebooks apps/{stage.slug}"
-            )
-        return
+    """Keep, or with `fresh` bring back, what the learner has changed in this stage."""
     if fresh:
-        touched, folder = my_copy.reset(stage, copy)
-        for path in touched:
-            yield f"  {path.as_posix()}: back to how it came"
+        touched, folder = my_copy.reset(stage)
+        yield from (f"  {path.as_posix()}: back to how it came" for path in touched)
     else:
-        changed = my_copy.changed_files(stage, copy)
-        mine = [path for path in changed if not my_copy.MADE.intersection(path.parts)]
-        folder = my_copy.set_aside([path for path in mine if path.suffix == ".ipynb"], copy)
+        mine = [
+            path
+            for path in my_copy.stage_files(stage)
+            if not my_copy.MADE.intersection(path.parts)
+            and my_copy.fingerprint(base() / path) != my_copy.fingerprint(ROOT / path)
+        ]
+        folder = my_copy.set_aside([path for path in mine if path.suffix == ".ipynb"])
         for path in mine:
             yield f"  {path.as_posix()}: you have changed it, so it stays as it is"
     if folder:
@@ -86,13 +83,6 @@ def _build(stage: Stage) -> Iterator[str]:
         make_database(stage)
 
 
-def _typed(stage: Stage) -> Iterator[str]:
-    """Bring the app that a stage's notebook has learners type, where it is missing."""
-    for name, code in TYPED.items():
-        if code == stage.code and not OwnApp(name).app_file.exists():
-            yield from bring_typed(name, fresh=False)
-
-
 def bring_typed(name: str, fresh: bool) -> Iterator[str]:
     """Bring `apps/NAME/app.py` as the notebook shows it, and the model that it opens; say what is done.
 
@@ -106,7 +96,7 @@ def bring_typed(name: str, fresh: bool) -> Iterator[str]:
     file = app.app_file.relative_to(copy)
     shown = (ROOT / "notebooks" / "solutions" / file).read_bytes()
     if fresh and app.app_file.exists() and app.app_file.read_bytes() != shown:
-        folder = my_copy.set_aside([file], copy) or copy / my_copy.ASIDE
+        folder = my_copy.set_aside([file]) or copy / my_copy.ASIDE
         yield f"  {file.as_posix()}: yours is set aside in {folder}"
         app.app_file.unlink()
     if app.app_file.exists():

@@ -10,12 +10,12 @@ from workshop.core.errors import WorkshopError
 from workshop.core.stages import base
 
 LANGUAGES = {".py": "python", ".html": "html", ".css": "css", ".json": "json", ".svg": "html"}
-
+ROUTE = re.compile(r"\w+\.(?:route|get|post|put|patch|delete)\('([^']+)'")
 TEMPLATE_TAG = re.compile(r"{%-?\s*(end)?(block|macro)\b\s*(\w+)?.*?%}", re.DOTALL)
 
 
 class NotShown(WorkshopError):
-    """`show` was asked for what is not there, or for a part of a file that Python can't read."""
+    """`show` was asked for what isn't there, or for a part of a file that Python can't read."""
 
 
 @dataclass(frozen=True)
@@ -34,39 +34,35 @@ class Source:
 
 
 def show(path: str | Path, name: str | None = None) -> Source:
-    """The real source of one part of a file, or of the whole file.
+    """Return the real source of one part of a file, or of the whole file.
 
     `path` begins in the folder that holds `notebooks` and `apps`, such as `apps/01_hello/app.py`. `name`
-    is a function, a class (`Class.method` reaches inside), the address of a route (`"/model"`, or
-    `"POST /classify"`), or in a template a block or a macro. Raises `NotShown`, which lists the names
-    there are.
+    is a function, a class (`Class.method` reaches inside), the address of a route (`"/model"`), or in a
+    template a block or a macro. Raises `NotShown`, which lists the names there are.
     """
     file = base() / path
     if not file.is_file():
-        folder = file.parent
-        siblings = (
-            sorted(f.name for f in folder.iterdir() if f.is_file()) if folder.is_dir() else []
-        )
-        there = f"; {Path(path).parent.as_posix()} holds {', '.join(siblings)}" if siblings else ""
+        siblings = ", ".join(sorted(f.name for f in file.parent.glob("*") if f.is_file()))
+        there = f"; {Path(path).parent.as_posix()} holds {siblings}" if siblings else ""
         raise NotShown(f"there is no file {path}{there}")
-    text = file.read_text(encoding="utf-8")
-    if name is None:
-        return Source(text.rstrip(), LANGUAGES.get(file.suffix, "text"))
-    try:
-        parts = python_parts(text) if file.suffix == ".py" else template_parts(text)
-    except SyntaxError as error:
-        raise NotShown(
-            f"Python can't read {path}, line {error.lineno} ({error.msg}): mend that line or the one "
-            "above it, save the file, and run this cell again"
-        ) from error
-    if name not in parts:
-        listed = ", ".join(parts) or "no parts with a name: leave the name out to see all of it"
-        raise NotShown(f"there is no {name!r} in {path}; it has {listed}")
-    return Source(textwrap.dedent(parts[name]).rstrip(), LANGUAGES.get(file.suffix, "text"))
+    shown = text = file.read_text(encoding="utf-8")
+    if name is not None:
+        try:
+            parts = python_parts(text) if file.suffix == ".py" else template_parts(text)
+        except SyntaxError as error:
+            raise NotShown(
+                f"Python can't read {path}, line {error.lineno} ({error.msg}): fix that line or the one "
+                "above it, save the file, and run this cell again"
+            ) from error
+        if name not in parts:
+            listed = ", ".join(parts) or "no parts with a name: leave the name out to see all of it"
+            raise NotShown(f"there is no {name!r} in {path}; it has {listed}")
+        shown = textwrap.dedent(parts[name])
+    return Source(shown.rstrip(), LANGUAGES.get(file.suffix, "text"))
 
 
 def python_parts(text: str) -> dict[str, str]:
-    """Every function, class and route of a Python file by name, with its decorators."""
+    """Return every function, class and route of a Python file by name, with its decorators."""
     lines = text.splitlines(keepends=True)
     parts: dict[str, str] = {}
 
@@ -76,9 +72,9 @@ def python_parts(text: str) -> dict[str, str]:
                 visit(child, prefix)
                 continue
             first = min([child.lineno, *(decorator.lineno for decorator in child.decorator_list)])
-            source = "".join(lines[first - 1 : child.end_lineno])
-            for name in [prefix + child.name, *route_rules(child)]:
-                parts.setdefault(name, source)
+            routes = [ROUTE.match(ast.unparse(decorator)) for decorator in child.decorator_list]
+            for name in [prefix + child.name, *(route[1] for route in routes if route)]:
+                parts.setdefault(name, "".join(lines[first - 1 : child.end_lineno]))
             # A view is nested in the factory, but everyone calls it by its own name.
             visit(child, f"{child.name}." if isinstance(child, ast.ClassDef) else "")
 
@@ -86,25 +82,8 @@ def python_parts(text: str) -> dict[str, str]:
     return parts
 
 
-def route_rules(view: ast.AST) -> list[str]:
-    """The addresses in a view's decorators: `@app.post("/a")` gives `/a` and `POST /a`."""
-    rules: list[str] = []
-    for call in getattr(view, "decorator_list", []):
-        match call:
-            case ast.Call(func=ast.Attribute(attr=verb), args=[ast.Constant(value=str(rule)), *_]):
-                methods = {k.arg: k.value for k in call.keywords}.get("methods")
-                if verb == "route":
-                    verbs = ast.literal_eval(methods) if methods else ["get"]
-                elif verb in ("get", "post", "put", "patch", "delete"):
-                    verbs = [verb]
-                else:
-                    continue
-                rules += [rule, *(f"{verb.upper()} {rule}" for verb in verbs)]
-    return rules
-
-
 def template_parts(text: str) -> dict[str, str]:
-    """Every block and macro of a Jinja template by name, whole lines from its first tag to its last."""
+    """Return every block and macro of a template by name, whole lines from its first tag to its last."""
     parts: dict[str, str] = {}
     open_tags: list[tuple[str, int]] = []
     for tag in TEMPLATE_TAG.finditer(text):

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from workshop.setup.lock import LOCK, PROJECT, TEST_LOCK
+from workshop.setup.lock import LOCK, PROJECT
 from workshop.setup.process import ROOT, SetupError
 
 NO_VENV = (
@@ -30,29 +30,28 @@ class Environment:
     own: bool
 
     @property
-    def digest(self) -> str:
-        """What the stamp must say: it changes with the lock, the project file and the folder."""
-        return self._digest_of(LOCK, PROJECT)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether everything that attendees use is installed."""
-        return self.python.exists() and self._is_stamped(self.stamp, LOCK, PROJECT)
-
-    @property
     def test_stamp(self) -> Path:
         """The stamp of what only the tests need."""
         return self.stamp.with_name(f"{self.stamp.name}-tests")
 
     @property
-    def test_digest(self) -> str:
-        """What the tests' stamp must say: it changes with either lock."""
-        return self._digest_of(LOCK, PROJECT, TEST_LOCK)
+    def is_ready(self) -> bool:
+        """Whether everything that attendees use is installed."""
+        return self.python.exists() and self.is_stamped(self.stamp, LOCK)
 
-    @property
-    def is_ready_for_tests(self) -> bool:
-        """Whether what only the tests need is installed too."""
-        return self._is_stamped(self.test_stamp, LOCK, PROJECT, TEST_LOCK)
+    def digest(self, *locks: Path) -> str:
+        """What a stamp must say: it changes with the locks, the project file and the folder."""
+        whole = hashlib.sha256(os.fsencode(f"{ROOT}\n{self.prefix}\n"))
+        for file in (*locks, PROJECT):
+            whole.update(file.read_bytes())
+        return whole.hexdigest()
+
+    def is_stamped(self, stamp: Path, *locks: Path) -> bool:
+        """Whether a stamp says that everything in the locks is installed."""
+        try:
+            return stamp.read_text(encoding="ascii") == self.digest(*locks)
+        except (OSError, UnicodeDecodeError):  # one of the files may be missing: set-up says so
+            return False
 
     @property
     def is_current(self) -> bool:
@@ -63,18 +62,6 @@ class Environment:
         """Delete the stamps, so that the next command sets up again. Raises OSError."""
         self.stamp.unlink(missing_ok=True)
         self.test_stamp.unlink(missing_ok=True)
-
-    def _digest_of(self, *files: Path) -> str:
-        whole = hashlib.sha256(os.fsencode(f"{ROOT}\n{self.prefix}\n"))
-        for file in files:
-            whole.update(file.read_bytes())
-        return whole.hexdigest()
-
-    def _is_stamped(self, stamp: Path, *files: Path) -> bool:
-        try:
-            return stamp.read_text(encoding="ascii") == self._digest_of(*files)
-        except (OSError, UnicodeDecodeError):  # one of the files may be missing: set-up says so
-            return False
 
 
 def find_environment() -> Environment:

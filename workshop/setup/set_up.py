@@ -1,14 +1,15 @@
 """Set-up with the standard library alone: makes `.venv` and fills it from the lock."""
 
+import contextlib
 import errno
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from workshop.setup import mirror
 from workshop.setup.environment import Environment, make_environment
-from workshop.setup.installer import NotServed, find_installer, places
+from workshop.setup.installer import NotServed, find_uv, install, places
 from workshop.setup.lock import LOCK, PROJECT, TEST_LOCK, locked
 from workshop.setup.process import ROOT, SetupError, one_at_a_time, say
 
@@ -23,6 +24,28 @@ def sentence_for(error: OSError) -> str:
         f"The workshop cannot write in {ROOT}: move it to a folder of your own, "
         "such as one in Documents, and run the same command there."
     )
+
+
+@contextlib.contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """Turn an OSError into a `SetupError`. A full disk is the reason, whatever an installer made of it."""
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(sentence_for(error)) from error
+    except SetupError as error:
+        if shutil.disk_usage(folder).free < ROOM:
+            raise SetupError(sentence_for(OSError(errno.ENOSPC, ""))) from error
+        raise
+
+
+def require(*files: Path) -> None:
+    """Raise `SetupError` if one of the files is not there."""
+    for file in files:
+        if not file.is_file():
+            raise SetupError(
+                f"{file.name} is not in {ROOT}: get the whole folder of the workshop again."
+            )
 
 
 def from_first_place(act: Callable[[str | None], None]) -> None:
@@ -40,8 +63,7 @@ def from_first_place(act: Callable[[str | None], None]) -> None:
         except NotServed as error:
             if place:
                 lacking.append(mirror.shown(place))
-                say(f"      {error}")
-                say("      (asking the next place)")
+                say(f"      {error}\n      (asking the next place)")
             elif lacking:
                 raise NotServed(
                     f"{' and '.join(lacking)} lacks packages that this Python and system need (the lines "
@@ -49,15 +71,6 @@ def from_first_place(act: Callable[[str | None], None]) -> None:
                 ) from error
             else:
                 raise
-
-
-def require(*files: Path) -> None:
-    """Raise `SetupError` if one of the files is not there."""
-    for file in files:
-        if not file.is_file():
-            raise SetupError(
-                f"{file.name} is not in {ROOT}: get the whole folder of the workshop again."
-            )
 
 
 def set_up(environment: Environment) -> None:
@@ -69,16 +82,17 @@ def set_up(environment: Environment) -> None:
 
     def fill(place: str | None) -> None:
         say("  2/4 getting uv, which installs packages fast")
-        installer = find_installer(environment, place)
+        uv = find_uv(environment, place)
         # Some of them in two versions for two Pythons, and a few only for other systems.
-        say(
-            f"  3/4 installing about {len({pin.partition('==')[0] for pin in locked(LOCK)})} packages"
-        )
-        installer.install(LOCK)
+        count = len({pin.partition("==")[0] for pin in locked(LOCK)})
+        say(f"  3/4 installing about {count} packages")
+        install(uv, environment, place, "--require-hashes", "-r", LOCK)
         say("  4/4 installing the workshop itself")
-        installer.install_workshop()
+        # No build isolation: what builds it (flit-core) came with the lock, so nothing is downloaded.
+        # "." because the path of the folder may hold brackets, which would be read as extras.
+        install(uv, environment, place, "--no-deps", "--no-build-isolation", "-e", ".")
 
-    try:
+    with filling(ROOT):
         whole_before = environment.stamp.exists() and environment.python.exists()
         environment.stamp.unlink(missing_ok=True)
         if environment.own and not environment.is_current and not whole_before:
@@ -87,31 +101,24 @@ def set_up(environment: Environment) -> None:
         else:
             say("  1/4 using the environment that is there")
         from_first_place(fill)
-        environment.stamp.write_text(environment.digest, encoding="ascii")
-    except (OSError, SetupError) as error:
-        raise _with_reason(error, environment.prefix.parent) from error
+        environment.stamp.write_text(environment.digest(LOCK), encoding="ascii")
     say(f"Set up in {time.monotonic() - began:.0f} s.")
 
 
 def set_up_tests(environment: Environment) -> None:
     """Install what only the tests need, once. Raises `SetupError` where it isn't available."""
     with one_at_a_time():
-        if environment.is_ready_for_tests:
+        if environment.is_stamped(environment.test_stamp, LOCK, TEST_LOCK):
             return
         say(f"Installing what only the tests need ({TEST_LOCK.name}; once)")
-        try:
-            require(TEST_LOCK)
+
+        def fill(place: str | None) -> None:
+            uv = find_uv(environment, place)
+            install(uv, environment, place, "--require-hashes", "-r", TEST_LOCK)
+
+        require(TEST_LOCK)
+        with filling(ROOT):
             environment.test_stamp.unlink(missing_ok=True)
-            from_first_place(lambda place: find_installer(environment, place).install(TEST_LOCK))
-            environment.test_stamp.write_text(environment.test_digest, encoding="ascii")
-        except (OSError, SetupError) as error:
-            raise _with_reason(error, environment.prefix.parent) from error
-
-
-def _with_reason(error: Exception, folder: Path) -> SetupError:
-    """The error to report: a full disk is the reason, whatever an installer made of it."""
-    if isinstance(error, OSError):
-        return SetupError(sentence_for(error))
-    if shutil.disk_usage(folder).free < ROOM:
-        return SetupError(sentence_for(OSError(errno.ENOSPC, "")))
-    return error
+            from_first_place(fill)
+            digest = environment.digest(LOCK, TEST_LOCK)
+            environment.test_stamp.write_text(digest, encoding="ascii")

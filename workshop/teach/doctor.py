@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from workshop.core.files import shown_path
 from workshop.core.own_apps import OwnApp, find_app, own_apps
-from workshop.core.stages import STAGES, base, stages_with_app, stages_with_model
-from workshop.host.ports import FOLDER, GALLERY_URL, gallery_at, is_free, status_of
+from workshop.core.stages import STAGES, base, stages_with_model
+from workshop.host.ports import FOLDER, GALLERY_URL, gallery_at, is_free
 from workshop.setup.environment import find_environment
 from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
 from workshop.setup.lock import LOCK, locked
@@ -77,8 +78,7 @@ def lock() -> Iterator[Finding]:
         try:
             found = importlib.metadata.version(pin.name)
         except importlib.metadata.PackageNotFoundError:
-            if pin.name != "uv":  # it only installs the others; pip does that where there is none
-                wrong.append(f"{pin.name} is missing")
+            wrong.append(f"{pin.name} is missing")
         else:
             if not pin.specifier.contains(found, prereleases=True):
                 wrong.append(f"{pin.name} is {found} instead of {pin.specifier}")
@@ -109,16 +109,15 @@ def kernel() -> Iterator[Finding]:
         extra_arguments=["--IPKernelApp.log_level=50"],  # what it logs is not for learners
     )
     folders = [base() / "notebooks", ROOT / "notebooks"]  # the next start brings the first one back
-    trouble = ""
+    trouble, ours = "", Path(sys.prefix).resolve()
     try:
         with client.setup_kernel(cwd=str(next(filter(Path.is_dir, folders)))):
             client.execute_cell(client.nb.cells[0], 0)  # `execute` would take Ctrl-C for itself
     except Exception as error:  # noqa: BLE001 (whatever keeps a kernel from running is the finding)
         trouble = f"notebooks can't run ({type(error).__name__})"
-    ours = Path(sys.prefix).resolve()
-    printed = [part.text for part in client.nb.cells[0].outputs if part.get("name") == "stdout"]
-    if (used := "".join(printed).strip()) and Path(used).resolve() != ours:
-        trouble = f"notebooks run with the Python in {used}"
+    for part in client.nb.cells[0].outputs:
+        if part.get("name") == "stdout" and Path(part.text.strip()).resolve() != ours:
+            trouble = f"notebooks run with the Python in {part.text.strip()}"
     if not trouble:
         yield Finding("kernel", True, "a notebook ran with the workshop's Python")
         return
@@ -135,8 +134,7 @@ def write_access() -> Iterator[Finding]:
     apps = [folder.parent for folder in models]
     for folder in filter(Path.is_dir, [ROOT, base() / "notebooks", ROOT / "data", *apps, *models]):
         try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+            tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             name = "the workshop's folder" if folder == ROOT else shown_path(folder, ROOT)
             text = f"can't write in {name} ({error.strerror}); move the workshop to a folder of your own"
@@ -148,51 +146,25 @@ def write_access() -> Iterator[Finding]:
     yield Finding("write access", not is_short, text)
 
 
-def shown_path(path: Path, folder: Path) -> str:
-    """A path as people know it: from `folder` if it is inside."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-
-
-def busy_app_ports() -> str:
-    """What runs on the ports of the apps; empty if all are free."""
-    serving, taken = [], []
-    for stage in (stage for stage in stages_with_app() if not is_free(stage.port)):
-        if status_of(f"http://127.0.0.1:{stage.port}/") is not None:
-            serving.append(f"an app is running on {stage.port}")
-        else:
-            fix = f"(use app {stage.number} --port)"
-            taken.append(f"{stage.port} is in use by another program {fix}")
-    return ", ".join(serving + taken)
-
-
 def ports() -> Iterator[Finding]:
-    """The ports of the workshop that runs; if none does, those that `start` would take.
-
-    A port of an app is a note at most: nothing but `app` needs it, and that takes any other.
-    """
-    apps = busy_app_ports()
+    """The ports of the workshop that runs; if none does, those that `start` would take."""
     default = f"http://127.0.0.1:{GALLERY_PORT}"
     # In a notebook, `start` has said which workshop the kernel belongs to.
     for url in dict.fromkeys((os.environ.get(GALLERY_URL) or default, default)):
         gallery = gallery_at(url)
         if gallery and gallery.get("folder") == FOLDER:
             text = f"the workshop is running on {url.rpartition(':')[2]}"
-            yield Finding("ports", True, f"{text}; {apps}" if apps else text, note=bool(apps))
+            yield Finding("ports", True, text)
             return
-    wrong, busy = [], []
+    wrong = []
     if gallery:
         where = f"another copy of the workshop runs on {GALLERY_PORT}"
         wrong.append(f"{where} (end that one, or use start --port)")
-    elif not is_free(GALLERY_PORT):
-        busy.append(f"{GALLERY_PORT} (use start --port)")
-    if not is_free(LAB_PORT):
-        busy.append(f"{LAB_PORT} (use start --lab-port)")
-    if busy:
-        wrong.append(f"in use by another program: {', '.join(busy)}")
-    text = f"{GALLERY_PORT}, {LAB_PORT} and those of the apps are free"
-    if apps:
-        text = f"{GALLERY_PORT} and {LAB_PORT} are free; {apps}"
-    yield Finding("ports", not wrong, "; ".join(wrong) or text, note=bool(apps and not wrong))
+    for port, option in ((GALLERY_PORT, "--port"), (LAB_PORT, "--lab-port")):
+        if not (is_free(port) or (gallery and port == GALLERY_PORT)):
+            wrong.append(f"in use by another program: {port} (use start {option})")
+    text = f"{GALLERY_PORT} and {LAB_PORT} are free"
+    yield Finding("ports", not wrong, "; ".join(wrong) or text)
 
 
 def data() -> Iterator[Finding]:
@@ -214,15 +186,11 @@ def mirror() -> Iterator[Finding]:
         holds = []
         try:
             for dataset in (datasets.CENSUS, datasets.HOUSING):
-                try:
-                    with contextlib.redirect_stderr(
-                        io.StringIO()
-                    ):  # nothing is kept, so no word of it
-                        datasets.read_mirror(dataset, place, MIRROR_LIMIT)
+                # What is read isn't kept, so no word of it.
+                quiet = contextlib.redirect_stderr(io.StringIO())
+                with contextlib.suppress(datasets.NotThereError), quiet:
+                    datasets.read_mirror(dataset, place, MIRROR_LIMIT)
                     holds.append(dataset.title.lower())
-                except datasets.DataUnavailableError as error:
-                    if not str(error).startswith(f"there is no {dataset.archive} in "):
-                        raise
             holds += ["wheels"] if wheels_in(place) else []
         except (datasets.DataUnavailableError, NotServed) as error:
             yield Finding("mirror", False, f"{name} can't be used ({error}); {mirror_fix(place)}")
@@ -230,7 +198,7 @@ def mirror() -> Iterator[Finding]:
         text = f"answers, with {', '.join(holds)}"
         if not holds:
             text = f"holds no data and no wheels; {mirror_fix(place)}"
-        yield Finding("mirror", bool(holds), f"{shown(place) if is_url(place) else place} {text}")
+        yield Finding("mirror", bool(holds), f"{shown(place)} {text}")
 
 
 def mirror_fix(place: str) -> str:
@@ -275,7 +243,7 @@ def tried(names: list[str]) -> Iterator[Finding]:
     }
     under_way = None
     with (
-        tempfile.TemporaryFile() as log,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
         subprocess.Popen(
             [sys.executable, "-m", "workshop.teach.try_stage", str(STAGE_LIMIT), *names],
             cwd=ROOT,
@@ -294,7 +262,7 @@ def tried(names: list[str]) -> Iterator[Finding]:
                 yield Finding(**found)
         process.wait()
         log.seek(0)
-        told = log.read().decode("utf-8", "replace")
+        told = log.read()
     if under_way is None:
         reason = (told.strip() or "no reason given").splitlines()[-1]
         yield Finding("app", False, f"no stage can be tried ({reason}); {set_up_anew()}")

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from packaging.requirements import Requirement
@@ -33,8 +34,7 @@ class KitFailed(WorkshopError):
     """The kit can't be made, or not all of it."""
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """A kind of computer that wheels are made for.
 
     `markers` are what a lock asks about it, and `platforms` the platform tags it can install. The oldest
@@ -150,8 +150,7 @@ def get_wheels(target: Target, folder: Path, locks: Sequence[Path]) -> list[str]
             click.echo(f"  3/4 wheels for {target}: {len(wanted)} to get")
             unserved += download(wanted, target, folder)
     click.echo(f"  3/4 wheels for {target}: {'some are missing' if unserved else 'all are there'}")
-    # Where there is no uv, set-up uses pip.
-    return [pin for pin in unserved if not pin.startswith("uv==")]
+    return unserved
 
 
 def download(wanted: dict[str, str], target: Target, folder: Path) -> list[str]:
@@ -164,10 +163,11 @@ def download(wanted: dict[str, str], target: Target, folder: Path) -> list[str]:
     try:
         while wanted:
             (part / "wanted.txt").write_text("\n".join(wanted.values()), encoding="utf-8")
-            code, lines = follow(pip_download(part / "wanted.txt", target, part))
-            if code == 0:
+            command = pip_download(part / "wanted.txt", target, part)
+            run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+            if run.returncode == 0:
                 break
-            missing = unserved_by(lines, wanted)
+            missing = unserved_by(run.stdout + run.stderr, wanted)
             del wanted[missing]  # and once more; what pip got before is in its cache
             unserved.append(missing)
         (folder / "wheels").mkdir(exist_ok=True)
@@ -178,30 +178,10 @@ def download(wanted: dict[str, str], target: Target, folder: Path) -> list[str]:
     return unserved
 
 
-def follow(command: Sequence[str | Path]) -> tuple[int, list[str]]:
-    """Run pip, and report every 25th package. Returns its exit code and the lines it printed."""
-    lines, done = [], 0
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,  # if this process is killed, the pipe closes, and pip ends too
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    ) as pip:
-        for line in pip.stdout:
-            lines.append(line)
-            if line.startswith(("Collecting ", "Processing ")):  # from an index, from a folder
-                done += 1
-                if done % 25 == 0:
-                    click.echo(f"      {done} so far")
-    return pip.returncode, lines
-
-
 def pip_download(wanted: Path, target: Target, into: Path) -> list[str | Path]:
     """The command that gets the wheels listed in a file, for another system; uv has none for it."""
     return [
-        *(sys.executable, "-m", "workshop.host.end_with_parent", "pip", "download"),
+        *(sys.executable, "-m", "pip", "download"),
         *("--disable-pip-version-check", "--progress-bar=off", "--retries=1", "--timeout=15"),
         *("--no-deps", "--only-binary=:all:", "--require-hashes"),
         "--ignore-requires-python",  # the lock has taken care of that, to the micro version
@@ -212,12 +192,11 @@ def pip_download(wanted: Path, target: Target, into: Path) -> list[str | Path]:
     ]
 
 
-def unserved_by(lines: Sequence[str], wanted: Iterable[str]) -> str:
-    """The package for which pip found no wheel.
+def unserved_by(said: str, wanted: Iterable[str]) -> str:
+    """The package for which pip found no wheel, according to what it printed.
 
     Raises `KitFailed`, or OSError for a full disk, if that isn't what went wrong.
     """
-    said = "".join(lines)
     if DISK_FULL.search(said):
         raise OSError(errno.ENOSPC, "")
     if NETWORK_TROUBLE.search(said):
@@ -232,6 +211,6 @@ def unserved_by(lines: Sequence[str], wanted: Iterable[str]) -> str:
         )
     missing = NO_WHEEL.search(said)
     if not missing or missing[1] not in wanted:
-        last = lines[-1].strip() if lines else "it said nothing"
+        last = (said.strip() or "it said nothing").splitlines()[-1]
         raise KitFailed(f"pip can't get the wheels ({last}): run the same command again.")
     return missing[1]

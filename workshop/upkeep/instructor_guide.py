@@ -15,27 +15,36 @@ SHEETS = ROOT / "docs" / "run-sheets.toml"
 GUIDE = ROOT / "docs" / "instructor-guide.md"
 COMMAND = "python3 -m workshop refresh --guide"
 BEGIN = f"<!-- From here on made from run-sheets.toml by: {COMMAND} -->"
-PARTS = ("stage", "steps", "ask", "answer", "mistake", "mistake_steps")
 END = "<!-- Up to here made from run-sheets.toml -->"
-
-
-class GuideFailed(WorkshopError):
-    """The run sheets can't be written into the guide."""
+# What a person reads for the words of a step. An empty text, as in `with = ""`, counts as none.
+SENTENCES = {
+    "type": "Type `{type}`",
+    "open": "Open <{open}>",
+    "fill": "Empty the field **{fill}**",
+    "fill with": "In **{fill}** type `{with}`",
+    "choose in": "In **{in}** choose *{choose}*",
+    "press": "Press **{press}**",
+    "run": "Click into the cell `{run}`, and press Shift+Enter",
+    "run with": "Change the cell `{run}` to `{with}`, and press Shift+Enter",
+    "change from": "In `work/{change}` delete `{from}`, and save",
+    "change from to": "In `work/{change}` change `{from}` to `{to}`, and save",
+}
+PARTS = ("stage", "steps", "ask", "answer", "mistake", "mistake_steps")
 
 
 def read_sheets() -> list[dict[str, Any]]:
     """Return the run sheets in the order of the file.
 
-    Raises `GuideFailed` if the file is no TOML, or a sheet is not complete.
+    Raises `WorkshopError` if the file isn't TOML, or if a sheet isn't complete.
     """
     try:
         sheets = tomllib.loads(SHEETS.read_text(encoding="utf-8")).get("sheet", [])
     except tomllib.TOMLDecodeError as error:
-        raise GuideFailed(f"{SHEETS.name} can't be read: {error}; mend that line.") from error
+        raise WorkshopError(f"{SHEETS.name} can't be read: {error}; fix that line.") from error
     for sheet in sheets:
         if missing := [part for part in PARTS if part not in sheet]:
             which = sheet.get("stage", "that you added last")
-            raise GuideFailed(
+            raise WorkshopError(
                 f"{SHEETS.name}: the sheet of stage {which} lacks {', '.join(missing)}; add that."
             )
     return sheets
@@ -44,69 +53,32 @@ def read_sheets() -> list[dict[str, Any]]:
 def renewed() -> str:
     """Return the guide's text with the run sheets as they are now.
 
-    Raises `GuideFailed` if the guide lacks the two lines between which they belong.
+    Raises `WorkshopError` if the guide lacks the two lines between which they belong.
     """
     before, begin, rest = GUIDE.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise GuideFailed(f"{GUIDE.name} needs these two lines, in this order: {BEGIN} {END}")
+        raise WorkshopError(f"{GUIDE.name} needs these two lines, in this order: {BEGIN} {END}")
     sheets = "\n\n".join(as_markdown(sheet) for sheet in read_sheets())
     return f"{before}{BEGIN}\n\n{sheets}\n\n{END}{after}"
 
 
-def rewrite() -> None:
-    """Bring the guide up to date with the run sheets."""
-    text = renewed()
-    with GUIDE.open("w", encoding="utf-8", newline="\n") as guide:
-        guide.write(text)
-
-
 def as_markdown(sheet: dict[str, Any]) -> str:
-    """Return one run sheet as a section of the guide."""
-    stage = find_stage(sheet["stage"])
-    lines = [f"### {stage.code} · {stage.title}", ""]
-    lines += numbered(sheet["steps"])
-    lines += ["", f"**Ask the room:** {sheet['ask']}", "", f"*Answer:* {sheet['answer']}"]
-    lines += ["", f"**The mistake everyone makes:** {sheet['mistake']} Show it:", ""]
-    lines += numbered(sheet["mistake_steps"], first=len(sheet["steps"]) + 1)
-    return "\n".join(lines)
-
-
-def numbered(steps: list[dict[str, str]], first: int = 1) -> list[str]:
-    """Return steps as lines of a list that counts from `first`."""
-    return [f"{number}. {sentence(step)}" for number, step in enumerate(steps, start=first)]
+    """Return one run sheet as a section of the guide; its steps are numbered throughout."""
+    stage, first = find_stage(sheet["stage"]), len(sheet["steps"])
+    steps = [*sheet["steps"], *sheet["mistake_steps"]]
+    lines = [f"{number}. {sentence(step)}" for number, step in enumerate(steps, start=1)]
+    return "\n".join(
+        [f"### {stage.code} · {stage.title}", "", *lines[:first], ""]
+        + [f"**Ask the room:** {sheet['ask']}", "", f"*Answer:* {sheet['answer']}", ""]
+        + [f"**The mistake everyone makes:** {sheet['mistake']} Show it:", "", *lines[first:]]
+    )
 
 
 def sentence(step: dict[str, str]) -> str:
     """Return a step as a person reads it: what to do, and what must appear."""
-    match step:
-        case {"type": command}:
-            text = f"Type {code(command)}"
-        case {"open": address}:
-            text = f"Open <{address}>"
-        case {"fill": field, "with": ""}:
-            text = f"Empty the field **{field}**"
-        case {"fill": field, "with": typed}:
-            text = f"In **{field}** type {code(typed)}"
-        case {"choose": option, "in": field}:
-            text = f"In **{field}** choose *{option}*"
-        case {"press": name}:
-            text = f"Press **{name}**"
-        case {"run": cell, "with": new}:
-            text = f"Change the cell {code(cell)} to {code(new)}, and press Shift+Enter"
-        case {"run": cell}:
-            text = f"Click into the cell {code(cell)}, and press Shift+Enter"
-        case {"change": file, "from": old, "to": ""}:
-            text = f"In {code(f'work/{file}')} delete {code(old)}, and save"
-        case {"change": file, "from": old, "to": new}:
-            text = f"In {code(f'work/{file}')} change {code(old)} to {code(new)}, and save"
-        case _:
-            raise GuideFailed(
-                f"{SHEETS.name} has a step that is none: {step}; see its first lines."
-            )
-    return f"{text} → {code(step['see'])}" if "see" in step else text
-
-
-def code(text: str) -> str:
-    """Return text as it is to be typed or seen, in Markdown."""
-    return f"`{text}`"
+    words = " ".join(sorted(word for word, text in step.items() if text and word != "see"))
+    if words not in SENTENCES:
+        raise WorkshopError(f"{SHEETS.name} has a step that is none: {step}; see its first lines.")
+    text = SENTENCES[words].format(**step)
+    return f"{text} → `{step['see']}`" if "see" in step else text

@@ -16,9 +16,9 @@ from playwright.sync_api import Error, Page, sync_playwright
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import BASE
 from workshop.host.ports import free_port
-from workshop.host.start import gallery_server, make_databases, train_models
+from workshop.host.start import gallery_server, train_models
 from workshop.setup.process import ROOT
-from workshop.upkeep.browsers import installed_browsers, launch_options
+from workshop.upkeep.browsers import installed_browsers
 
 FOLDER = ROOT / "docs" / "images"
 SIZE = {"width": 1100, "height": 850}  # pixels
@@ -27,32 +27,29 @@ PAGES = {"gallery": "", "iris": "04_iris/", "census": "05_census/", "housing": "
 FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "Petal width": "0.2"}
 
 
-class NoBrowser(WorkshopError):
-    """There is no browser that could take a picture."""
-
-
 def take_pictures(folder: Path) -> Iterator[Path]:
     """Take every picture into `folder`, and yield each file's path once it's there.
 
-    Raises `NoBrowser` if no browser is installed, or if it doesn't start.
+    Raises `WorkshopError` if no browser is installed, or if it doesn't start.
     """
     found = installed_browsers()
     if not found:
-        raise NoBrowser(
+        raise WorkshopError(
             "The pictures need a browser: install Chromium, Chrome or Edge, or name one with "
             "WORKSHOP_BROWSER=PATH."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    make_databases()
     # Nothing listens on JupyterLab's port here, but with a port the gallery has buttons for notebooks.
     server = gallery_server("127.0.0.1", free_port(), lab_port=8888, token="0" * 32)
     with server, sync_playwright() as playwright:
         server.wait_until_ready()
         train_models(server.url)
         try:
-            browser = playwright.chromium.launch(executable_path=found[0], **launch_options())
+            browser = playwright.chromium.launch(executable_path=found[0])
         except Error as error:
-            raise NoBrowser(f"{found[0]} doesn't start: {str(error).splitlines()[0]}") from error
+            raise WorkshopError(
+                f"{found[0]} doesn't start: {str(error).splitlines()[0]}"
+            ) from error
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         for name, path in PAGES.items():
             page.goto(f"{server.url}/{path}")
@@ -75,15 +72,10 @@ def take(page: Page, file: Path) -> None:
     page.screenshot(path=file)
 
 
-def main(arguments: list[str]) -> None:
-    """Take the pictures, and print each one's path."""
+if __name__ == "__main__":
     os.environ[BASE] = str(ROOT)  # the originals, wherever this is called
     try:
-        for file in take_pictures(Path(arguments[0]) if arguments else FOLDER):
-            print(f"made {file}")
-    except WorkshopError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        for picture in take_pictures(Path(sys.argv[1]) if sys.argv[1:] else FOLDER):
+            print(f"made {picture}")
+    except WorkshopError as problem:
+        sys.exit(str(problem))

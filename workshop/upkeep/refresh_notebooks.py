@@ -15,7 +15,6 @@ from workshop.core.errors import WorkshopError
 from workshop.core.files import write_whole
 
 CELL_LIMIT = 300  # seconds
-
 HEADING = re.compile(r"#{1,6} ")
 # A list, a table, a picture or a block of code: a room looks at these, and hears the rest.
 LOOKED_AT = re.compile(r"^ *(?:[-*]|\d+\.) |^\||!\[|^```", re.MULTILINE)
@@ -30,15 +29,10 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
 
     Raises `NotebookFailed`, which names the cell of the notebook called `name`.
     """
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_LIMIT,
-        kernel_name="python3",
-        record_timing=False,
-        # Not that it listens on 127.0.0.1, nor a traceback of what Ctrl-C has stopped in it. The errors of
-        # cells come another way.
-        extra_arguments=["--IPKernelApp.log_level=50"],
-    )
+    # The kernel's log would hold that it listens on 127.0.0.1, and a traceback of what Ctrl-C has stopped
+    # in it. The errors of cells come another way.
+    quiet = {"record_timing": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
+    client = NotebookClient(notebook, timeout=CELL_LIMIT, kernel_name="python3", **quiet)
     try:
         # Not `execute`, which takes Ctrl-C for itself and then fails with an error of its own.
         with client.setup_kernel(cwd=str(folder)):

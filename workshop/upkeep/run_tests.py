@@ -12,8 +12,7 @@ from workshop.setup.process import SetupError, say
 from workshop.setup.set_up import set_up_tests
 
 SIDE_BY_SIDE = (
-    "--numprocesses=auto",
-    "--maxprocesses=4",
+    *("--numprocesses=auto", "--maxprocesses=4"),
     "--dist=loadfile",  # nbval runs the cells of one notebook in order, in one kernel
     "--no-loadscope-reorder",  # conftest.py has the order
 )
@@ -23,26 +22,20 @@ WITHOUT_PACKAGES = (
 )
 
 
-class TestsNotReady(WorkshopError):
-    """What the tests need can't be installed, and this run must not do without it."""
-
-
 def pytest_command(everything: bool, arguments: Sequence[str]) -> list[str]:
-    """The command that runs pytest with `arguments`; without `everything` it leaves the slow tests out.
+    """Return the command that runs pytest with `arguments`; without `everything` it leaves out slow tests.
 
     Installs what only the tests need, if it isn't there. Where that fails, one line says what is left out
-    and how to get it, or, with `CI` set, it raises `TestsNotReady`.
+    and how to get it, or, with `CI` set, it raises `WorkshopError`.
     """
     try:
         set_up_tests(find_environment())
     except SetupError as error:
         if os.environ.get("CI"):
-            raise TestsNotReady(str(error)) from error
+            raise WorkshopError(str(error)) from error
         say(f"{error} {WITHOUT_PACKAGES}")
     importlib.invalidate_caches()  # a package may have been installed since this process began
-    options = []
+    options = [] if everything else ["-m", "not slow"]
     if importlib.util.find_spec("xdist") and "no:xdist" not in " ".join(arguments):
         options += SIDE_BY_SIDE
-    if not everything:
-        options += ["-m", "not slow"]
     return [sys.executable, "-m", "pytest", *options, *arguments]

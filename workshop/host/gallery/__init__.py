@@ -1,40 +1,32 @@
 """The gallery: one server with the landing page at `/` and every stage's app at `/NN_name/`.
 
-`create_gallery` gives the WSGI application that `python3 -m workshop start` serves.
+`create_gallery` makes the WSGI application that `python3 -m workshop start` serves.
 """
 
-import json
 import os
 import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, make_response, render_template, request
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
-from werkzeug.http import HTTP_STATUS_CODES
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from workshop.core.own_apps import own_apps
 from workshop.core.stages import STAGES, Stage, stages_with_app
-from workshop.host.guard import Application, behind_proxies, guard
-from workshop.host.mount import Mount
-from workshop.host.network import BEHIND_PROXY, qr_as_svg
+from workshop.host.guard import Application, StartResponse, behind_proxies, guard, problem_json
+from workshop.host.mount import Mount, state_of
+from workshop.host.network import BEHIND_PROXY, LAB_PORT, LAB_TOKEN, PRESENT, ROOM, qr_as_svg
 from workshop.host.ports import FOLDER, status_of
 from workshop.host.server import end_with_main_process
 
-LAB_PORT = "WORKSHOP_LAB_PORT"
-LAB_TOKEN = "WORKSHOP_LAB_TOKEN"  # noqa: S105 (the name of the variable that holds it)
-
-PRESENT = "WORKSHOP_PRESENT"  # not empty: the cards lead to slides
-ROOM = "WORKSHOP_ROOM"  # the address for others, where they are let in
+READ_ONCE = "*.py", "templates/**/*.html"  # an app's files that count from the next start on
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the landing page shows of a stage; `mount` is None where it has no app."""
+    """What the landing page shows of a stage; `mount` is None if it has no app."""
 
     stage: Stage
     mount: Mount | None
@@ -43,46 +35,30 @@ class Card:
     @property
     def is_up(self) -> bool:
         """Whether the app answers. Without its model it says so with a 503, and that is an answer."""
-        return self.mount.status_of("/") in (200, 503)
-
-
-def sources(stage: Stage) -> dict[Path, int]:
-    """When each file of a stage's app was last saved: code and templates, which are read once."""
-    found = {}
-    for pattern in ("*.py", "templates/**/*.html"):
-        for file in stage.folder.glob(pattern):
-            try:
-                found[file] = file.stat().st_mtime_ns
-            except OSError:  # an editor's file that is gone already
-                continue
-    return found
+        return self.mount.app.test_client().get("/").status_code in (200, 503)
 
 
 def create_app(mounts: dict[str, Mount]) -> Flask:
-    """The landing page, and what is said where an app should be that is not ready."""
+    """The landing page, and what is said in place of an app that isn't ready."""
     app = Flask(__name__)
-    at_start = {stage: sources(stage) for stage in stages_with_app()}
+    at_start = {stage: state_of(stage.folder, *READ_ONCE) for stage in stages_with_app()}
 
     @app.get("/")
     def index() -> Response:
+        for mount in mounts.values():
+            mount.look()
         room = os.environ.get(ROOM)
-        cards = [
-            Card(
-                stage,
-                mounts.get(stage.slug),
-                stage in at_start and sources(stage) != at_start[stage],
-            )
-            for stage in STAGES
-        ]
-        for card in cards:
-            if card.mount:
-                card.mount.look()
+        changed = {
+            stage
+            for stage, before in at_start.items()
+            if state_of(stage.folder, *READ_ONCE) != before
+        }
         page = make_response(
             render_template(
                 "index.html",
-                cards=cards,
+                cards=[Card(each, mounts.get(each.slug), each in changed) for each in STAGES],
                 own_apps=[
-                    (app, status_of(f"http://127.0.0.1:{app.port}/", 1)) for app in own_apps()
+                    (own, status_of(f"http://127.0.0.1:{own.port}/", 1)) for own in own_apps()
                 ],
                 lab=lab_address(),
                 present=bool(os.environ.get(PRESENT)),
@@ -96,47 +72,38 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
 
     @app.get("/healthz")
     def healthz() -> dict[str, object]:
-        port = os.environ.get(LAB_PORT)
-        return {
-            "status": "ok",
-            "service": "workshop",
-            "folder": FOLDER,
-            "lab_port": int(port) if port else None,
-        }
+        port = int(os.environ.get(LAB_PORT) or 0) or None
+        return {"status": "ok", "service": "workshop", "folder": FOLDER, "lab_port": port}
 
     @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException):
+    def http_error(error: HTTPException) -> Response:
         response = error.get_response()
         response.data = render_template("error.html", error=error)
         return response
 
     @app.before_request
     def not_ready() -> Response | None:
-        """Answer for an app that is still loading, or does not start, whatever is asked of it."""
+        """Answer for an app that is still loading, or doesn't start, whatever the request is."""
         slug, _, rest = request.path.lstrip("/").partition("/")
-        if slug not in mounts:
-            return None
-        return explain(mounts[slug], rest)
+        return explain(mounts[slug], rest) if slug in mounts else None
 
     return app
 
 
 def explain(mount: Mount, path: str) -> Response:
-    """Say that an app is loading, or why it does not start: a page, or JSON for programs."""
+    """Say that an app is loading, or why it doesn't start: a page, or JSON for programs."""
     stage = mount.stage
     if mount.is_loading:
         status, reason = "loading", "The app is still loading. Ask again in a moment."
     else:
         remedy = f"python3 -m workshop catch-up {stage.code} --fresh"
-        status, reason = (
-            "broken",
-            f"The app does not start: {mount.problem}. {remedy} brings it back.",
-        )
+        status = "broken"
+        reason = f"The app does not start: {mount.problem}. {remedy} brings it back."
     if path == "healthz":
         response = make_response({"status": status, "reason": reason})
     elif path.startswith("api/"):
-        problem = {"title": HTTP_STATUS_CODES[503], "status": 503, "detail": reason, "errors": []}
-        response = Response(json.dumps(problem), content_type="application/problem+json")
+        problem = problem_json("503 Service Unavailable", reason)
+        response = Response(problem, content_type="application/problem+json")
     else:
         response = make_response(render_template("not_ready.html", mount=mount, stage=stage))
         if mount.is_loading:
@@ -163,21 +130,24 @@ def lab_address() -> tuple[str, str] | None:
     return f"http://127.0.0.1:{port}", token
 
 
-def redirect_relatively(application: Callable) -> Callable:
+def redirect_relatively(application: Application) -> Application:
     """Make a WSGI application's redirects relative to the address that was asked for.
 
     Some proxies put their prefix in front of a redirect's path, and others leave it as it is; a relative
     one is right behind both.
     """
 
-    def answer(environ: dict, start_response: Callable) -> Iterable[bytes]:
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         asked = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
 
-        def start(status: str, headers: list[tuple[str, str]], *more: object) -> Callable:
-            found = Headers(headers)
-            if found.get("Location", "").startswith("/"):
-                found["Location"] = relative_to(asked, found["Location"])
-            return start_response(status, found.to_wsgi_list(), *more)
+        def start(status: str, headers: list[tuple[str, str]], *more: object) -> Any:
+            found = [
+                (name, relative_to(asked, value))
+                if name.lower() == "location" and value.startswith("/")
+                else (name, value)
+                for name, value in headers
+            ]
+            return start_response(status, found, *more)
 
         return application(environ, start)
 
@@ -193,24 +163,22 @@ def relative_to(asked: str, target: str) -> str:
 
 
 def create_gallery() -> Application:
-    """The landing page with every stage's app mounted at its address; the apps load in the background."""
+    """The landing page with every stage's app mounted at its address, each made when first asked for."""
     end_with_main_process()
-    mounts: dict[str, Mount] = {}
+    mounts = {stage.slug: Mount(stage, in_gallery=True) for stage in stages_with_app()}
     landing = guard(create_app(mounts).wsgi_app)
-    for stage in stages_with_app():
-        mounts[stage.slug] = Mount(stage, unmounted(landing))
-    gallery = DispatcherMiddleware(landing, {f"/{slug}": app for slug, app in mounts.items()})
+
+    def gallery(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        slug, slash, rest = environ.get("PATH_INFO", "")[1:].partition("/")
+        mount = mounts.get(slug)
+        if mount and mount.app is None:
+            mount.look()
+        if not mount or mount.app is None:
+            return landing(environ, start_response)
+        prefix = f"{environ.get('SCRIPT_NAME', '')}/{slug}"
+        environ.update(SCRIPT_NAME=prefix, PATH_INFO=slash + rest)
+        return mount(environ, start_response)
+
     if os.environ.get(BEHIND_PROXY) == "1":
         return ProxyFix(redirect_relatively(gallery), x_for=0, x_prefix=1)
     return behind_proxies(gallery)
-
-
-def unmounted(application: Application) -> Application:
-    """Undo what the dispatcher does to the address, so that `application` sees the whole path."""
-
-    def answer(environ: dict, start_response: Callable) -> Iterable[bytes]:
-        prefix, _, slug = environ["SCRIPT_NAME"].rpartition("/")
-        path = f"/{slug}{environ['PATH_INFO']}"
-        return application(environ | {"SCRIPT_NAME": prefix, "PATH_INFO": path}, start_response)
-
-    return answer

@@ -189,7 +189,7 @@ def summary_route(app: ChangedApp) -> str:
     if not described.get("security"):
         raise Wrong(
             "the documentation does not say that the route needs a token. Write it in `housing_api.py`, with "
-            "`**WITH_TOKEN` in the decorator, as for `/saved`."
+            "`**described(200, None, 401)` in the decorator, much as for `/saved`."
         )
     return (
         "your route counts each account's own predictions, refuses whoever has no token, copes with an empty "

@@ -1,0 +1,315 @@
+"""A journey through each stage, in a real browser: from its card in the gallery to what the app is for.
+
+The whole workshop runs as a learner starts it, on a fresh copy and with models that `start` has trained. On
+the way every page is looked at on a phone and on a projector, and nothing may ask another machine.
+`test_accessibility` looks at every page there is; here somebody uses them.
+"""
+
+import csv
+import re
+import time
+from pathlib import Path
+
+import pytest
+from browser_support import assert_marked, assert_sound, field, fill, follow, heading, submit
+from playwright.sync_api import expect
+
+from workshop.core.stages import BASE, STAGES, find_stage, stages_with_app
+from workshop.host.background import Server
+from workshop.host.ports import free_port
+
+FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "Petal width": "0.2"}
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def site(browser, tmp_path_factory):
+    """The workshop as `start` runs it, with the stand-ins, which train quickly; its address."""
+    port = free_port()
+    command = ["workshop", "start", "--no-lab", "--no-browser", "--port", port]
+    fresh = {BASE: str(tmp_path_factory.mktemp("work")), "WORKSHOP_MIRROR": "", "DATABASE_URL": ""}
+    with Server("workshop start", command, f"http://127.0.0.1:{port}", fresh) as server:
+        deadline = time.monotonic() + 300
+        while "Press Ctrl-C" not in server.log_end(100):
+            assert server.is_running(), server.log_end(100)
+            assert time.monotonic() < deadline, server.log_end(100)
+            time.sleep(0.1)
+        yield server.url
+
+
+def enter(page, site, stage):
+    """Open a stage's app from its card; return the app's address."""
+    page.goto(f"{site}/")
+    card = page.locator(f"#stage-{find_stage(stage).code}")
+    assert follow(page, card.get_by_role("link", name="Open app")) == 200
+    assert_sound(page)
+    return page.url.rstrip("/")
+
+
+def go(page, link):
+    """Follow a link in the bar at the top of the page."""
+    bar = page.get_by_role("navigation", name="Pages")
+    assert follow(page, bar.get_by_role("link", name=link)) == 200
+
+
+def test_the_gallery_leads_to_every_app_and_back(page, site):
+    gallery = page.goto(f"{site}/")
+    assert gallery.headers["cache-control"] == "no-store", "its links may have this run's token"
+    assert_sound(page)
+    for stage in STAGES:
+        card = page.locator(f"#stage-{stage.code}")
+        expect(card.get_by_role("heading", name=stage.title)).to_be_visible()
+        expect(card.get_by_text("Model trained")).to_have_count(1 if stage.model else 0)
+    for stage in stages_with_app():
+        assert enter(page, site, stage.number) == f"{site}/{stage.slug}"
+    assert page.goto(f"{site}/nothing").status == 404
+    follow(page, page.get_by_role("link", name="All stages"))
+    assert page.url == f"{site}/"
+
+
+def test_01_greets_counts_visits_and_survives_a_crash(page, open_browser, site):
+    app = enter(page, site, "hello")
+    assert follow(page, page.get_by_role("link", name="/profile/Ada")) == 200
+    expect(heading(page)).to_have_text("Profile of Ada")
+    for visits in (1, 2):
+        page.goto(f"{app}/visits")
+        expect(heading(page)).to_have_text(f"Visits from this browser: {visits}")
+    other = open_browser()
+    other.goto(f"{app}/visits")
+    expect(heading(other)).to_have_text("Visits from this browser: 1")
+    assert page.goto(f"{app}/oops").status == 500
+    assert_sound(page)
+    assert "Traceback" not in page.content()
+
+
+def test_02_shows_what_was_typed_and_never_runs_it(page, site):
+    enter(page, site, "templates")
+    image = page.get_by_role("main").locator("img")
+    assert image.evaluate("e => e.complete && e.naturalWidth > 0")
+    go(page, "List")
+    hostile = "<script>window.ran = true</script><b>Ada</b>"
+    fill(page, {"Names": hostile})
+    assert submit(page, "Show these names") == 200
+    expect(page.get_by_role("main").get_by_text(hostile)).to_be_visible()
+    assert page.evaluate("window.ran") is None
+    go(page, "Condition")
+    for day, status, title in [("1", 200, "odd"), ("32", 400, "Which day?"), ("30", 200, "even")]:
+        fill(page, {"Day of the month": day})
+        assert submit(page, "Show the side") == status
+        expect(heading(page)).to_contain_text(title)
+        expect(page.get_by_label("Day of the month")).to_have_value(day)
+        if status == 400:
+            assert_marked(page, "Day of the month", "from 1 to 31")
+        assert_sound(page)
+
+
+def test_03_says_what_is_prime_and_keeps_what_was_typed(page, site):
+    app = enter(page, site, "prime")
+    for typed, answer in [
+        ("97", "97 is a prime number"),
+        ("91", "91 = 7 × 13, so it is not prime"),
+        ("1", "1 is not a prime number"),
+    ]:
+        page.goto(f"{app}/")
+        fill(page, {"Your number": typed})
+        assert submit(page, "Is it prime?") == 200
+        expect(heading(page)).to_have_text(answer)
+        assert_sound(page)
+    page.goto(f"{app}/")
+    for typed in ("", "9.5", "9" * 5000):
+        fill(page, {"Your number": typed})
+        assert submit(page, "Is it prime?") == 422
+        expect(page.get_by_label("Your number")).to_have_value(typed)
+        assert_marked(page, "Your number")
+        assert_sound(page)
+    fill(page, {"Your number": "97"})
+    assert submit(page, "Is it prime?") == 200
+
+
+def test_04_classifies_a_flower(page, site):
+    enter(page, site, "iris")
+    paper = "e => getComputedStyle(e).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert (sum(page.locator("body").evaluate(paper)) > 384) == (scheme == "light")
+    fill(page, FLOWER | {"Sepal width": "wide", "Petal width": "-1"})
+    assert submit(page, "Classify") == 422
+    assert_marked(page, "Sepal width", "not a number")
+    assert_marked(page, "Petal width", "above 0")
+    expect(field(page, "Sepal width")).to_have_value("wide")
+    assert_sound(page)
+    page.get_by_role("alert").get_by_role("link", name="Sepal width").click()
+    expect(field(page, "Sepal width")).to_be_focused()
+    fill(page, FLOWER)
+    assert submit(page, "Classify") == 200
+    expect(heading(page)).to_have_text("Predicted species: Setosa")
+    expect(page.get_by_role("listitem").filter(has_text="Setosa").first).to_contain_text("98.1%")
+    assert_sound(page)
+
+
+@pytest.mark.parametrize(
+    ("stage", "first", "answer"),
+    [
+        ("iris", "Sepal length", "Predicted species: "),
+        ("census", "Age", "Probability of earning more than $50K: "),
+    ],
+)
+def test_a_form_works_by_keyboard_and_without_javascript(open_browser, site, stage, first, answer):
+    page = open_browser(java_script_enabled=False)
+    enter(page, site, stage)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(field(page, first)).to_be_focused()
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    expect(heading(page)).to_contain_text(answer)
+
+
+def test_05_explains_its_answer_which_has_a_link_to_share(page, open_browser, site):
+    enter(page, site, "census")
+    fill(page, {"Age": "forty", "Hours of work per week": "169", "Education": "Bachelors"})
+    assert submit(page, "Estimate") == 422
+    assert_marked(page, "Age", "not a whole number")
+    assert_marked(page, "Hours of work per week", "from 1 to 168")
+    expect(field(page, "Race")).to_have_attribute("aria-invalid", "false")
+    expect(field(page, "Education")).to_have_value("Bachelors")
+    assert_sound(page)
+    fill(page, {"Age": "39", "Hours of work per week": "40"})
+    assert submit(page, "Estimate") == 200
+    assert_sound(page)
+    exact = page.locator("data").first.get_attribute("value")
+    expect(heading(page)).to_contain_text(f"{float(exact):.1%}")
+    expect(page.get_by_role("img", name=f"{float(exact):.1%} on a scale")).to_be_visible()
+    bars = page.locator(".bars").get_by_role("listitem")
+    expect(bars).not_to_have_count(0)
+    for bar in bars.all():  # each on its own side of the axis
+        axis = bar.locator("path.axis").bounding_box()["x"]
+        box = bar.locator("rect.value").bounding_box()
+        assert (box["x"] + box["width"] / 2 > axis) == ("(up)" in bar.inner_text())
+
+    friend = open_browser()
+    assert friend.goto(page.url).status == 200
+    expect(friend.locator("data").first).to_have_attribute("value", exact)
+    assert friend.goto(page.url.replace("Bachelors", "<script>x</script>")).status == 422
+    assert_marked(friend, "Education", "Choose from the list")
+
+    go(page, "The API")
+    batch = page.locator(
+        ".opblock-post", has=page.locator('[data-path="/api/v1/predictions/batch"]')
+    )
+    batch.locator(".opblock-summary-control").click()
+    batch.get_by_role("button", name="Try it out").click()
+    batch.get_by_role("button", name="Execute").click()  # the page's own example
+    answer = batch.locator(".live-responses-table")
+    expect(answer).to_contain_text('"predictions"')
+    expect(answer.locator(".response-col_status").last).to_contain_text("200")
+
+
+def register(page, site, name):
+    """Enter stage 06 and make an account; return the app's address."""
+    app = enter(page, site, "housing")
+    go(page, "Register")
+    fill(page, {"Username": name, "Password": PASSWORD})
+    assert submit(page, "Register") == 200
+    return app
+
+
+def save(page, app, name):
+    """Ask for a price, and save it under a name; return the price as it is shown."""
+    page.goto(f"{app}/")
+    assert submit(page, "Estimate the price") == 200  # the form comes filled in
+    assert_sound(page)
+    price = re.search(r"\$[0-9,]+", heading(page).inner_text())[0]
+    fill(page, {"Name": name})
+    assert submit(page, "Save to my account") == 200
+    expect(page.get_by_role("row").filter(has_text=name)).to_contain_text(price)
+    assert_sound(page)
+    return price
+
+
+def test_06_keeps_what_is_saved_for_its_owner_in_any_browser(page, open_browser, site):
+    app = register(page, site, "anna")
+    price = save(page, app, "By the bay")
+    mine = page.get_by_role("link", name="By the bay", exact=True).get_attribute("href")
+    stranger = open_browser()
+    register(stranger, site, "visitor")
+    assert stranger.goto(f"{site}{mine}").status == 404
+    go(stranger, "Saved")
+    expect(stranger.get_by_role("row")).to_have_count(0)
+
+    other = open_browser()
+    other.goto(f"{app}/saved")  # by way of the login
+    fill(other, {"Username": "anna", "Password": f"not {PASSWORD}"})
+    assert submit(other, "Log in") == 422
+    expect(other.get_by_label("Username")).to_have_value("anna")
+    expect(other.get_by_label("Password")).to_have_value("")
+    fill(other, {"Password": PASSWORD})
+    assert submit(other, "Log in") == 200
+    row = other.get_by_role("row").filter(has_text="By the bay")
+    follow(other, row.get_by_role("link", name="Rename"))
+    fill(other, {"Name": "On the hill"})
+    assert submit(other, "Rename") == 200
+    with other.expect_download() as download:
+        other.get_by_role("link", name="Download as CSV").click()
+    with Path(download.value.path()).open(encoding="utf-8", newline="") as file:
+        (saved,) = csv.DictReader(file)
+    assert (saved["name"], f"${float(saved['price_usd']):,.0f}") == ("On the hill", price)
+
+    go(page, "Account: anna")
+    assert submit(page, re.compile("^Log out$")) == 200
+    expect(page.get_by_role("link", name="Saved")).to_have_count(0)
+
+
+def test_06_takes_a_guest_back_to_the_prediction_and_forgets_whoever_leaves(open_browser, site):
+    page = open_browser(java_script_enabled=False)
+    enter(page, site, "housing")
+    assert submit(page, "Estimate the price") == 200
+    price = heading(page).inner_text()
+    follow(page, page.get_by_role("main").get_by_role("link", name="Register"))
+    fill(page, {"Username": "guest", "Password": PASSWORD})
+    assert submit(page, "Register") == 200
+    expect(heading(page)).to_have_text(price)
+    fill(page, {"Name": "After all"})
+    assert submit(page, "Save to my account") == 200
+    go(page, "Account: guest")
+    follow(page, page.get_by_role("link", name=re.compile("^Delete")))
+    fill(page, {"Password": PASSWORD})
+    assert submit(page, re.compile("^Delete")) == 200
+    go(page, "Log in")
+    fill(page, {"Username": "guest", "Password": PASSWORD})
+    assert submit(page, "Log in") == 422
+
+
+def test_06_gives_programs_a_token_until_it_is_revoked(page, site):
+    app = register(page, site, "maker")
+    save(page, app, "From the page")
+    go(page, re.compile("^Account"))
+    fill(page, {"Name": "my front end"})
+    assert submit(page, re.compile("token$")) == 201
+    assert_sound(page)
+    token = page.locator("#new-token").inner_text()
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = page.request.get(f"{app}/api/v1/saved", headers=headers)
+    assert [each["name"] for each in answer.json()] == ["From the page"]
+    page.goto(f"{app}/account")
+    assert token not in page.content(), "a token is shown once"
+    assert submit(page, "Revoke my front end") == 200
+    assert page.request.get(f"{app}/api/v1/saved", headers=headers).status == 401
+
+
+def test_07_predicts_from_a_table_that_it_was_made_for(page, site):
+    enter(page, site, "yours")
+    fields = page.get_by_role("main").locator("input")
+    typical = fields.first.input_value()
+    fields.first.fill("long")
+    assert submit(page, "Predict") == 422
+    expect(fields.first).to_have_value("long")
+    expect(fields.first).to_have_accessible_description(re.compile("number"))
+    assert_sound(page)
+    fields.first.fill(typical)
+    assert submit(page, "Predict") == 200
+    expect(page.locator(".answer")).to_have_text(re.compile("Adelie|Chinstrap|Gentoo"))
+    for link in ("The model", "The API"):
+        go(page, link)

@@ -1,0 +1,199 @@
+"""The JSON API of every app that has one: what it answers, and how it refuses what it can't.
+
+Everything that goes wrong is `application/problem+json`, with the status that fits and the field's name.
+"""
+
+import json
+import re
+
+import pytest
+from app_support import (
+    FORM,
+    PROBLEM,
+    WITH_API,
+    WITH_MODEL,
+    Page,
+    api,
+    body,
+    make,
+    number_field,
+    problem,
+    submit,
+)
+
+WITH_DOCUMENT = {
+    "05_census": "/openapi/openapi.json",
+    "06_housing": "/openapi/openapi.json",
+    "07_yours": "/api/v1/openapi.json",
+    "my_app": "/api/v1/openapi.json",
+}
+each_with_model = pytest.mark.parametrize("slug", WITH_MODEL)
+each_with_document = pytest.mark.parametrize("slug", WITH_DOCUMENT)
+
+MALFORMED = {
+    "empty": b"",
+    "a form": b"age=39",
+    "cut off": b'{"age": 5.1',
+    "not UTF-8": b'{"age": "\xff"}',
+    "UTF-16": json.dumps({"age": 39}).encode("utf-16"),
+    "too deep": b"[" * 60_000,
+    "too deep, closed": b"[" * 30_000 + b"]" * 30_000,
+    "two values": b"{} {}",
+    "null byte": b"\x00",
+    "lone surrogate": b'{"\\ud800": 1}',
+}
+MEDIA_TYPES = [None, "", "text/plain", "application/x-www-form-urlencoded", "application/xml"]
+MEDIA_TYPES += ["application/problem+json", "multipart/form-data; boundary=x", "nonsense"]
+NO_NUMBERS = ['"x"', "true", "null", "[5.1]", "{}", '""', "1e400", "-1e400"]
+NO_JSON_NUMBERS = ["NaN", "Infinity", "-Infinity", "9" * 5000]  # or so: libraries differ
+
+
+def post(client, slug, content, content_type="application/json"):
+    """Send bytes to an app's API."""
+    return client.post(api(slug), data=content, content_type=content_type)
+
+
+@each_with_model
+def test_page_and_api_answer_and_a_charset_is_fine(slug, client):
+    content = json.dumps(body(slug, client))
+    answer = post(client, slug, content, "application/json; charset=utf-8")
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    page = submit(slug, client)
+    assert page.status_code == 200
+    assert "Error" not in page.text
+
+
+@each_with_model
+def test_malformed_json_is_a_400(slug, client):
+    for name, content in MALFORMED.items():
+        assert problem(post(client, slug, content), 400)["errors"] == [], name
+
+
+@each_with_model
+def test_another_media_type_is_a_415_that_names_the_right_one(slug, client):
+    content = json.dumps(body(slug, client))
+    for media_type in MEDIA_TYPES:
+        assert "application/json" in problem(post(client, slug, content, media_type), 415)["detail"]
+
+
+@each_with_model
+def test_a_big_body_is_a_413(slug, apps, client):
+    limit = apps[slug].config["MAX_CONTENT_LENGTH"]
+    content = json.dumps(body(slug, client)) + " " * limit
+    problem(post(client, slug, content), 413)
+    if slug != "05_census":  # its form is a GET
+        answer = client.post(FORM.get(slug, "/predict"), data={"x": "5" * limit})
+        assert (answer.status_code, answer.mimetype) == (413, "text/html")
+
+
+@each_with_model
+def test_what_is_no_number_is_a_422_that_names_its_field(slug, client):
+    name = number_field(slug, client)
+    for value in [*NO_NUMBERS, *NO_JSON_NUMBERS]:
+        content = json.dumps(body(slug, client) | {name: "@"}).replace('"@"', value)
+        answer = post(client, slug, content)
+        if value in NO_JSON_NUMBERS and answer.status_code == 400:
+            problem(answer, 400)
+        else:
+            assert [error["field"] for error in problem(answer, 422)["errors"]] == [name], value
+
+
+@each_with_model
+def test_a_body_of_another_form_is_a_422_that_names_what_is_wrong(slug, client):
+    good = body(slug, client)
+
+    def fields(sent):
+        return [
+            error["field"] for error in problem(post(client, slug, json.dumps(sent)), 422)["errors"]
+        ]
+
+    for sent in ("text", 5.1, None, True, json.dumps(good)):
+        assert fields(sent) == ["body"]
+    assert set(fields([])) <= {"body"}
+    assert fields(good | {"colour": "blue"}) == ["colour"]
+    name = number_field(slug, client)
+    assert fields({key: value for key, value in good.items() if key != name}) == [name]
+    assert name in fields({})
+    assert set(fields({})) <= set(good)
+
+
+@pytest.mark.parametrize("slug", WITH_API)
+def test_under_api_every_error_is_problem_json(slug, client):
+    problem(client.get("/api/nothing"), 404)
+    problem(client.get("/api/"), 404)
+    address = "/api/prime/97" if slug == "03_prime" else api(slug)
+    answer = client.delete(address)
+    problem(answer, 405)
+    assert ("GET" if slug == "03_prime" else "POST") in answer.headers["Allow"]
+
+
+@each_with_model
+def test_without_a_model_the_api_says_so(slug, tmp_path, models):
+    client = make(slug, tmp_path).test_client()
+    reason = client.get("/healthz").json["reason"]
+    assert problem(client.post(api(slug), json={}), 503)["detail"] == reason
+    assert client.get("/api/v1/model").mimetype == PROBLEM
+
+
+@each_with_model
+def test_healthz_is_ok_with_a_model(slug, client):
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+
+
+@each_with_document
+def test_the_card_is_served_as_json(slug, client, folder):
+    card = json.loads(next(folder.glob("*.json")).read_bytes())
+    assert client.get("/api/v1/model").json == {"model_version": card["sha256"][:12], **card}
+
+
+@each_with_document
+def test_the_document_lists_the_api_and_nothing_else(slug, apps, client):
+    document = client.get(WITH_DOCUMENT[slug]).json
+    assert document["openapi"] == "3.1.0"
+    rules = {re.sub("<(.+?)>", r"{\1}", rule.rule) for rule in apps[slug].url_map.iter_rules()}
+    routes = {rule for rule in rules if rule.startswith("/api/") and "openapi" not in rule}
+    assert set(document["paths"]) == routes
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert "200" in operation["responses"] or {"201", "204"} & set(operation["responses"])
+            # What needs a token says so, and nothing else does.
+            assert ("security" in operation) is ("401" in operation["responses"])
+            assert ("security" in operation) is path.startswith("/api/v1/saved")
+            for status, response in operation["responses"].items():
+                if status > "4" and "content" in response:
+                    assert PROBLEM in response["content"]
+    references = re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document))
+    assert set(references) <= set(document["components"]["schemas"])
+
+
+@each_with_document
+def test_the_examples_of_the_document_are_answered(slug, client):
+    document = client.get(WITH_DOCUMENT[slug]).json
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for media_type, sent in operation.get("requestBody", {}).get("content", {}).items():
+                if "example" in sent and "security" not in operation:
+                    example = sent["example"]
+                    data = example if isinstance(example, str) else json.dumps(example)
+                    answer = client.open(path, method=method, data=data, content_type=media_type)
+                    assert answer.status_code == 200, (path, media_type)
+
+
+@pytest.mark.parametrize("slug", ["05_census", "06_housing"])
+def test_the_document_names_the_prefix_that_it_is_served_below(slug, client):
+    below = {"SCRIPT_NAME": "/some/where"}
+    document = client.get(WITH_DOCUMENT[slug], environ_overrides=below).json
+    assert document["servers"] == [{"url": "/some/where"}]
+
+
+@pytest.mark.parametrize("slug", ["04_iris", "05_census", "06_housing"])
+def test_the_curl_command_of_an_answer_asks_the_same_question(slug, client):
+    text = Page(submit(slug, client)).text
+    told = re.search(r'curl .*?-d "(\{.*?\})" http://localhost(\S+)', text)
+    content = told[1].replace('\\"', '"')
+    assert json.loads(content) == body(slug, client)
+    assert told[2] == api(slug)
+    assert post(client, slug, content).json == client.post(api(slug), json=body(slug, client)).json
+    assert "PowerShell reads quotes in another way" in text

@@ -1,0 +1,306 @@
+"""Every route of every app, and of the gallery, asked in ways that no browser would ask.
+
+The routes are those of the apps' own maps, so a new one is asked without a line here. Whatever a client
+sends, the answer is none of the server's errors, holds no traceback, has the form that the app documents for
+its errors, and takes at most a second of the processor: a clock on the wall would measure the machine's
+other work as well.
+"""
+
+import gc
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from urllib.parse import urlencode
+
+import pytest
+from app_support import FLOWER, NEW, PERSON, SLUGS, body
+from flask import Flask, got_request_exception
+from host_support import Mounted
+from housing_support import BERKELEY, join
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from workshop.host import gallery
+
+SECONDS = 1  # of the processor, for one request
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"]
+
+# What each app takes, if it is right. Everything hostile below is this with something in it exchanged.
+FIELDS = {
+    "01_hello": {"name": "a", "text": "b"},
+    "02_templates": {"names": "Ada,Grace", "day": "13"},
+    "03_prime": {"number": "91"},
+    "04_iris": FLOWER,
+    "05_census": PERSON,
+    "06_housing": BERKELEY
+    | {"name": "a", "place": "", "username": "b", "password": "c", "model_version": "d"}
+    | {"csrf_token": "e", "sort": "price", "next": "/saved"},
+    "07_yours": {f"f{place}": "1" for place in range(7)},
+}
+JSON = {
+    "05_census": [PERSON, {"people": [PERSON, PERSON]}],
+    "06_housing": [BERKELEY, {"name": "a", "district": BERKELEY}, {"name": "a"}],
+}
+
+searching = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize="CI" in os.environ,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@dataclass
+class Target:
+    """A WSGI application and the routes to ask it for; `somebody` gives the headers of who is logged in."""
+
+    slug: str
+    application: object
+    rules: list[tuple[str, set[str]]]
+    prefix: str = ""
+    crashes: list[Exception] = field(default_factory=list)
+    somebody: object = lambda: {}
+
+    def ask(self, path: str, method: str = "GET", **sent) -> int:
+        """Send a request, look at the answer, and return its status. `raw` goes into the environ as it is."""
+        raw, self.crashes[:] = sent.pop("raw", {}), []
+        environ = EnvironBuilder("/", method=method, **sent).get_environ()
+        # As a server hands a path on: its bytes, each as a character.
+        environ["PATH_INFO"] = path.encode("utf-8", "surrogatepass").decode("latin-1")
+        began = time.process_time()
+        pieces, status, headers = run_wsgi_app(self.application, environ | raw)
+        body = b"".join(pieces)
+        took = time.process_time() - began
+        code = int(status.split()[0])
+        inner = re.sub(r"^/\d\d_\w+(?=/|$)", "", path) if self.slug == "gallery" else path
+        is_oops = "/oops" in path and code == 500  # stage 01 crashes there on purpose
+        assert code < 500 or is_oops, (status, body, self.crashes)
+        assert b"Traceback" not in body
+        assert took <= SECONDS
+        if code >= 400 and method != "HEAD":
+            assert_documented(inner, code, headers["Content-Type"], body)
+        return code
+
+
+def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
+    """Assert that an error has the form that the app documents: of its API, or of its pages."""
+    if path.startswith("/api/"):
+        assert kind == "application/problem+json", (kind, body)
+        told = json.loads(body)
+        assert list(told) == ["title", "status", "detail", "errors"]
+        assert told["status"] == code
+        assert told["detail"]
+    elif path.split("/")[1:2] == ["notes"] and b"does not go by the name" not in body:  # the host's
+        assert kind == "application/json", (kind, body)
+        assert json.loads(body)["status"] == code
+    else:
+        assert kind == "text/html; charset=utf-8", (kind, body)
+        assert b'<html lang="en">' in body  # Werkzeug's own pages have none
+        assert re.search(b"<h1[ >]", body)
+
+
+def routes(app: Flask, prefix: str = "") -> list[tuple[str, set[str]]]:
+    """Every address of an app with `<...>` where something stands for it, and its methods."""
+    return [(prefix + rule.rule, rule.methods) for rule in app.url_map.iter_rules()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_what_the_apps_leave_is_collected():
+    """What else this process holds is the tests': looking through it would count as the apps' work."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module", params=[*SLUGS, "gallery"])
+def target(request, apps) -> Target:
+    if request.param in apps:
+        app = apps[request.param]
+        found = Target(request.param, app, routes(app))
+        if request.param in ("07_yours", NEW):
+            JSON[request.param] = [body(request.param, app.test_client())]
+    else:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gallery, "Mount", lambda stage, **_: Mounted(stage, apps[stage.slug]))
+            patch.setattr(gallery, "end_with_main_process", lambda: None)
+            whole = gallery.create_gallery()
+        rules = [rule for slug in SLUGS[:-1] for rule in routes(apps[slug], f"/{slug}")]
+        found = Target("gallery", whole, routes(gallery.create_app({})) + rules)
+    if request.param == "06_housing":
+        found.somebody = somebody(apps["06_housing"], "carla")
+
+    def remember(sender, exception, **_):
+        found.crashes.append(exception)
+
+    with got_request_exception.connected_to(remember):
+        yield found
+
+
+def somebody(app: Flask, name: str) -> Callable[[], dict[str, str]]:
+    """Register an account; return a function that gives its session and its token as WSGI has headers.
+
+    The session is made anew each time: a request may have logged it out.
+    """
+    joined = join(app, name)
+    database = sys.modules["housing_database"]
+    login = sys.modules["housing_login"]
+
+    def headers() -> dict[str, str]:
+        with app.test_request_context() as context:
+            accounts = database.open_session().query(database.Account)
+            login.log_in(accounts.filter_by(username=name).one())
+            signer = app.session_interface.get_signing_serializer(app)
+            cookie = signer.dumps(dict(context.session))
+        token = joined.headers["Authorization"]
+        return {"HTTP_COOKIE": f"housing_session={cookie}", "HTTP_AUTHORIZATION": token}
+
+    return headers
+
+
+# What is sent
+
+NASTY = [
+    *("", " ", "0", "-1", "1", "1e999", "nan", "9" * 5000, "1_0", "١٢", "½", "\0", "a\nb", "‮"),
+    *("..", "../../etc/passwd", "%", "%00", "{{7*7}}", "<script>", "'; DROP TABLE account; --"),
+    *("😀" * 300, "é", "ﬀ", "2147483648", "9223372036854775808", "a" * 3000, "\ud800"),
+]
+text = st.one_of(st.sampled_from(NASTY), st.text(max_size=10))
+value = st.one_of(
+    st.sampled_from([None, True, [], {}, -0.0, 1e308, 10**400, float("nan"), float("inf")]),
+    text,
+    st.integers(),
+    st.lists(st.integers(), max_size=3),
+)
+MEDIA_TYPES = ["application/json", "application/x-www-form-urlencoded", "text/csv", "", "x", "é"]
+MEDIA_TYPES += [f"multipart/form-data{end}" for end in ("", "; boundary=x", "; boundary=")]
+MEDIA_TYPES += ["application/json; charset=nonsense", "text/csv; charset=utf-16"]
+media = st.sampled_from(MEDIA_TYPES)
+ODD_HEADERS = {
+    "HTTP_ACCEPT": ["text/csv", "*/*;q=x", "application/json;q=0", ",,,", "é" * 50],
+    "HTTP_ACCEPT_LANGUAGE": [",;q=", "é"],
+    "HTTP_AUTHORIZATION": ["Bearer", "Bearer x", "Basic é", "Bearer \xff", "Digest a=,b"],
+    "HTTP_COOKIE": ["housing_session=x", "session=e30.x.y", "=;=;;", "é=\xff", "a" * 5000],
+    "HTTP_HOST": ["", "evil.example", "localhost:x", "[::1", "é", "a b", "localhost:99999999"],
+    "HTTP_IF_MODIFIED_SINCE": ["never", "Sat, 99 Foo 9999 99:99:99 GMT"],
+    "HTTP_IF_NONE_MATCH": ['"', 'W/"x', "*"],
+    "HTTP_RANGE": ["bytes=5-1", "bytes=-0", "bytes=99999999999999999999-", "x=1"],
+    "HTTP_X_FORWARDED_PREFIX": ["//evil", "é"],
+    "HTTP_TRANSFER_ENCODING": ["gzip", "chunked"],
+    "HTTP_CONTENT_ENCODING": ["gzip"],
+    "CONTENT_LENGTH": ["-1", "x", "", "9" * 30, "1"],
+    "QUERY_STRING": ["%", "%ff=%00", "a" * 5000, "&" * 2000, "next=//evil", "\xff\xfe", "sort=-"],
+}
+odd_headers = st.fixed_dictionaries(
+    {}, optional={name: st.sampled_from(values) for name, values in ODD_HEADERS.items()}
+)
+
+
+def spoilt(good: dict, values) -> st.SearchStrategy[dict]:
+    """`good` with some values exchanged, and with some missing or too many."""
+    names = st.sampled_from([*good, "a", ""])
+    changed = st.dictionaries(names, values, max_size=2)
+    left_out = st.lists(st.sampled_from(list(good)), max_size=1)
+    return st.builds(
+        lambda change, less: {k: v for k, v in {**good, **change}.items() if k not in less},
+        changed,
+        left_out,
+    )
+
+
+def as_form(fields: dict) -> bytes:
+    return urlencode(fields, errors="surrogatepass").encode()
+
+
+def as_multipart(fields: dict) -> bytes:
+    start = '--x\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    parts = [start.format(*each) for each in fields.items()]
+    return ("".join(parts) + "--x--\r\n").encode(errors="surrogatepass")
+
+
+def as_table(row: dict) -> bytes:
+    cells = ",".join(map(str, row.values()))
+    return f"{','.join(row)}\n{cells}".encode(errors="surrogatepass")
+
+
+def bodies(slug: str) -> st.SearchStrategy[tuple[str, bytes]]:
+    """Bodies of every kind, each with the media type it says it has; often the wrong one."""
+    good = FIELDS.get(slug, FLOWER)
+    in_json = st.sampled_from(JSON.get(slug, [good])).flatmap(lambda each: spoilt(each, value))
+    as_json = st.one_of(in_json, value).map(lambda each: json.dumps(each).encode())
+    fields = spoilt(good, text)
+    honest = st.one_of(
+        st.tuples(st.just("application/json"), as_json),
+        st.tuples(st.just("application/x-www-form-urlencoded"), fields.map(as_form)),
+        st.tuples(st.just("multipart/form-data; boundary=x"), fields.map(as_multipart)),
+        st.tuples(st.just("text/csv"), fields.map(as_table)),
+    )
+    dishonest = st.tuples(media, st.one_of(as_json, fields.map(as_table), st.binary(max_size=20)))
+    return st.one_of(honest, dishonest)
+
+
+def fill(rule: str, word: str) -> str:
+    """An address of a route, with a word where it has `<...>`."""
+    return re.sub("<[^>]+>", lambda _: word, rule)
+
+
+# The tests
+
+
+def test_every_method_on_every_route(target):
+    for rule, _ in target.rules:
+        headers = target.somebody()
+        for method in METHODS:
+            target.ask(fill(rule, "1"), method, raw=headers)
+
+
+@searching
+@given(data=st.data())
+def test_whatever_is_sent_gets_an_answer_that_is_documented(target, data):
+    kind, body = data.draw(bodies(target.slug))
+    fields = data.draw(spoilt(FIELDS.get(target.slug, FLOWER), text))
+    odd = {
+        "QUERY_STRING": as_form(fields).decode(),
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input_terminated": True,  # as granian has it
+    }
+    odd |= data.draw(st.sampled_from([dict, target.somebody]))()
+    odd |= data.draw(st.one_of(st.just({}), odd_headers))
+    word = data.draw(text)
+    # Each example asks several routes: to think of it takes longer than to answer it.
+    for rule, methods in data.draw(st.lists(st.sampled_from(target.rules), min_size=8, max_size=8)):
+        method = data.draw(st.sampled_from([*sorted(methods), "POST"]))
+        sent = {"input_stream": BytesIO(body), "content_type": kind}
+        target.ask(fill(rule, word), method, raw=odd, **sent)
+
+
+# The largest bodies that are taken, of what takes longest: each of these once took an app seconds.
+LONGEST = {
+    "empty lists": ("application/json", '{"people":[', "[],", "[]]}"),
+    "lists in lists": ("application/json", '{"people":[', f"{'[' * 190}{']' * 190},", "[]]}"),
+    "empty objects": ("application/json", '{"people":[', "{},", "{}]}"),
+    "fields": ("application/json", "{", '"a":1,', '"b":1}'),
+    "brackets": ("application/json", "", "[", ""),
+    "columns": ("text/csv", "", ",", ""),
+    "empty lines": ("text/csv", f"{','.join(PERSON)}\n", "\n", ""),
+    "form fields": ("application/x-www-form-urlencoded", "", "a&", ""),
+    "parts": ("multipart/form-data; boundary=x", "", "--x\r\n\r\n", "--x--"),
+}
+
+
+@pytest.mark.parametrize("longest", LONGEST.values(), ids=LONGEST)
+def test_the_largest_bodies_are_answered_soon(apps, longest):
+    kind, head, unit, tail = longest
+    for slug, app in apps.items():
+        room = (app.config["MAX_CONTENT_LENGTH"] or 64 * 1024) - len(head) - len(tail)
+        sent = (head + unit * (room // len(unit)) + tail).encode()
+        target = Target(slug, app, routes(app))
+        for rule, methods in target.rules:
+            if "POST" in methods:
+                target.ask(fill(rule, "1"), "POST", data=sent, content_type=kind)

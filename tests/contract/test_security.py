@@ -1,0 +1,212 @@
+"""What every answer of every app says to browsers, which names the apps go by, and that bodies end.
+
+The host does this for each app. 06 and 07, which are put on the internet by themselves, do it too.
+"""
+
+import re
+
+import pytest
+import requests
+from app_support import PROBLEM, SLUGS, WITH_API, make, problem
+from host_support import hosted
+from werkzeug.test import Client
+
+from workshop import serve
+from workshop.core.stages import find_stage
+from workshop.host import gallery
+from workshop.host.guard import guard
+from workshop.host.ports import free_port
+from workshop.host.server import served
+from workshop.host.start import gallery_server
+
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+ALONE = ["06_housing alone", "07_yours alone"]
+METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
+
+
+def guarded(name, folder, model=None):
+    """An app as it meets the world: with the host's middleware around it, or with its own guard only."""
+    slug, _, alone = name.partition(" ")
+    app = gallery.create_app({}) if name == "gallery" else make(slug, folder, model)
+    return app if alone else hosted(app)
+
+
+@pytest.fixture(params=[*SLUGS, "gallery", *ALONE])
+def app(request, models, tmp_path):
+    return guarded(request.param, tmp_path, models.get(request.param.partition(" ")[0]))
+
+
+def addresses(app):
+    """An address of each route of the app, and one of none."""
+    samples = {"int": "7", "float": "2.5", "path": "a/b"}
+    for rule in app.url_map.iter_rules():
+        yield re.sub(r"<(?:(\w+)(?:\([^)]*\))?:)?\w+>", lambda m: samples.get(m[1], "x"), rule.rule)
+    yield from ("/nothing", "/api/nothing", "/static/style.css", "/static/nothing")
+
+
+def assert_guarded(answer, path):
+    policy = answer.headers["Content-Security-Policy"]
+    # The page that documents an API comes with a library, which writes scripts into it.
+    assert policy.startswith(POLICY) if path.startswith("/openapi/") else policy == POLICY
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    for cookie in answer.headers.getlist("Set-Cookie"):
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+
+
+def test_every_answer_carries_the_headers(app):
+    def crash():
+        raise RuntimeError("on purpose")
+
+    app.add_url_rule("/crash", view_func=crash)
+    client, seen = app.test_client(), set()
+    for path in addresses(app):
+        for method in METHODS:
+            answer = client.open(path, method=method, data=b"x", content_type="text/plain")
+            seen.add(answer.status_code)
+            assert_guarded(answer, path)
+            if answer.mimetype == "text/html" and not path.startswith("/openapi/"):
+                inline = r"<style|<script|<[^>]+\s(?:style|on\w+)\s*="
+                assert not re.search(inline, answer.text), path
+            answer.close()
+    assert seen >= {200, 404, 405, 500}
+
+
+def test_a_header_that_the_app_has_set_stays():
+    def app(environ, start_response):
+        framed = "frame-ancestors https://example.org"
+        start_response(
+            "200 OK", [("Content-Security-Policy", framed), ("Referrer-Policy", "origin")]
+        )
+        return [b""]
+
+    answer = Client(guard(app)).get("/", headers={"Host": "localhost"})
+    assert answer.headers["Content-Security-Policy"] == "frame-ancestors https://example.org"
+    assert "X-Frame-Options" not in answer.headers
+    assert answer.headers["Referrer-Policy"] == "origin"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+# Names
+
+
+OWN = ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:8001", "[::1]:8000", "[::1]"]
+OWN += ["192.168.1.17:8000", "10.0.0.1", "[2001:db8::7]:8000"]
+FOREIGN = ["evil.example:8000", "localhost.evil.example", "rebound.localhost", "evil_one.example"]
+FOREIGN += ["127.0.0.1.evil.example", "2130706433", "localhost:x", "[evil]", "-"]
+
+
+def test_an_app_goes_by_localhost_and_by_numbers(app):
+    for host in OWN:
+        assert app.test_client().get("/", headers={"Host": host}).status_code == 200, host
+
+
+def test_another_name_is_refused(app):
+    for host in FOREIGN:
+        for path in ("/", "/nothing", "/static/style.css", "/healthz", "/api/v1/model"):
+            answer = app.test_client().get(path, headers={"Host": host})
+            assert answer.status_code == 400, (host, path)
+            assert "TRUSTED_NAMES" in answer.text
+            assert "evil" not in answer.text
+            assert_guarded(answer, path)
+
+
+@pytest.mark.parametrize("name", [*WITH_API, *ALONE])
+def test_an_api_refuses_another_name_in_its_own_form(name, models, tmp_path):
+    client = guarded(name, tmp_path, models.get(name.partition(" ")[0])).test_client()
+    problem(client.get("/api/v1/model", headers={"Host": "evil.example"}), 400)
+
+
+def test_names_can_be_given_in_the_environment(monkeypatch, models, tmp_path):
+    def status(name, host):
+        client = guarded(name, tmp_path, models.get(name.partition(" ")[0])).test_client()
+        return client.get("/", headers={"Host": host}).status_code
+
+    for name in ("02_templates", "gallery", *ALONE):
+        monkeypatch.setenv("TRUSTED_NAMES", "prices.example.org laptop.local")
+        assert status(name, "prices.example.org") == status(name, "Laptop.local:8000") == 200
+        assert status(name, "example.org") == status(name, "*") == 400
+        monkeypatch.setenv("TRUSTED_NAMES", "*")
+        assert status(name, "evil.example") == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "behind", "named", "trusted"),
+    [
+        ("0.0.0.0", "", "laptop.local", False),  # noqa: S104 (asked for by name)
+        ("Laptop.local", "", "laptop.local", True),
+        ("Laptop.local", "", "evil.example", False),
+        ("127.0.0.1", "1", "hub.example.org", True),
+    ],
+)
+def test_the_tool_s_servers_know_the_name_they_were_given(
+    monkeypatch, tmp_path, host, behind, named, trusted
+):
+    monkeypatch.setenv("WORKSHOP_BEHIND_PROXY", behind)
+    server = gallery_server(host, free_port(), None, "a-token")
+    for environ in (server.environ, served(find_stage("templates"), host)):
+        with monkeypatch.context() as patched:
+            patched.setenv("TRUSTED_NAMES", environ["TRUSTED_NAMES"])
+            client = guarded("02_templates", tmp_path).test_client()
+            answer = client.get("/", headers={"Host": f"{named}:8000"})
+            assert answer.status_code == (200 if trusted else 400)
+        assert environ["FLASK_DEBUG"] == "0"
+
+
+# Bodies, and what servers hand on
+
+
+CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+
+
+@pytest.mark.parametrize("name", [*(slug for slug in SLUGS if slug != "02_templates"), *ALONE])
+def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(name, models, tmp_path):
+    app = guarded(name, tmp_path, models.get(name.partition(" ")[0]))
+    slug = name.partition(" ")[0]
+    path = {"01_hello": "/notes", "03_prime": "/prime", "04_iris": "/api/predict"}.get(
+        slug, "/api/v1/predictions"
+    )
+    content = b"[" + b"1," * (app.config["MAX_CONTENT_LENGTH"] // 2) + b"1]"
+    for kind in ("application/json", "application/x-www-form-urlencoded", "text/csv"):
+        environ = CHUNKED | {"CONTENT_LENGTH": ""}
+        answer = app.test_client().post(
+            path, data=content, content_type=kind, environ_overrides=environ
+        )
+        assert answer.status_code in ((413,) if kind == "application/json" else (413, 415)), kind
+        assert answer.mimetype == {"01_hello": "application/json", "03_prime": "text/html"}.get(
+            slug, PROBLEM
+        )
+
+
+def test_bytes_in_a_query_that_are_no_text_are_no_crash(tmp_path):
+    client = guarded("02_templates", tmp_path).test_client()
+    for query in ("names=\xff\xfe", "names=Gr\xc3\xb6\xc3\x9fe"):  # as a server hands bytes on
+        answer = client.get("/list", environ_overrides={"QUERY_STRING": query})
+        assert answer.status_code == 200
+    assert "Größe" in answer.text
+
+
+# Served for real
+
+
+def test_the_gallery_refuses_another_name_for_its_apps_too():
+    with gallery_server("127.0.0.1", free_port(), None, "a-token") as server:
+        server.wait_until_ready()
+        for path in ("/", "/01_hello/", "/06_housing/api/v1/saved", "/06_housing/static/style.css"):
+            answer = requests.get(server.url + path, headers={"Host": "evil.example"}, timeout=30)
+            assert answer.status_code == 400, path
+            assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+def test_the_debugger_stays_off_and_visits_count_on_after_a_restart(monkeypatch):
+    monkeypatch.setenv("FLASK_DEBUG", "1")
+    with requests.Session() as browser:
+        for count in (1, 2):
+            with serve("hello") as url:
+                assert f"Visits from this browser: {count}" in browser.get(f"{url}/visits").text
+                answer = browser.get(f"{url}/oops", timeout=30)
+        assert answer.status_code == 500
+        assert "This page broke (500)" in answer.text
+        assert "Traceback" not in answer.text

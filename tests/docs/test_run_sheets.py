@@ -1,0 +1,190 @@
+"""The instructor's guide is true: every line of its run sheets is performed against the real thing.
+
+Each sheet gets the terminal and the browser that its words ask for (`docs/run-sheets.toml` explains them):
+commands run as processes, pages open in Chromium, and what must appear has to appear. All sheets share a
+fresh learner's copy, so their changes and accounts never meet anybody's own.
+"""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from browser_support import watch
+from playwright.sync_api import expect
+
+from workshop.core.own_apps import find_app
+from workshop.core.stages import BASE, find_stage
+from workshop.host.background import Server
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
+from workshop.upkeep import instructor_guide as guide
+
+SHEETS = {find_stage(sheet["stage"]).slug: sheet for sheet in guide.read_sheets()}
+PATIENCE = 300  # seconds for a command: `start` may have models to train, on a busy machine
+SERVERS = ("start", "app")  # the commands that go on until Ctrl-C
+PAGE_PATIENCE = (
+    60_000  # milliseconds for some text to appear: JupyterLab's first page takes its time
+)
+
+
+class Room:
+    """The instructor's laptop: a terminal that runs one server at a time, a browser, and the copy."""
+
+    def __init__(self, page, copy=None, patience=PAGE_PATIENCE):
+        self.page, self.copy, self.patience = page, copy, patience
+        self.ports = {}  # those of this run, by those in the sheets
+        self.server = contextlib.ExitStack()
+
+    def perform(self, step):
+        """Do what one line of a sheet says, and see what it says must appear."""
+        # The addresses of this run: free ports instead of the usual ones.
+        words = {
+            word: re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: str(self.port(found[0])), text)
+            for word, text in step.items()
+        }
+        seen = words.pop("see", None)
+        if "type" in words:
+            printed = self.type(words["type"], seen)
+            assert seen is None or seen in printed, f"{step} printed\n{printed}"
+            return
+        body = self.page.locator("body")
+        before = " ".join(body.inner_text().split())  # as the browser compares it
+        self.act(words)
+        if seen:
+            assert "open" in words or seen not in before, f"{step}: its text was there before"
+            expect(self.page.locator("body"), str(step)).to_contain_text(
+                seen, use_inner_text=True, timeout=self.patience
+            )
+
+    def port(self, usual):
+        return self.ports.setdefault(usual, free_port())
+
+    def act(self, words):
+        page = self.page
+        match words:
+            case {"open": address}:
+                page.goto(address)
+            case {"fill": field, "with": typed}:
+                page.get_by_label(field, exact=True).fill(typed)
+            case {"choose": option, "in": field}:
+                page.get_by_label(field, exact=True).select_option(label=option)
+            case {"press": name}:
+                self.press(name)
+            case {"run": cell, **rest}:
+                page.locator(".jp-CodeCell .cm-content").filter(has_text=cell).first.click()
+                if "with" in rest:
+                    page.keyboard.press("ControlOrMeta+A")
+                    page.keyboard.insert_text(rest["with"])
+                page.keyboard.press("Shift+Enter")
+            case {"change": name, "from": old, "to": new}:
+                file = self.copy / name
+                text = file.read_text(encoding="utf-8")
+                assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
+                file.write_text(text.replace(old, new), encoding="utf-8")
+            case _:
+                pytest.fail(f"nobody knows how to do this: {words}")
+
+    def press(self, name):
+        """A button of exactly this name, or else a link; what opens in a tab of its own is followed."""
+        button = self.page.get_by_role("button", name=name, exact=True)
+        link = self.page.get_by_role("link", name=name)
+        expect(button.or_(link).first).to_be_visible(timeout=self.patience)
+        pressed = (button if button.count() else link).first
+        if pressed.get_attribute("target") == "_blank":
+            with self.page.expect_popup() as opened:
+                pressed.click()
+            self.page = opened.value
+        else:
+            pressed.click()
+
+    def type(self, command, seen):
+        """What a command prints; of a server, once it answers and has printed `seen`, and it goes on."""
+        workshop = "python3 -m workshop "
+        is_ours = command.startswith(workshop)
+        name, *arguments = command.removeprefix(workshop).split()
+        if is_ours:
+            self.server.close()  # Ctrl-C
+            if name in SERVERS:
+                return self.serve(name, arguments, seen)
+            command = [sys.executable, "-m", "workshop", name, *arguments]
+        # As in a terminal: the quotes of other lines are those of sh and of Windows' cmd.
+        run = subprocess.run(
+            command,
+            shell=not is_ours,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    def serve(self, name, arguments, seen):
+        if "--port" in arguments:
+            usual = arguments[arguments.index("--port") + 1]
+        else:
+            usual = "8000" if name == "start" else f"{find_app(arguments[0]).port}"
+        options = ["--port", self.port(usual)]
+        if name == "start":
+            options += ["--lab-port", self.port("8888"), "--no-browser"]
+        url = f"http://127.0.0.1:{self.port(usual)}"
+        command = ["workshop", name, *arguments, *options]
+        server = self.server.enter_context(Server(f"workshop {name}", command, url))
+        deadline = time.monotonic() + PATIENCE
+        while (seen or "") not in server.log_end(1000) or status_of(url) is None:
+            assert server.is_running(), server.log_end()
+            assert time.monotonic() < deadline, server.log_end()
+            time.sleep(0.1)
+        return server.log_end(1000)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A learner's copy, which the first command makes."""
+    folder = tmp_path_factory.mktemp("sheets") / "work"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BASE, str(folder))
+        patch.setenv("PYTHONUTF8", "1")
+        patch.delenv("DATABASE_URL", raising=False)  # the database of stage 06 is the copy's own
+        yield folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", SHEETS)
+def test_a_run_sheet_says_what_happens(slug, context, copy):
+    sheet = SHEETS[slug]
+    steps = [*sheet["steps"], *sheet["mistake_steps"]]
+    if any(step.get("type", "").startswith("curl") for step in steps) and not shutil.which("curl"):
+        pytest.skip("this computer has no curl, which the sheet uses")
+    trouble = watch(context)
+    context.set_default_timeout(PAGE_PATIENCE)
+    stage = find_stage(slug)
+    room = Room(context.new_page(), copy)
+    with room.server:
+        if stage.model and not (copy / "apps" / slug / "model").exists():
+            room.perform({"type": f"python3 -m workshop train {stage.code}", "see": "trained on"})
+        for step in steps:
+            room.perform(step)
+    assert [each for each in trouble if "leaves this machine" in each] == []
+
+
+def test_what_the_sheets_cannot_get_away_with(page, tmp_path):
+    page.set_content("<p>Now</p><button onclick=\"document.body.append('Then')\">Go</button>")
+    (tmp_path / "app.py").write_text("one", encoding="utf-8")
+    room = Room(page, tmp_path, patience=200)
+    room.perform({"press": "Go", "see": "Then"})
+    room.perform({"change": "app.py", "from": "one", "to": "two"})
+    assert (tmp_path / "app.py").read_text(encoding="utf-8") == "two"
+    for step, fault in [
+        ({"press": "Go", "see": "Never"}, "Never"),
+        ({"press": "Go", "see": "Now"}, "was there before"),
+        ({"type": "python3 -m workshop train 01", "see": "trained on"}, "printed"),
+        ({"change": "app.py", "from": "three", "to": "four"}, "has 'three' 0 times"),
+    ]:
+        with pytest.raises(AssertionError, match=fault):
+            room.perform(step)

@@ -1,0 +1,222 @@
+"""The stored solutions solve the exercises of every notebook, which train the apps' models."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from exercise_support import SOLUTIONS, Copy
+from notebook_support import names, what_they_need
+
+from workshop.core.build import model_module
+from workshop.core.datasets import read_iris
+from workshop.core.own_apps import TYPED
+from workshop.core.stages import BASE, STAGES, find_stage, load_app_module
+from workshop.learn import my_copy
+from workshop.learn.catch_up import bring_typed
+from workshop.learn.exercises import exercises_of
+from workshop.setup.process import ROOT
+from workshop.upkeep import refresh_notebooks
+
+CHECK_CELL = re.compile(r'^check\("(\d\d\.\d+)"(, answer)?\)$')
+NOTEBOOKS = [file for stage in STAGES for file in stage.notebook_files if exercises_of(stage.slug)]
+
+
+def solutions(file):
+    """The solutions of a notebook by exercise number."""
+    text = (SOLUTIONS / f"{file.stem}.py").read_text(encoding="utf-8")
+    parts = re.split(r"^# %% Exercise (\d\d\.\d+)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def changed_apps(number):
+    """The folders in `apps` that the stored solution of an exercise changes; none for an answer."""
+    file = SOLUTIONS / f"{number}.diff"
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return set(re.findall(r"^\+\+\+ b/apps/(\w+)/", text, flags=re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def models():
+    """`models(stage)` gives the stage's app its model, trained once for all notebooks of the stage."""
+    trained = {}
+
+    def give(stage):
+        folder = stage.card_file.parent
+        if stage not in trained:
+            command = [sys.executable, "-m", "workshop", "train", stage.code]
+            subprocess.run(command, cwd=ROOT, check=True)
+            trained[stage] = folder
+        else:
+            shutil.copytree(trained[stage], folder)
+
+    return give
+
+
+# Those of stages 05 and 06 train on large tables. What they change in an app, test_changed_apps.py tries too.
+CASES = [
+    pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if file.stem[:2] > "04" else [])
+    for file in NOTEBOOKS
+]
+
+
+@pytest.mark.parametrize("file", CASES)
+def test_the_solutions_solve_the_exercises(file, models, tmp_path, monkeypatch):
+    """In a learner's copy, with the answers in the cells and the changes in the apps.
+
+    Of the other cells, only those run that an answer needs: nbval runs them all.
+    """
+    notebook = nbformat.read(file, as_version=4)
+    monkeypatch.setenv(BASE, str(tmp_path))
+    apps = {name for number in solutions(file) for name in changed_apps(number)}
+    [stage] = {find_stage(name) for name in apps - TYPED.keys()}
+    my_copy.bring_up_to_date(tmp_path)
+    copy = Copy(tmp_path / "unused", stage.slug)
+    copy.root = tmp_path
+    if stage.model:
+        models(stage)
+    for name in apps & TYPED.keys():
+        list(bring_typed(name, fresh=False))
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    asked, wanted = {}, []
+    for number, (blank, cell) in enumerate(pairwise(code)):
+        if found := CHECK_CELL.match(cell.source):
+            assert cell.outputs[0].data["text/plain"].startswith("… Not solved yet"), found[1]
+            asked[found[1]] = cell
+            wanted.append(cell)
+            if found[2]:
+                blank.source = solutions(file)[found[1]]
+                assert_nothing_is_taken(blank.source, code[number + 2 :])
+                wanted.append(blank)
+            else:
+                copy.solve(found[1])
+    assert asked.keys() == solutions(file).keys()
+    assert asked, "a notebook has at least one exercise"
+    notebook.cells = what_they_need(code, wanted)
+
+    refresh_notebooks.run(notebook, tmp_path / "notebooks", file.name)
+
+    for number, cell in asked.items():
+        assert cell.outputs[0].data["text/plain"].startswith("✓ Solved"), (number, cell.outputs)
+
+
+def assert_nothing_is_taken(solution, later):
+    """No cell after a solution looks up a name that the solution gives to something else."""
+    taken = names(solution)[0] - {"answer"}
+    for cell in later:
+        given, looked_up = names(cell.source)
+        assert not taken & looked_up, cell.source
+        taken -= given
+
+
+def test_every_exercise_belongs_to_a_notebook_whose_last_one_changes_its_app():
+    for stage in STAGES:
+        solved = [list(solutions(file)) for file in stage.notebook_files if file in NOTEBOOKS]
+        assert [number for numbers in solved for number in numbers] == exercises_of(stage.slug)
+        for *_, last in solved:
+            assert changed_apps(last), last
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_typed_app_is_short_enough_to_be_shown(name):
+    lines = (SOLUTIONS / "apps" / name / "app.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 25
+    notebook = nbformat.read(find_stage(TYPED[name]).notebook_files[0], as_version=4)
+    shown = [cell for cell in notebook.cells if f'apps/{name}/app.py")' in cell.source]
+    assert shown[0].outputs[0].data["text/plain"].splitlines() == lines
+
+
+# The model of a notebook is the model of its app
+
+
+def sources(name, tag=None):
+    """The code of a notebook's cells, or of those with a tag."""
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    wanted = [c for c in cells if tag is None or tag in c["metadata"].get("tags", [])]
+    return ["".join(cell["source"]) for cell in wanted if cell["cell_type"] == "code"]
+
+
+def test_the_steps_of_notebook_04_give_the_model_that_its_app_serves(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT / "notebooks")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found: dict[str, object] = {}
+    for source in sources("04_iris", "model-steps"):
+        exec(source, found)  # noqa: S102 (the notebook is ours)
+    app = load_app_module("04_iris")
+    iris_model = model_module(find_stage("iris"))
+    own, (pipeline, card) = found["pipeline"], iris_model.train(read_iris())
+
+    assert [repr(step) for step in own.steps] == [repr(step) for step in pipeline.steps]
+    np.testing.assert_array_equal(own["scale"].mean_, pipeline["scale"].mean_)
+    np.testing.assert_array_equal(own["classify"].coef_, pipeline["classify"].coef_)
+    assert found["FEATURES"] == iris_model.FEATURES
+    assert found["card"] == card
+
+    iris_model.save(own, found["card"], tmp_path)
+    flower = read_iris()[iris_model.FEATURES].iloc[7].to_dict()
+    client = app.create_app({"MODEL_FOLDER": tmp_path}).test_client()
+    answer = client.post("/api/predict", json=flower).get_json()
+    expected = own.predict_proba(pd.DataFrame([flower]))[0]
+    assert list(answer["probabilities"].values()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_notebook_06_trains_the_price_estimator_of_the_app():
+    [training] = [source for source in sources("06_housing") if "trees = Hist" in source]
+    found: dict[str, object] = {}
+    exec("\n".join(training.splitlines()[:3]), found)  # noqa: S102 (the notebook is ours)
+    served = model_module(find_stage("housing")).build_estimators()["price"]
+    assert found["trees"].get_params() == served.get_params()
+
+
+# What the notebooks of stage 05 store
+
+
+def outputs(name):
+    """Each code cell of a notebook with the text that it stores."""
+    for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells:
+        if cell.cell_type == "code":
+            parts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
+            yield cell, "".join(parts)
+
+
+def stored(name, start):
+    """The lines that the one cell with `start` in its code stores."""
+    [found] = [text for cell, text in outputs(name) if start in cell.source]
+    return found.splitlines()
+
+
+# At least this accuracy and ROC AUC, at most this Brier score.
+REFERENCE = {
+    "logistic regression, 7 features": (0.8277, 0.8774, 0.1168),
+    "logistic regression, 12 features": (0.8519, 0.9052, 0.1018),
+    "boosted trees, 12 features": (0.8724, 0.9274, 0.0881),
+}
+
+
+def test_the_stored_numbers_reach_the_reference():
+    lines = stored("05b_census_model", "pd.DataFrame(ladder)")
+    for name, (accuracy, roc_auc, brier) in REFERENCE.items():
+        [numbers] = [line.removeprefix(name).split() for line in lines if line.startswith(name)]
+        assert float(numbers[0]) >= accuracy
+        assert float(numbers[1]) >= roc_auc
+        assert float(numbers[2]) <= brier
+    table = stored("05b_census_model", "published = pd.Series")
+    rates = {line[:22].strip(): float(line[22:]) for line in table if "dtype" not in line}
+    assert len(rates) == 11
+    assert rates.pop("boosted trees, today") <= 13.31
+    assert min(rates.values()) == 14.05
+
+
+@pytest.mark.parametrize("name", ["05a_census_data", "05b_census_model", "05c_census_app"])
+def test_the_stored_outputs_come_from_the_real_people_and_agree_with_the_app(name):
+    texts = [text for cell, text in outputs(name) if "census-data" in cell.metadata.get("tags", [])]
+    assert texts[0].startswith("UCI Adult census income")
+    for cell, text in outputs(name):
+        if cell.source.startswith("bool("):
+            assert text == "True", cell.source

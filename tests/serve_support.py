@@ -1,0 +1,57 @@
+"""`serve` in a group of processes of its own, for the tests of servers."""
+
+import contextlib
+import http.client
+import subprocess
+import sys
+import time
+
+import psutil
+
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
+
+RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
+PATIENCE = 60  # seconds; nothing here is about speed
+
+
+@contextlib.contextmanager
+def serving(work, stage, *options, wait=True):
+    """`serve STAGE`: the process, its URL, and a function that reads its log, next to `work`."""
+    port = free_port()
+    log = work.parent / "log"
+    with log.open("wb") as opened:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, "serve", stage, "--port", str(port), *options],
+            cwd=ROOT,
+            stdout=opened,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    family = psutil.Process(process.pid)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        if wait:
+            until(lambda: status_of(url + "/") is not None or process.poll() is not None)
+        yield process, url, lambda: log.read_text(encoding="utf-8")
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for each in [*family.children(recursive=True), family]:
+                each.kill()
+        process.wait()
+
+
+def until(done):
+    """Return once `done()` is true; fail if that never happens."""
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def get(url, path="/"):
+    """The page at an address, requested over a connection of its own."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()

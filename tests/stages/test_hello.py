@@ -1,0 +1,239 @@
+"""Stage 01: parts of addresses, notes in JSON, a count in a cookie, and the key that signs it."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from app_support import copy_of_folder
+from flask import Flask
+
+from workshop.core.stages import load_app_module
+
+hello_app = load_app_module("01_hello")
+hello_notes = sys.modules["hello_notes"]
+
+NOTE = {"name": "milk", "text": "two bottles"}
+
+
+@pytest.fixture
+def client():
+    return hello_app.create_app().test_client()
+
+
+def heading(response):
+    """The text of a page's only h1, as HTML."""
+    [found] = re.findall("<h1>(.*?)</h1>", response.text)
+    return found
+
+
+def error(response, status):
+    """The sentence of a JSON error, after a look at its shape."""
+    assert (response.status_code, response.mimetype) == (status, "application/json")
+    assert response.json.keys() == {"error", "status"}
+    assert response.json["status"] == status
+    return response.json["error"]
+
+
+# Pages
+
+
+SHOWN = {
+    "/hello": "hello world",
+    "/profile/नमस्ते": "Profile of नमस्ते",
+    "/profile/<script>": "Profile of &lt;script&gt;",
+    "/profile/%22%27&amp;": "Profile of &#34;&#39;&amp;amp;",
+    f"/square/{10**20}": f"{10**20} × {10**20} = {10**40}",
+    "/half/2.5": "2.5 / 2 = 1.25",
+    "/files/a/b/c.txt": "You asked for a/b/c.txt",
+}
+
+
+def test_a_part_of_the_address_reaches_the_view(client):
+    for path, shown in SHOWN.items():
+        response = client.get(path)
+        assert (response.status_code, heading(response)) == (200, shown)
+    assert client.get("/hello").text == "<h1>hello world</h1>"
+
+
+def test_an_address_that_no_route_takes_is_a_404_and_one_too_long_a_400(client):
+    for path in ("/Hello", "/hello/", "/profile/", "/profile/a/b", "/files/", "/square/twelve"):
+        assert heading(client.get(path)) == "There is no page here (404)"
+    for path in ("/square/-1", "/square/1.5", f"/square/{'9' * 5000}", "/half/3", "/half/x"):
+        assert client.get(path).status_code == 404, path[:20]
+    refused = client.get(f"/square/{'9' * 4000}")
+    assert refused.status_code == 400
+    assert "at most 100 digits" in refused.text
+
+
+# Notes
+
+
+def test_a_note_is_created_read_changed_and_deleted(client):
+    created = client.post("/notes", json=NOTE)
+    assert (created.status_code, created.json) == (201, NOTE)
+    address = created.headers["Location"]
+    assert client.get(address).json == NOTE
+    changed = client.put(address, json={"text": "three bottles"})
+    assert (changed.status_code, changed.json) == (200, NOTE | {"text": "three bottles"})
+    deleted = client.delete(address)
+    assert (deleted.status_code, deleted.text) == (204, "")
+    assert error(client.get(address), 404)
+    assert error(client.delete(address), 404)
+    assert client.put(address, json={"text": "two bottles"}).status_code == 201
+
+
+def test_a_note_is_found_at_its_location_whatever_its_name(client):
+    text = "<script>\u0000 \ud800 नमस्ते\n"
+    for name in ("shopping list", "100% wool?", "नमस्ते", "#1", "a\\b", "x" * 40):
+        created = client.post("/notes", json={"name": name, "text": text})
+        assert created.headers["Location"].isascii()
+        assert client.get(created.headers["Location"]).json == {"name": name, "text": text}
+    assert error(client.post("/notes", json={"name": "#1", "text": "overwritten?"}), 422)
+    other = hello_app.create_app().test_client()  # apps do not share their notes
+    assert error(other.get("/notes/%231"), 404)
+
+
+NO_NOTES = [[], "text", 5, None, {}, {"name": "a"}, {"text": "b"}, NOTE | {"more": "c"}]
+NO_NOTES += [NOTE | {"text": text} for text in (None, 5, True, [], "", " ", float("nan"))]
+NO_NOTES += [NOTE | {"name": name} for name in (None, 5, "", " ", "a/b", ".", "..", "a\nb")]
+NO_NOTES += [NOTE | {"name": "x" * 41}, NOTE | {"name": "\ud800"}]
+
+
+def test_a_body_that_is_no_note_is_refused_with_a_reason(client):
+    for body in NO_NOTES:
+        sent = client.post("/notes", data=json.dumps(body), content_type="application/json")
+        assert re.match("(Send|Choose) ", error(sent, 422)), body
+    for body in ({}, [], {"text": 5}, {"text": " "}, NOTE):
+        assert "text" in error(client.put("/notes/milk", json=body), 422)
+    assert client.get("/notes/milk").status_code == 404
+    assert "40" in error(client.put(f"/notes/{'x' * 41}", json={"text": "t"}), 422)
+    assert error(client.put("/notes/%00", json={"text": "t"}), 422)
+
+
+def test_every_mistake_about_notes_has_its_status_in_json(client):
+    for body in (b"", b"{", b"\xff\xfe\x00", b"name=a", b"[" * 4096):
+        response = client.post("/notes", data=body, content_type="application/json")
+        assert "not valid JSON" in error(response, 400)
+    for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
+        for method, path in (("POST", "/notes"), ("PUT", "/notes/a")):
+            response = client.open(path, method=method, data=b'{"text": "t"}', content_type=kind)
+            assert "application/json" in error(response, 415)
+    long = NOTE | {"text": "x" * 5000}
+    assert "4,096 bytes" in error(client.post("/notes", json=long), 413)
+    assert error(client.get("/notes/"), 404)
+    assert error(client.get("/notes/a/b"), 404)
+    for method, path, right in [("GET", "/notes", "POST"), ("PATCH", "/notes/a", "PUT")]:
+        response = client.open(path, method=method)
+        assert error(response, 405)
+        assert right in response.allow
+
+
+def test_there_is_room_for_a_limited_number_of_notes(client):
+    free = hello_notes.MAX_NOTES - 1  # one is there from the beginning
+    codes = [client.put(f"/notes/{i}", json={"text": "t"}).status_code for i in range(free)]
+    assert set(codes) == {201}
+    assert "delete one" in error(client.put("/notes/more", json={"text": "t"}), 422)
+    assert "delete one" in error(client.post("/notes", json=NOTE), 422)
+    assert client.put("/notes/0", json={"text": "changed"}).status_code == 200
+    client.delete("/notes/0")
+    assert client.post("/notes", json=NOTE).status_code == 201
+
+
+def test_one_name_sent_by_many_at_once_is_created_once():
+    class SlowDict(dict):
+        """Gives other threads time to come in between the question and what follows from it."""
+
+        def __contains__(self, key):
+            found = super().__contains__(key)
+            time.sleep(0.05)
+            return found
+
+    notes = hello_notes.Notes()
+    notes._texts = SlowDict()
+    with ThreadPoolExecutor(4) as pool:
+        is_new = list(pool.map(lambda i: notes.write("milk", f"{i}", replace=True), range(4)))
+    assert sorted(is_new) == [False, False, False, True]
+
+
+# Visits, and the key
+
+
+def test_each_browser_has_its_own_count():
+    app = hello_app.create_app()
+    first, second = app.test_client(), app.test_client()
+    assert [heading(first.get("/visits"))[-1] for _ in range(3)] == ["1", "2", "3"]
+    assert heading(second.get("/visits")) == "Visits from this browser: 1"
+
+
+def test_a_forged_cookie_counts_for_nothing(client):
+    client.get("/visits")
+    _, signature = client.get_cookie("session").value.split(".", 1)
+    forger = hello_app.create_app({"SECRET_KEY": "a guess"}).test_client()
+    with forger.session_transaction() as session:
+        session["visits"] = 1000
+    forged = forger.get_cookie("session").value
+    for value in (forged, f"{forged.split('.')[0]}.{signature}", "x", "..."):
+        client.set_cookie("session", value)
+        assert heading(client.get("/visits")) == "Visits from this browser: 1"
+
+
+@pytest.fixture
+def copied_app(tmp_path):
+    """A command that prints the key of a copy of the app, and the file that the key is kept in."""
+    copy = copy_of_folder("01_hello", tmp_path / "müde app")
+    environ = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
+    command = [sys.executable, "-c", "import app; print(app.create_app().secret_key)"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return lambda: subprocess.Popen(command, cwd=copy, env=environ, **pipes), copy / "instance"
+
+
+def test_processes_that_start_together_share_one_key(copied_app):
+    start, instance = copied_app
+    keys = {process.communicate()[0].strip() for process in [start() for _ in range(4)]}
+    file = instance / "secret_key"
+    assert keys == {file.read_text(encoding="ascii")}
+    assert len(keys.pop()) == 64
+    assert list(instance.iterdir()) == [file], "no draft is left behind"
+    if os.name == "posix":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_of_two_keys_the_first_one_written_counts(tmp_path, monkeypatch):
+    """Another process writes its key after this one has looked for one, and before it writes its own."""
+    app = Flask("app", instance_path=str(tmp_path / "instance"))
+    touch = Path.touch
+
+    def be_overtaken(draft, **options):
+        (tmp_path / "instance" / "secret_key").write_text("the other's")
+        touch(draft, **options)
+
+    monkeypatch.setattr(Path, "touch", be_overtaken)
+    assert hello_app.kept_key(app) == "the other's"
+
+
+def test_the_key_may_come_from_outside_and_needs_no_place(copied_app, monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "from the environment")
+    assert hello_app.create_app().secret_key == "from the environment"
+    assert hello_app.create_app({"SECRET_KEY": "given"}).secret_key == "given"
+    monkeypatch.setenv("SECRET_KEY", "")
+    assert len(hello_app.create_app().secret_key) == 64
+    start, instance = copied_app
+    instance.write_text("a file where the folder would be")
+    key, log = start().communicate()
+    assert len(key.strip()) == 64
+    assert "The secret key can't be kept" in log
+    assert "Traceback" not in log
+
+
+def test_in_debug_mode_the_crash_reaches_the_debugger():
+    app = hello_app.create_app()
+    app.debug = True  # what `flask run --debug` does
+    with pytest.raises(IndexError):
+        app.test_client().get("/oops")

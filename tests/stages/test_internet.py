@@ -1,0 +1,254 @@
+"""Stage 07's notebook: its pieces stand alone, its checks know the typical mistakes, `rehearse` is a host."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import requests
+from exercise_support import copy_of, judge  # noqa: F401
+from notebook_support import what_they_need
+
+from workshop import check, rehearse
+from workshop.core.errors import ServerDied
+from workshop.core.stages import BASE, find_stage
+from workshop.host import background
+from workshop.learn.new_app import new_app
+from workshop.setup.process import ROOT
+from workshop.upkeep import refresh_notebooks
+
+# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
+
+STAGE = find_stage("07")
+[NOTEBOOK] = STAGE.notebook_files
+APP = ROOT / "apps" / STAGE.slug
+PENGUINS = ROOT / "data" / "penguins.csv"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The folder of a model of the penguins."""
+    app = tmp_path_factory.mktemp("trained") / "app"
+    shutil.copytree(APP, app, ignore=shutil.ignore_patterns("model"))
+    train = [sys.executable, "train.py", "--model=linear", PENGUINS, "species"]
+    subprocess.run(train, cwd=app, check=True, capture_output=True)
+    return app / "model"
+
+
+# `rehearse`
+
+
+def with_model(folder, model):
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("model"))
+    shutil.copytree(model, folder / "model")
+    return folder
+
+
+def test_rehearse_runs_the_folder_with_its_settings_and_no_others(tmp_path, model, monkeypatch):
+    monkeypatch.setenv("TRUSTED_NAMES", "other.example")
+    folder = with_model(tmp_path / "a folder", model)
+    with rehearse(folder, TRUSTED_NAMES="own.example", PREDICTION_LOG="log") as url:
+        statuses = [
+            requests.get(f"{url}/healthz", headers={"Host": host}, timeout=30).status_code
+            for host in ("own.example", "localhost", "other.example")
+        ]
+    assert statuses == [200, 200, 400]
+    assert (folder / "log").exists()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=5)
+
+
+def test_rehearse_says_why_a_folder_does_not_start(tmp_path):
+    (tmp_path / "wsgi.py").write_text("raise SystemExit('not today')\n")
+    with pytest.raises(ServerDied, match="not today"), rehearse(tmp_path):
+        pass
+
+
+# The notebook's pieces
+
+
+@pytest.mark.parametrize("piece", ["Second", "Third"])
+def test_a_piece_stands_alone(piece, tmp_path):
+    """No cell of a piece looks up a name that only an earlier piece defines."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    starts = [
+        number
+        for number, cell in enumerate(notebook.cells)
+        if re.match("## (First|Second|Third) piece", cell.source)
+    ]
+    names = ["First", "Second", "Third"]
+    begin = starts[names.index(piece)]
+    end = ([*starts, len(notebook.cells)])[names.index(piece) + 1]
+    own = [cell for cell in notebook.cells[begin:end] if cell.cell_type == "code"]
+    everything = [cell for cell in notebook.cells[:end] if cell.cell_type == "code"]
+    assert len(own) >= 5
+    assert what_they_need(everything, own) == own
+
+
+def test_the_cells_that_a_piece_begins_with_run(tmp_path):
+    """They are the same in each piece but for what is printed, so one piece's are enough."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    tagged = [c for c in notebook.cells if "begin-here" in c.metadata.get("tags", [])]
+    first, *others = [cell for cell in tagged if cell.source.startswith("# Begin here")]
+    assert len(others) == 2
+    assert {cell.source for cell in others} == {first.source}
+    notebook.cells = tagged[-2:]
+    refresh_notebooks.run(notebook, NOTEBOOK.parent, NOTEBOOK.name)
+    assert "344 rows" in notebook.cells[-1].outputs[0].text
+
+
+# Exercise 07.1
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A learner's folder with two apps that `new` made, and one that it didn't make."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, csv, target in (
+        ("flowers", ROOT / "data" / "iris.csv", "species"),
+        ("same", PENGUINS, "species"),
+        ("weight", PENGUINS, "body_mass_g"),
+    ):
+        new_app(name, csv, target, model="linear", say=str, apps_folder=folder / "apps")
+    typed = folder / "apps" / "typed"
+    typed.mkdir()
+    (typed / "app.py").write_text("app = None\n")
+    return folder
+
+
+@pytest.mark.parametrize("blank", [..., None])
+def test_no_app_yet(blank):
+    assert check("07.1", blank).status == "not yet"
+
+
+@pytest.mark.parametrize("name, told", [("flowers", "0.1"), ("weight ", "body_mass_g from 7")])
+def test_an_app_from_another_table_or_column_is_right(own, monkeypatch, name, told):
+    monkeypatch.setenv(BASE, str(own))
+    verdict = check("07.1", name)
+    assert verdict.status == "solved", verdict
+    assert told in verdict.message
+
+
+@pytest.mark.parametrize(
+    "answer, hint",
+    [
+        (7, "in quotes"),
+        ("flower", "Apps of yours: flowers, same, typed, weight"),
+        ("../flowers", "there is no app"),
+        ("typed", "has no model"),
+        ("same", "another table"),
+    ],
+)
+def test_another_answer_gets_its_hint(own, monkeypatch, answer, hint):
+    monkeypatch.setenv(BASE, str(own))
+    verdict = check("07.1", answer)
+    assert verdict.status == "wrong"
+    assert hint in verdict.message
+
+
+def test_an_app_whose_tests_fail_is_named(own, monkeypatch, tmp_path):
+    shutil.copytree(own / "apps" / "flowers", tmp_path / "apps" / "flowers")
+    app = tmp_path / "apps" / "flowers" / "app.py"
+    code = app.read_text(encoding="utf-8")
+    app.write_text(code.replace('@app.post("/predict")', '@app.post("/guess")'), encoding="utf-8")
+    monkeypatch.setenv(BASE, str(tmp_path))
+    verdict = check("07.1", "flowers")
+    assert verdict.status == "wrong"
+    assert "test_the_form_gets_an_answer" in verdict.message
+
+
+# Exercises 07.2 and 07.3
+
+
+@pytest.fixture
+def copy(copy_of, model, monkeypatch):
+    """A copy of the app with a model. It isn't served: the checks run it by themselves."""
+
+    @contextlib.contextmanager
+    def not_served(name):
+        yield None
+
+    monkeypatch.setattr(background, "running_app", not_served)
+    made = copy_of("yours")
+    shutil.rmtree(made.app / "model", ignore_errors=True)
+    shutil.copytree(model, made.app / "model")
+    return made
+
+
+def add_test(copy, *lines, name="test_mine"):
+    text = (copy.app / "test_app.py").read_text(encoding="utf-8")
+    body = "\n".join(f"    {line}" for line in lines)
+    copy.write("test_app.py", f"{text}\n\ndef {name}(client, row):\n{body}\n")
+
+
+GOOD = 'assert client.post("/api/v1/predictions", json=row).status_code == 200'
+BAD = 'bad = client.post("/api/v1/predictions", json=row | {"year": "long"})'
+REFUSED = "assert bad.status_code == 422"
+
+
+@pytest.mark.parametrize(
+    "lines, status, hint",
+    [
+        ([], "not yet", "below the last test"),
+        ([GOOD, BAD, REFUSED], "solved", "test_mine passes"),
+        (["assert True"], "wrong", "refuses every good request"),
+        ([GOOD], "wrong", "accepts every bad request"),
+        ([BAD, REFUSED], "wrong", "refuses every good request"),
+        ([GOOD, BAD, "assert bad.status_code == 400"], "wrong", "test_mine fails"),
+        ([GOOD, BAD, "assert bad.status_code = 422"], "wrong", "pytest can't run the tests"),
+    ],
+)
+def test_a_test_is_worth_what_it_notices(copy, lines, status, hint):
+    if lines:
+        add_test(copy, *lines)
+    judge("07.2", status, hint)
+
+
+def test_a_function_that_pytest_does_not_run_is_no_test(copy):
+    add_test(copy, GOOD, BAD, REFUSED, name="mine")
+    judge("07.2", "not yet", "begins with `test_`")
+
+
+CONFIG = "MAX_CONTENT_LENGTH=1024 * 1024)\n"
+FOOTER = "Everything on this page comes from this app.\n"
+
+
+def read_setting(copy, how='os.environ.get("CONTACT", "")'):
+    copy.edit("app.py", "import json\n", "import json\nimport os\n")
+    copy.edit("app.py", CONFIG, f"{CONFIG}    app.config.from_mapping(CONTACT={how})\n")
+
+
+def show_setting(copy, how):
+    copy.edit("templates/base.html", FOOTER, FOOTER + how + "\n")
+
+
+SHOWN = "{% if config.CONTACT %}{{ config.CONTACT }}{% endif %}"
+
+
+def test_the_setting_is_not_there_yet(copy):
+    judge("07.3", "not yet", "next to MODEL_FOLDER")
+
+
+@pytest.mark.parametrize(
+    "how, shown, status, hint",
+    [
+        ('os.environ.get("CONTACT", "")', SHOWN, "solved", "in no file"),
+        ('os.environ.get("CONTACT", "")', "", "wrong", "doesn't show it"),
+        ('os.environ.get("CONTACT", "")', SHOWN.replace("T }}", "T|safe }}"), "wrong", "safe"),
+        ('os.environ.get("CONTACT", "")', "Ask: {{ config.CONTACT }}", "wrong", "endif"),
+        ('"Ask Ana"', SHOWN, "wrong", "nothing in app.py reads"),
+        ('os.environ.gte("CONTACT")', SHOWN, "wrong", "apps/07_yours/app.py, line"),
+    ],
+)
+def test_a_setting_from_the_environment(copy, how, shown, status, hint):
+    read_setting(copy, how)
+    show_setting(copy, shown)
+    judge("07.3", status, hint)
+
+
+def test_a_page_that_shows_a_setting_that_nothing_reads(copy):
+    show_setting(copy, SHOWN)
+    judge("07.3", "wrong", "nothing in app.py reads")

@@ -1,0 +1,352 @@
+"""Stage 04: the iris model, any other estimator in its place, the form, the answer and its picture."""
+
+import hashlib
+import json
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from app_support import FLOWER, Page, assert_refused, copy_of_folder, python
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_iris, load_wine
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from workshop.core.datasets import read_iris
+from workshop.core.stages import find_stage, load_app_module
+from workshop.setup.process import ROOT
+
+iris_app = load_app_module("04_iris")
+iris_model = sys.modules["iris_model"]
+FEATURES, ModelUnavailable = iris_model.FEATURES, iris_model.ModelUnavailable
+SPECIES = ["setosa", "versicolor", "virginica"]
+VIRGINICA = {"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}
+
+
+@pytest.fixture(scope="module")
+def flowers():
+    return read_iris()
+
+
+@pytest.fixture(scope="module")
+def trained(flowers):
+    return iris_model.train(flowers)
+
+
+@pytest.fixture(scope="module")
+def built(trained, tmp_path_factory):
+    return iris_model.save(*trained, tmp_path_factory.mktemp("model")).parent
+
+
+@pytest.fixture(scope="module")
+def client(built):
+    return client_of(built)
+
+
+def client_of(folder):
+    return iris_app.create_app({"MODEL_FOLDER": folder}).test_client()
+
+
+def classify(client, **changes):
+    return client.post("/classify", data=FLOWER | changes)
+
+
+# The data and the training
+
+
+def test_the_data_is_scikit_learns_own_copy(flowers):
+    bunch = load_iris()
+    assert list(flowers.columns) == [*FEATURES, "species"]
+    assert np.array_equal(flowers[FEATURES].to_numpy(), bunch.data)
+    assert list(flowers["species"]) == [str(bunch.target_names[i]) for i in bunch.target]
+
+
+def test_the_reference_accuracy_is_reached_by_the_pipeline_that_is_served(flowers, trained):
+    pipeline, card = trained
+    _, test = train_test_split(flowers, random_state=0)
+    assert card["metrics"]["accuracy"] == pytest.approx(0.9736842105263158, abs=1e-12)
+    assert pipeline.score(test[FEATURES], test["species"]) == card["metrics"]["accuracy"]
+    assert card["metrics"]["confusion_matrix"] == [[13, 0, 0], [0, 15, 1], [0, 0, 9]]
+
+
+def test_the_card_says_what_the_model_was_trained_on(flowers, trained, tmp_path):
+    _, card = trained
+    training, _ = train_test_split(flowers, random_state=0)
+    assert (card["stage"], card["data"]["source"]) == ("04_iris", "data/iris.csv")
+    assert (card["data"]["rows_train"], card["data"]["rows_test"]) == (112, 38)
+    assert (card["classes"], list(card["features"])) == (SPECIES, FEATURES)
+    assert card["versions"]["scikit_learn"] == sklearn.__version__
+    for name, feature in card["features"].items():
+        known = training[name].agg(["min", "median", "max"]).to_dict()
+        assert feature == {"unit": "cm", **known}
+    # Petal length 1.0 is among the test flowers: a card that looked at all 150 would say 1.0.
+    assert card["features"]["petal_length"]["min"] == 1.1
+    used = [flower["used_for"] for flower in card["flowers"]]
+    assert (used.count("training"), used.count("test")) == (112, 38)
+    # Its fingerprint does not depend on line ends.
+    text = (ROOT / "data" / "iris.csv").read_bytes().replace(b"\r\n", b"\n")
+    (tmp_path / "windows.csv").write_bytes(text.replace(b"\n", b"\r\n"))
+    _, again = iris_model.train(pd.read_csv(tmp_path / "windows.csv"))
+    expected = hashlib.sha256(text).hexdigest()
+    assert card["data"]["sha256"] == again["data"]["sha256"] == expected
+
+
+NO_FLOWERS = [
+    (lambda t: t.rename(columns={"petal_width": "width"}), "no column petal_width.*FEATURES"),
+    (lambda t: t.drop(columns="species"), "no column species.*TARGET in iris_model.py"),
+    (lambda t: t.assign(petal_width="wide"), "petal_width.*FEATURES in iris_model.py"),
+    (lambda t: t.assign(petal_width=t.petal_width * 100), "AT_MOST in iris_model.py"),
+    (lambda t: t.assign(petal_width=0.0), "ABOVE and AT_MOST"),
+]
+
+
+def test_a_table_that_does_not_fit_is_refused_with_the_line_to_change(flowers):
+    for change, reason in NO_FLOWERS:
+        with pytest.raises(ValueError, match=reason):
+            iris_model.train(change(flowers))
+
+
+# Any estimator, with the same card
+
+
+ESTIMATORS = {
+    "a bare forest": RandomForestClassifier(5, random_state=0),
+    "neighbors": make_pipeline(StandardScaler(), KNeighborsClassifier(7)),
+    "a calibrated one": CalibratedClassifierCV(LogisticRegression(max_iter=500), cv=2),
+    "logarithms": make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()),
+    "a search": GridSearchCV(LogisticRegression(max_iter=500), {"C": [1]}, cv=2),
+    "other columns": (iris_model.build_pipeline(), FEATURES[:1:-1]),
+    "one column": (iris_model.build_pipeline(), FEATURES[3:]),
+    "no probabilities": LinearSVC(),
+    "none in a pipeline": make_pipeline(StandardScaler(), SVC()),
+}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+def test_any_estimator_answers_on_the_page_and_to_the_api(flowers, trained, tmp_path, estimator):
+    estimator, names = estimator if isinstance(estimator, tuple) else (estimator, FEATURES)
+    training, test = train_test_split(flowers, random_state=0)
+    estimator.fit(training[names], training["species"])
+    iris_model.save(estimator, trained[1], tmp_path)
+    client, some = client_of(tmp_path), test.head(8)
+    asked = some[FEATURES].to_dict("records")
+    found = [client.post("/api/predict", json=flower).json for flower in asked]
+    assert [each["species"] for each in found] == list(estimator.predict(some[names]))
+    page = classify(client)
+    assert page.status_code == 200
+    if hasattr(estimator, "predict_proba"):
+        assert list(found[0]["probabilities"]) == SPECIES
+        shares = [list(each["probabilities"].values()) for each in found]
+        assert shares == pytest.approx(estimator.predict_proba(some[names]), abs=1e-12)
+    else:
+        assert all(set(each) == {"species"} for each in found)
+    assert ("How sure is the model?" in page.text) is hasattr(estimator, "predict_proba")
+
+
+@pytest.mark.parametrize("codes", [(0, 1, 2), (10, 20, 30), (True, False, False)], ids=str)
+def test_classes_may_be_numbers_or_true_and_false(flowers, trained, tmp_path, codes):
+    table = flowers.assign(species=flowers["species"].map(dict(zip(SPECIES, codes, strict=True))))
+    estimator, card = iris_model.train(table)
+    assert card["classes"] == sorted(set(codes))
+    iris_model.save(estimator, card, tmp_path)
+    answer = client_of(tmp_path).post("/api/predict", json=FLOWER).json
+    assert answer["species"] is codes[0]
+    assert list(answer["probabilities"]) == [json.dumps(code) for code in card["classes"]]
+    assert f"Predicted species: {codes[0]}" in classify(client_of(tmp_path)).text
+    assert client_of(tmp_path).get("/model").status_code == 200
+
+
+def test_what_the_app_could_not_use_is_refused_while_the_notebook_is_open(
+    flowers, trained, tmp_path
+):
+    table, species = flowers[FEATURES], flowers["species"]
+    for estimator in (
+        iris_model.build_pipeline(),  # untrained
+        LogisticRegression(max_iter=500).fit(table.rename(columns=str.upper), species),
+        RandomForestClassifier(3).fit(table, species == "setosa"),
+    ):
+        with pytest.raises(ModelUnavailable, match="iris.joblib"):
+            iris_model.save(estimator, trained[1], tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_function_of_the_notebook_is_refused_too(tmp_path):
+    """The notebook could load it again, and the app could not."""
+    code = f"""
+import numpy as np, pandas as pd, pathlib, iris_model
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+def logarithm(table):
+    return np.log1p(table)
+
+flowers = pd.read_csv({str(ROOT / "data" / "iris.csv")!r})
+_, card = iris_model.train(flowers)
+own = make_pipeline(FunctionTransformer(logarithm), iris_model.LogisticRegression())
+own.fit(flowers[iris_model.FEATURES], flowers["species"])
+try:
+    iris_model.save(own, card, pathlib.Path({str(tmp_path)!r}))
+except iris_model.ModelUnavailable as problem:
+    print(problem)
+"""
+    done = python(find_stage("iris").folder, "-c", code)
+    assert "function or class" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# Pages
+
+
+def test_the_form_has_labels_ranges_and_starting_values_that_can_be_sent(client):
+    form = Page(client.get("/"))
+    typed = dict(zip(FEATURES, ["5.8", "3.0", "4.25", "1.3"], strict=True))
+    assert form.forms[0][1] == typed
+    assert {form.by_id(name)["inputmode"] for name in FEATURES} == {"decimal"}
+    assert "trained on 4.3 to 7.9 cm" in form.text
+    assert "trained on 1.1 to 6.9 cm" in form.text
+    answer = client.post("/classify", data=typed)
+    assert "Predicted species: Versicolor" in Page(answer).text
+
+
+def test_the_answer_has_the_species_and_three_probabilities(client):
+    html = classify(client).text
+    assert "<h1>Predicted species: Setosa</h1>" in html
+    assert re.findall(r'class="number">([^<]*%)', html) == ["98.1%", "1.9%", "&lt; 0.1%"]
+    widths = re.findall(r'class="value series-\d" width="([\d.]+)"', html)
+    assert widths == ["98.08", "1.92", "0.00"]
+    shares = {0: "< 0.1%", 0.0005: "0.1%", 0.2344: "23.4%", 0.9994: "99.9%", 0.9996: "> 99.9%"}
+    assert {share: iris_app.percent(share) for share in shares} == shares, "never a false 100.0%"
+
+
+def test_the_picture_shows_all_flowers_and_yours_and_says_so_in_words(client):
+    answer = Page(client.post("/classify", data=VIRGINICA))
+    marks = [use for use in answer.all("use") if "x" in use]
+    known = [use for use in marks if use["href"] != "#star"]
+    hollow = [use for use in known if "hollow" in use["class"]]
+    assert (len(known), len(hollow)) == (150, 38)
+    assert known[-38:] == hollow  # drawn last: a hollow mark would vanish under a filled one
+    series = {(use["href"], use["class"].removesuffix(" hollow")) for use in known}
+    assert series == {(f"#{name}", f"marker series-{n}") for n, name in enumerate(SPECIES, 1)}
+    (star,) = (use for use in marks if use["href"] == "#star")
+    twin = {"x": star["x"], "y": star["y"]}
+    assert any(use["href"] == "#virginica" and twin.items() <= use.items() for use in known)
+    assert "Your flower: petals 6 cm long and 2.5 cm wide." in answer.text
+    assert "Virginica: petals 4.5 to 6.9 cm long and 1.4 to 2.5 cm wide." in answer.text
+
+
+def test_a_flower_outside_the_training_range_is_answered_with_a_warning(client):
+    text = Page(classify(client, petal_length="12", sepal_width="0.5")).text
+    assert "Predicted species:" in text
+    assert "your petal length of 12 cm is outside the training range, 1.1 to 6.9 cm" in text
+    assert "your sepal width of 0.5 cm is outside the training range, 2.0 to 4.4 cm" in text
+    assert text.count("is outside the training range") == 2
+    assert "outside the training range" not in classify(client).text
+
+
+# What is typed, by what the message says of it.
+MISTAKES = {
+    "Enter the petal length in cm": ["", "   "],
+    "This is not a number": ["abc", "1.4 cm", "1,234.5", "1_4", "नमस्ते", "<script>", "1\x004"],
+    "above 0 and at most 30": ["0", "-1.4", "30.01", "nan", "inf", "-inf", "1e400", "9" * 5000],
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_mistake_brings_the_form_back_with_its_message(client, message):
+    for typed in MISTAKES[message]:
+        response = classify(client, petal_length=typed)
+        page = assert_refused(response, "petal_length", message, typed)
+        assert page.by_id("sepal_length")["value"] == "5.1", "the others keep what was typed"
+    assert classify(client, sepal_length="30").status_code == 200
+    for typed in ("5.15", "5,15", " 5.15 ", "515e-2", "+5.15", "٥.١٥"):
+        assert "5.15 cm" in Page(classify(client, sepal_length=typed)).text
+
+
+def test_the_example_in_each_message_is_a_length_that_flowers_have(client, built):
+    features = json.loads((built / "iris.json").read_bytes())["features"]
+    for name, message in Page(client.post("/classify")).messages.items():
+        (length,) = re.findall(r"for example ([0-9.]+)\.", message)
+        assert features[name]["min"] <= float(length) <= features[name]["max"]
+
+
+def test_the_models_card_is_a_page(client, built):
+    card = json.loads((built / "iris.json").read_bytes())
+    text = Page(client.get("/model")).text
+    for part in ("97.4%", "data/iris.csv: 112 flowers to train, 38 held out", card["sha256"]):
+        assert part in text
+    assert card["data"]["sha256"] in text
+
+
+# Another table in a copy of the folder: a forest, 13 features, classes that are numbers, and no Pipeline
+
+FOREST = "RandomForestClassifier(random_state=0)"
+PIPELINE = 'Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression())])'
+IMPORTED = "from sklearn.{} import {}\n"
+
+
+@pytest.mark.slow
+def test_a_copy_for_wine_needs_the_changes_that_its_own_messages_ask_for(tmp_path):
+    alone = copy_of_folder("04_iris", tmp_path / "Büro Müller")
+    wine = load_wine(as_frame=True).frame.rename(columns={"target": "cultivar"})
+    wine.to_csv(alone / "wine.csv", index=False)
+    features = list(wine.columns[:-1])
+
+    def change(name, *pairs):
+        text = (alone / name).read_text("utf-8")
+        for old, new in pairs:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (alone / name).write_text(text, "utf-8")
+
+    def train():
+        return python(alone, "iris_model.py", "wine.csv")
+
+    assert "FEATURES and TARGET in iris_model.py" in train().stderr
+    change(
+        "iris_model.py",
+        (f"FEATURES = {json.dumps(FEATURES)}", f"FEATURES = {features!r}"),
+        ('TARGET = "species"', 'TARGET = "cultivar"'),
+        ('UNIT = "cm"', 'UNIT = ""'),
+    )
+    assert "ABOVE and AT_MOST in iris_model.py" in train().stderr
+    imports = [IMPORTED.format("linear_model", "LogisticRegression")]
+    imports += [IMPORTED.format("ensemble", "RandomForestClassifier")]
+    change(
+        "iris_model.py",
+        ("ABOVE, AT_MOST = 0, 30", "ABOVE, AT_MOST = 0, 2000"),
+        tuple(imports),
+        (PIPELINE, FOREST),
+    )
+    routes = python(alone, "-m", "flask", "--app", "app.py", "routes")
+    assert "iris_picture.py" in routes.stderr
+    change(
+        "app.py",
+        ("from iris_picture import picture\n", ""),
+        ("    app.add_template_global(picture)\n", ""),
+    )
+    (alone / "iris_picture.py").unlink()
+    done = train()
+    assert done.returncode == 0, done.stderr
+
+    typical = wine[features].median().to_dict()
+    code = f"""
+import app, json
+client = app.create_app().test_client()
+typical = {typical}
+pages = [client.get("/"), client.get("/model"), client.post("/classify", data=typical)]
+refused = client.post("/classify", data=typical | {{"proline": "2001"}})
+answer = client.post("/api/predict", json=typical)
+print(json.dumps([[each.status_code for each in [*pages, refused, answer]], answer.json]))
+"""
+    statuses, answer = json.loads(python(alone, "-c", code).stdout)
+    assert statuses == [200, 200, 200, 422, 200]
+    assert answer["species"] in (0, 1, 2)
+    assert list(answer["probabilities"]) == ["0", "1", "2"]

@@ -1,0 +1,182 @@
+"""Stage 03: the script, the functions it became, the form and its answers, and the same for programs."""
+
+import re
+import subprocess
+import sys
+from math import isqrt
+
+import pytest
+from app_support import Page, assert_refused, problem
+
+from workshop.core.stages import find_stage, load_app_module
+
+prime_app = load_app_module("03_prime")
+primes = sys.modules["primes"]
+
+LARGEST_PRIME = 999_999_999_989  # the largest one below 10**12
+LARGEST_SQUARE = 999_983**2  # 999,983 is the largest prime number below 10**6
+
+
+@pytest.fixture
+def client():
+    return prime_app.create_app().test_client()
+
+
+def ask(client, number):
+    return client.post("/prime", data={"number": number})
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [("97", "97 is a prime number"), ("91", "91 = 7 * 13 so it is not a prime number"),
+     ("-7", "-7 is not a prime number")],
+)  # fmt: skip
+def test_the_script_works(typed, answer):
+    done = subprocess.run(
+        [sys.executable, "prime_script.py"],
+        cwd=find_stage("prime").folder,
+        input=f"{typed}\n",
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, f"Enter a whole number: {answer}")
+
+
+# The functions
+
+
+def test_every_small_number_is_judged_as_its_divisors_say(capsys):
+    for n in range(-10, 3_000):
+        factors = [divisor for divisor in range(2, n + 1) if n % divisor == 0]
+        assert primes.smallest_factor(n) == (factors[0] if factors else None)
+        assert primes.is_prime(n) == (len(factors) == 1)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("n", "factor"),
+    [(LARGEST_PRIME, LARGEST_PRIME), (LARGEST_SQUARE, 999_983), (999_961 * 999_983, 999_961),
+     (1_000_003, 1_000_003), (10**12, 2), (10**12 - 1, 3), (10**12 - 10**6 + 7, None)],
+)  # fmt: skip
+def test_large_numbers_have_their_smallest_factor(n, factor):
+    found = primes.smallest_factor(n)
+    assert n % found == 0
+    assert all(found % divisor for divisor in range(2, isqrt(found) + 1))  # so it is a prime
+    assert factor in (None, found)
+    assert primes.is_prime(n) == (found == n)
+
+
+def test_an_answer_takes_at_most_a_third_of_a_million_divisions():
+    class Counting(int):
+        """A number that counts how often it is divided."""
+
+        divisions = 0
+
+        def __mod__(self, divisor):
+            self.divisions += 1
+            return int(self) % divisor
+
+    n = Counting(LARGEST_PRIME)
+    assert primes.smallest_factor(n) == LARGEST_PRIME
+    assert n.divisions <= 333_334
+
+
+# The form
+
+ANSWERS = {
+    "97": "97 is a prime number",
+    "91": "91 = 7 × 13, so it is not prime",
+    "2": "2 is a prime number",
+    "4": "4 = 2 × 2, so it is not prime",
+    "0": "0 is not a prime number",
+    "1": "1 is not a prime number",
+    "1000000000000": "1000000000000 = 2 × 500000000000, so it is not prime",
+    str(LARGEST_SQUARE): f"{LARGEST_SQUARE} = 999983 × 999983, so it is not prime",
+    " 97 ": "97 is a prime number",
+    "0" * 5_000 + "97": "97 is a prime number",
+    "९७": "97 is a prime number",
+}
+
+
+@pytest.mark.parametrize(("typed", "answer"), ANSWERS.items(), ids=lambda value: value[:20])
+def test_a_number_is_answered_with_a_page(client, typed, answer):
+    response = ask(client, typed)
+    assert response.status_code == 200
+    assert Page(response).in_tag("h1") == [answer]
+    assert f"<title>{answer}</title>" in response.text
+
+
+def test_the_answer_says_why(client):
+    for number, reason in {
+        "0": "Zero has more than anyone can count",
+        "1": "The number 1 has only one divisor",
+        "97": "nothing from 2 to 9 divides it",
+        "3": "even 2 × 2 is more than 3",
+        "91": "it goes into it 13 times",
+    }.items():
+        assert reason in Page(ask(client, number)).text
+
+
+def test_a_small_number_is_drawn_as_dots_and_no_other(client):
+    for number, title in {
+        91: "91 dots in rows of 13: they fill a rectangle of 7 × 13",
+        97: "97 dots in rows of 9: the last row has only 7",
+        4: "4 dots in rows of 2: they fill a rectangle of 2 × 2",
+    }.items():
+        response = ask(client, str(number))
+        assert response.text.count("<circle") == number
+        assert title in Page(response).text
+    for number in (0, 1, 3, 194, 401, 10**12):
+        assert "<svg" not in ask(client, str(number)).text
+
+
+# What is typed, by what the message says of it.
+MISTAKES = {
+    "Enter a whole number, for example": ["", "   "],
+    "This is not a whole number": ["seven", "97a", "1e3", "0x10", "nan", "--", "²", "9\x007"]
+    + ["नमस्ते", "<script>alert(1)</script>", "9" * 60_000 + "x"],  # quadratic patterns take minutes
+    "no point, comma, space or sign": ["3.5", "3,5", "97.0", "-3.5", "1 000", "1_000", "+7"],
+    "never negative": ["-7", "−7", "-0", "-" + "9" * 5_000],
+    "too large for this page": ["1000000000001", "9" * 4_300, "9" * 60_000],
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_mistake_brings_the_form_back_with_a_message(client, message):
+    for typed in MISTAKES[message]:
+        response = ask(client, typed)
+        assert_refused(response, "number", message, typed)
+        assert "<title>Error: " in response.text
+
+
+def test_a_body_that_is_too_large_is_refused(client):
+    assert ask(client, "9" * 70_000).status_code == 413
+
+
+# The API
+
+
+@pytest.mark.parametrize(
+    ("number", "is_prime", "factor"),
+    [("97", True, 97), ("91", False, 7), ("1", False, None), ("0", False, None),
+     (str(LARGEST_PRIME), True, LARGEST_PRIME), ("0" * 5_000 + "97", True, 97), ("९७", True, 97)],
+    ids=lambda value: str(value)[:20],
+)  # fmt: skip
+def test_the_api_answers_json(client, number, is_prime, factor):
+    response = client.get(f"/api/prime/{number}")
+    assert (response.status_code, response.mimetype) == (200, "application/json")
+    expected = {"number": int(number[-13:]), "is_prime": is_prime, "smallest_factor": factor}
+    assert response.json == expected
+
+
+def test_a_mistake_in_the_address_is_answered_with_a_problem_that_names_the_range(client):
+    statuses = dict.fromkeys(["1000000000001", "9" * 4_300, "9" * 5_000], 422)
+    statuses |= dict.fromkeys(["-5", "3.5", "abc", "", "97/", "%ff%00"], 404)
+    for number, status in statuses.items():
+        found = problem(client.get(f"/api/prime/{number}"), status)
+        assert "a whole number from 0 to 1,000,000,000,000" in found["detail"]
+
+
+def test_the_page_links_to_the_same_question_for_programs(client):
+    address = re.search('href="(/api[^"]*)"', ask(client, "91").text)[1]
+    assert client.get(address).json["smallest_factor"] == 7

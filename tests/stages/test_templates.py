@@ -1,0 +1,135 @@
+"""Stage 02: a value, an inherited frame, a loop, a condition; and what a template does with hostile text."""
+
+import re
+from datetime import date
+from html import escape
+from xml.etree import ElementTree
+
+import pytest
+from app_support import Page
+from jinja2 import ChoiceLoader, DictLoader
+
+from workshop.core.stages import find_stage, load_app_module
+
+templates_app = load_app_module("02_templates")
+STATIC = find_stage("02_templates").folder / "static"
+HOSTILE = '<script>alert("boo")</script>'
+
+
+@pytest.fixture
+def app():
+    return templates_app.create_app({"TESTING": True, "TODAY": lambda: date(2026, 11, 21)})
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+def names_on(client, query):
+    page = client.get(f"/list{query}").text
+    return re.findall("<li>(.*)</li>", page[page.index("<ol>") : page.index("</ol>")])
+
+
+def test_the_heading_is_the_value_from_python(client, app):
+    assert Page(client.get("/heading")).in_tag("h1") == ["This heading comes from Python"]
+    with app.test_request_context("/heading"):
+        page = app.jinja_env.get_template("heading.html").render(heading=HOSTILE)
+    assert Page(page).in_tag("h1") == [HOSTILE]
+    assert HOSTILE not in page
+
+
+@pytest.mark.parametrize("address", ["/extend", "/list", "/condition"])
+def test_the_frame_is_inherited_and_its_bar_marks_the_page_one_is_on(client, address):
+    page = Page(client.get(address))
+    assert "02 · Templates" in page.in_tag("a")
+    assert page.all("footer")
+    assert [a["href"] for a in page.all("a") if "aria-current" in a] == [address]
+
+
+def test_the_list_has_its_names_in_order(client):
+    assert names_on(client, "") == ["Ada", "Grace", "Katherine", "Alan"]
+    assert names_on(client, "?names=Linus,, Guido ,") == ["Linus", "Guido"]
+    assert "4 names on the list" in client.get("/list").text
+    assert "1 name on the list" in client.get("/list?names=Ada").text
+    for query in ("?names=", "?names=%20", "?names=,,"):
+        assert names_on(client, query) == ["Nobody is on the list yet."]
+        assert "0 names on the list" in client.get(f"/list{query}").text
+
+
+def test_any_name_comes_back_as_it_was_typed(client):
+    for name in (HOSTILE, "नमस्ते", "' onfocus=alert(1) x='", '"><b>', "{{ 6 * 7 }}"):
+        page = Page(client.get("/list", query_string={"names": name}))
+        assert page.in_tag("li")[-1] == name
+        field = page.all("input")[0]
+        assert field["value"] == name
+        assert set(field) == {"id", "name", "value", "autocomplete", "aria-describedby"}
+
+
+def test_the_side_follows_the_day(client):
+    for day in range(1, 32):
+        right, wrong = ("even", "odd") if day % 2 == 0 else ("odd", "even")
+        page = client.get(f"/condition?day={day}").text
+        assert Page(page).in_tag("h1") == [f"Park on the {right} side"]
+        assert f"That day is the {templates_app.ordinal(day)}, and {day} is {right}." in page
+        assert wrong not in page
+
+
+@pytest.mark.parametrize(
+    ("today", "side"), [(date(2026, 11, 21), "odd"), (date(2028, 2, 28), "even")]
+)
+def test_without_a_day_today_counts(today, side):
+    page = templates_app.create_app({"TODAY": lambda: today}).test_client().get("/condition").text
+    assert f"Today is the {templates_app.ordinal(today.day)}, and {today.day} is {side}." in page
+    assert Page(page).all("input")[0]["value"] == str(today.day)
+    assert templates_app.create_app().config["TODAY"]() == date.today()
+
+
+NO_DAYS = ["", " ", "0", "32", "-1", "+1", "1.5", "1e1", "1_0", "٣", "x", "nan", HOSTILE, "\0"]
+
+
+@pytest.mark.parametrize("day", [*NO_DAYS, "9" * 5000], ids=lambda day: repr(day[:9]))
+def test_a_day_that_is_none_gets_a_message(client, day):
+    reply = client.get("/condition", query_string={"day": day})
+    assert reply.status_code == 400
+    page = Page(reply)
+    assert "Enter a whole number from 1 to 31" in page.text
+    field = page.all("input")[0]
+    assert field["aria-invalid"] == "true"
+    assert "day-message" in field["aria-describedby"]
+    assert f'value="{escape(day)}"' in reply.text.replace("&#34;", "&quot;")
+    sound = Page(client.get("/condition?day=%2012%20")).all("input")[0]
+    assert (sound["aria-invalid"], sound["aria-describedby"]) == ("false", "day-hint")
+
+
+def test_ordinals():
+    expected = {
+        0: "0th",
+        1: "1st",
+        2: "2nd",
+        3: "3rd",
+        4: "4th",
+        11: "11th",
+        12: "12th",
+        13: "13th",
+    }
+    expected |= {20: "20th", 21: "21st", 22: "22nd", 23: "23rd", 101: "101st", 111: "111th"}
+    assert {number: templates_app.ordinal(number) for number in expected} == expected
+
+
+@pytest.mark.parametrize("broken", ["index.html", "base.html", "_macros.html"])
+def test_a_broken_template_becomes_a_page_that_says_nothing_of_it(broken):
+    app = templates_app.create_app()
+    loaders = [DictLoader({broken: "{% for secret_name in %}"}), app.jinja_env.loader]
+    app.jinja_env.loader = ChoiceLoader(loaders)
+    reply = app.test_client().get("/")
+    assert reply.status_code == 500
+    assert not re.search("secret_name|Traceback", reply.text)
+
+
+@pytest.mark.parametrize("name", ["fill.svg", "icon.svg"])
+def test_pictures_are_sound_and_load_nothing(client, name):
+    reply = client.get(f"/static/{name}")
+    assert (reply.status_code, reply.mimetype) == (200, "image/svg+xml")
+    assert ElementTree.fromstring(reply.data).tag.endswith("svg")  # noqa: S314 (our own file)
+    assert not re.search("script|href|url\\(|style", (STATIC / name).read_text(encoding="utf-8"))

@@ -1,0 +1,403 @@
+"""Stage 07: any table becomes an app whose form and API answer."""
+# ruff: noqa: S311 (tables for tests)
+
+import json
+import random
+import re
+import shutil
+
+import pytest
+from app_support import problem
+from yours_support import (
+    API,
+    HEADER,
+    PENGUINS,
+    accepts,
+    as_pandas,
+    as_text,
+    fit,
+    guard,
+    make,
+    model,
+    money_table,
+    new_client,
+    plain_rows,
+    table,
+    train,
+    write,
+)
+
+
+@pytest.fixture(scope="module")
+def penguins(tmp_path_factory):
+    return make(shutil.copy(PENGUINS, tmp_path_factory.mktemp("penguins") / "p.csv"), "species")
+
+
+@pytest.fixture(scope="module")
+def mass(tmp_path_factory):
+    return make(shutil.copy(PENGUINS, tmp_path_factory.mktemp("mass") / "p.csv"), "body_mass_g")
+
+
+# Tables as people have them
+
+
+@pytest.mark.parametrize(
+    ("encoding", "delimiter"),
+    [("utf-8", ";"), ("utf-8-sig", "\t"), ("utf-16", ";"), ("utf-16-le", "\t"), ("cp1252", ";")],
+)
+def test_european_tables_in_any_encoding(tmp_path, encoding, delimiter):
+    draw = random.Random(1)
+    rows = []
+    for number in range(1, 81):
+        ratio, sales = draw.uniform(1, 4), draw.uniform(1000, 99999)
+        sales = f"{sales:,.2f}".translate(str.maketrans(",.", ".,"))
+        share = f"{100 * draw.random():.1f} %".replace(".", ",")
+        ratio_text = f"{ratio:.2f}".replace(".", ",")
+        rows.append([number, ratio_text, sales, draw.choice(["Ja", "Nein"]), share])
+        rows[-1].append("Größe A" if ratio > 2.5 else "Größe B")
+    header = ["Nr", "od280/od315", "Umsatz €", "Kunde?", "Anteil", "Klasse"]
+    path = write(tmp_path / "t.csv", header, rows, encoding, delimiter)
+    made = make(path, "Klasse")
+    assert set(made.card["left_out"]) == {"Nr"}
+    assert 1 <= made.features["od280/od315"]["low"] <= made.features["od280/od315"]["high"] <= 4
+    assert made.features["Umsatz €"]["low"] > 1000
+    assert made.features["Anteil"]["unit"] == "%"
+    assert made.card["target"]["words"] == ["Größe A", "Größe B"]
+    accepts(made, as_text(path, encoding, delimiter))
+    if encoding != "utf-16-le":  # which pandas can't tell
+        accepts(made, as_pandas(path, encoding=encoding, sep=delimiter, decimal=",", thousands="."))
+
+
+@pytest.fixture(scope="module")
+def money(tmp_path_factory):
+    return money_table(tmp_path_factory.mktemp("money") / "t.csv")
+
+
+def test_money_booleans_gaps_and_an_index_column(money):
+    made = make(money, "model_dump")
+    assert made.features["price"]["unit"] == "$"
+    assert made.features["net"]["low"] < -3000
+    assert made.features["grade"]["words"] == ["a", "b"]
+    assert made.features["flag"]["words"] == ["0", "1"]
+    assert [name for name in made.features if made.features[name]["gaps"]] == ["grade", "score"]
+    accepts(made, as_text(money))
+    accepts(made, as_pandas(money))
+    accepts(made, as_pandas(money, keep_default_na=False, na_values=[""], index_col=0))
+    for flag in (0, "0", False, 0.0, " 0 "):
+        assert made.ask(made.typical | {"flag": flag}).status_code == 200
+    assert made.ask(made.typical | {"is new": True}).status_code == 200
+    assert made.ask(made.typical | {"is new": "maybe"}).status_code == 422
+
+
+def test_a_skewed_target_gets_an_interval_that_grows_with_it(money):
+    made = make(money, "model_dump")
+    assert made.card["interval"]["relative"]
+    widths = []
+    for price in (500, 30_000):
+        answer = made.ask(made.typical | {"price": price}).json
+        low, high = answer["interval"]
+        assert 0 < low < answer["prediction"] < high
+        widths.append(high - low)
+    assert widths[0] < widths[1] / 3
+
+
+def test_a_target_of_two_values_has_classes(money):
+    for target, words in {"flag": ["0", "1"], "is new": ["False", "True"]}.items():
+        made = make(money, target)
+        answer = made.ask(made.typical).json
+        assert list(answer["probabilities"]) == words
+        assert answer["prediction"] in words
+        accepts(made, as_text(money))
+
+
+def test_what_spreadsheets_and_r_add_to_a_table(tmp_path):
+    plain = [",".join(row) for row in plain_rows(60)]
+    head = ",".join(HEADER)
+    for lines in (
+        [f"{head},,,,,", *(f"{row},,,,," for row in plain), ",,,,,,,,"],
+        [head, *(f"{row}," for row in plain)],
+        [head, *(f"{number},{row}" for number, row in enumerate(plain))],
+        ["sep=,", head, *plain],
+    ):
+        (tmp_path / "t.csv").write_text("\n".join(lines))
+        assert list(make(tmp_path / "t.csv", "kind").features) == HEADER[:3]
+
+
+def test_none_is_a_class_and_no_gap_where_the_target_has_words(tmp_path):
+    draw = random.Random(3)
+    words = ["None", "low", "high", "NA"]
+    rows = [[draw.random(), draw.gauss(), draw.choice(words)] for _ in range(100)]
+    made = make(write(tmp_path / "t.csv", ["x", "y", "t"], rows), "t")
+    assert made.card["target"]["words"] == ["None", "high", "low"]
+    assert made.card["data"]["rows_used"] < 100  # NA is a gap
+
+
+def test_columns_are_left_out_with_their_reason_and_kept_if_you_ask(tmp_path):
+    draw = random.Random(4)
+    story = "the quick brown fox jumps over a lazy dog in line number"
+    rows = [
+        [i + 1, draw.randrange(10**9), f"20{draw.randint(10, 25)}-0{draw.randint(1, 9)}-28"]
+        + [f"{story} {i} {draw.random()}", "", f"w{draw.randrange(150)}", "same"]
+        + [i if i % 40 else "oops", draw.choice("ab"), draw.randrange(2)]
+        for i in range(400)
+    ]
+    header = ["row", "customer_id", "day", "story", "void", "many", "one", "mixed", "good", "t"]
+    path = write(tmp_path / "t.csv", header, rows)
+    made = make(path, "t", drop=["mixed"])
+    assert list(made.features) == ["good"]
+    for name, reason in made.card["left_out"].items():
+        assert f'Left out "{name}": {reason}.' in made.said
+    reasons = made.card["left_out"]
+    words = ["rise", "id", "date", "free text", "empty", "different words", "same value", "asked"]
+    assert all(word in reasons[name] for name, word in zip(header, words, strict=False))
+    accepts(made, as_text(path))
+    kept = make(path, "t", keep=["row", "many"])
+    assert {"row", "many"} <= set(kept.features)
+    assert "oops" not in json.dumps(kept.card)
+    accepts(kept, as_text(path))
+
+
+def test_the_card_names_no_rare_word_and_no_extreme_but_their_rows_are_accepted(tmp_path):
+    draw = random.Random(5)
+    rows = [[draw.gauss(), draw.choice(["a", "b"]), draw.choice(["x", "y"])] for _ in range(600)]
+    rows += [[999, "Secret", "x"], [-999, "Hidden", "y"], [0, "Secret", "z"]]
+    path = write(tmp_path / "t.csv", ["n", "w", "t"], rows)
+    made = make(path, "t")
+    paths = ("/", "/model", "/api/v1/model", "/api/v1/openapi.json")
+    public = "".join(made.client.get(path).text for path in paths)
+    assert not re.search(r"Secret|Hidden|999\b", public.replace(made.card["sha256"], ""))
+    assert made.card["target"]["words"] == ["x", "y"]
+    assert "Left out: the rows of classes" in made.said
+    accepts(made, as_text(path))
+    assert made.ask({"n": 0, "w": "Secret"}).json["warnings"]
+
+
+def test_a_rare_class_is_counted_next_to_the_trivial_answer(tmp_path):
+    draw = random.Random(6)
+    rows = [[draw.gauss(2 * (i % 50 == 0)), "yes" if i % 50 == 0 else "no"] for i in range(500)]
+    made = make(write(tmp_path / "t.csv", ["x", "t"], rows), "t", kind="auto")
+    counts = made.card["classes"]["yes"]
+    assert counts["rows"] == 10
+    assert f'{counts["found"]} of 10 rows of "yes"' in made.said
+    metrics = made.card["metrics"]
+    assert metrics["accuracy_trivial"] == pytest.approx(0.98)
+    assert metrics["log_loss"] == min(metrics["log_loss_linear"], metrics["log_loss_boosted"])
+
+
+def test_sorted_tables_are_shuffled_before_they_are_tested(tmp_path):
+    rows = [[i % 7, i % 5, "early" if i < 60 else "late", f"{i}.5"] for i in range(120)]
+    made = make(write(tmp_path / "t.csv", ["a", "b", "half", "t"], rows), "t")
+    assert made.card["metrics"]["mean_absolute_error"] < 20
+
+
+def test_small_tables_get_a_warning_and_large_ones_are_sampled(tmp_path, monkeypatch):
+    rows = {"24": [*plain_rows(24)], "60": [*plain_rows(60)]}
+    rows["901"] = [*plain_rows(900), ["", "1", "violet", "big"]]
+    monkeypatch.setattr(table, "MOST_ROWS", 300)
+    paths = [write(tmp_path / f"{name}.csv", HEADER, some) for name, some in rows.items()]
+    said = [make(path, "kind").said for path in paths]
+    assert ["Warning" in each for each in said] == [True, False, False]
+    assert ["drawn at random" in each for each in said] == [False, False, True]
+    accepts(make(paths[2], "kind"), as_text(paths[2]))
+
+
+def test_numbers_that_are_few_are_classes_unless_you_say_otherwise(tmp_path):
+    draw = random.Random(7)
+    rows = [[draw.random(), draw.randint(3, 8)] for _ in range(200)]
+    path = write(tmp_path / "t.csv", ["x", "quality"], rows)
+    assert make(path, "quality").card["target"]["words"] == ["3", "4", "5", "6", "7", "8"]
+    made = make(path, "quality", task="numbers", kind="linear")
+    assert made.card["estimator"] == "linear"
+    assert "boosted" not in made.said.casefold()
+    assert 3 < made.ask({"x": 0.5}).json["prediction"] < 8
+
+
+GOOD = "a,b,t\n" + "".join(f"0.{i:02},{i % 7}.5,{'xy'[i % 2]}\n" for i in range(60))
+
+
+ROW_3 = "0.01,1.5,y"
+NO_TABLES = [
+    (GOOD, "tt", 'no column "tt". The columns are: t, '),
+    (GOOD.replace("x\n", "y\n"), "t", "Fewer than two"),
+    ("a,t\n" + "".join(f"{i}.5,word{i}\n" for i in range(3000)), "t", "too many"),
+    (GOOD[: GOOD.index("0.15")], "t", "Only 15 rows"),
+    ("a,b,t\n", "t", "Only 0 rows"),
+    ("", "t", "empty"),
+    (b"\xff\xfe", "t", "empty"),
+    (GOOD.replace("a,b,t", "a,a,t"), "t", "Repeated names: a"),
+    (GOOD.replace(ROW_3, f"{ROW_3},7"), "t", "Line 3 has 4 cells"),
+    (GOOD.replace(ROW_3, ROW_3[:-2]), "t", "Line 3 has 2 cells"),
+    ("Sales of 2026\n\n" + GOOD, "t", "title"),
+    ("Sales, 2026\n" + GOOD, "t", "title"),
+    ("t\n" + "x\ny\n" * 40, "t", "one column"),
+    (GOOD.replace(ROW_3, '0.01,1.5,"y'), "t", "Line 3 opens a quotation mark"),
+    (b"PK\x03\x04 a workbook", "t", "not CSV"),
+]
+
+
+def test_what_is_no_table_is_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "t.csv"
+    for content, target, told in NO_TABLES:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(table.TableProblem) as refused:
+            fit(path, target, tmp_path / "model")
+        assert told in str(refused.value)
+        assert "\n" not in str(refused.value)
+        assert not (tmp_path / "model").exists()
+
+
+NUMBERS = {
+    ".": {"1,234.50": 1234.5, "1\u202f234": 1234, "1'234.5": 1234.5, "$1,234": 1234, "-€ 5": -5}
+    | {"($1,234.50)": -1234.5, "5-": -5, "−5": -5, ".5": 0.5, "1e3": 1000},
+    ",": {"1.234,50": 1234.5, "1 234,5": 1234.5},
+}
+NO_NUMBERS = ["1e999", "nan", "1_000", "12,34", "(5", "١٢", "2026-11-28"]
+
+
+def test_numbers_as_people_write_them():
+    for mark, texts in NUMBERS.items():
+        assert {text: table.number(text, mark) for text in texts} == texts
+    assert [table.number(text, ".") for text in NO_NUMBERS] == [None] * len(NO_NUMBERS)
+
+
+# The API
+
+
+def test_every_row_of_the_penguins_is_accepted_alone_and_in_lists(penguins, mass):
+    for made in (penguins, mass):
+        accepts(made, as_text(PENGUINS))
+        accepts(made, as_pandas(PENGUINS))
+    one = penguins.ask(penguins.typical).json
+    many = penguins.ask([penguins.typical] * 3).json
+    assert many == {"predictions": [one] * 3, "model_version": one["model_version"]}
+    assert sum(one["probabilities"].values()) == pytest.approx(1)
+    assert one["prediction"] == max(one["probabilities"], key=one["probabilities"].get)
+    for rows in ([], [penguins.typical] * 1001):
+        assert penguins.ask(rows).status_code == 422
+
+
+def test_a_name_the_table_never_had_is_refused_and_the_nearest_is_named(penguins):
+    row = penguins.typical
+    row["bill_lenght_mm"] = row.pop("bill_length_mm")
+    [error] = problem(penguins.ask([penguins.typical, row]), 422)["errors"]
+    assert (error["index"], error["field"]) == (1, "bill_lenght_mm")
+    assert '"bill_length_mm"' in error["message"]
+
+
+def test_a_missing_name_is_a_gap_only_where_the_data_has_gaps(penguins):
+    for name, feature in penguins.features.items():
+        row = penguins.typical
+        del row[name]
+        for sent in (row, row | {name: None}, row | {name: "NA"}):
+            answer = penguins.ask(sent)
+            if feature["gaps"]:
+                assert answer.status_code == 200
+            else:
+                assert problem(answer, 422)["errors"][0]["field"] == name
+
+
+def test_answers_are_finite_or_refused(mass, money):
+    for made in (mass, make(money, "model_dump", kind="linear")):
+        for name, feature in made.features.items():
+            if feature["kind"] == "number":
+                for value in (1e308, -1e308, 1e18, -1e18):
+                    answer = made.ask(made.typical | {name: value})
+                    assert answer.status_code in (200, 422)
+                    assert not re.search("Infinity|NaN", answer.text)
+
+
+def test_the_document_of_the_api_describes_a_row(penguins, mass):
+    for made in (penguins, mass):
+        document = made.client.get("/api/v1/openapi.json").json
+        row = document["components"]["schemas"]["Row"]
+        assert row["properties"].keys() == made.features.keys()
+        gapless = {name for name, feature in made.features.items() if not feature["gaps"]}
+        assert set(row["required"]) == gapless
+        assert row["properties"]["island"]["enum"] == ["Biscoe", "Dream", "Torgersen"]
+
+
+# The pages
+
+
+def test_the_form_keeps_what_was_typed_next_to_the_answer_and_warns(penguins, mass):
+    answer = mass.post_form(bill_length_mm="39,1", sex="").text
+    assert 'value="39,1"' in answer
+    assert re.search(r'<data value="\d+\.\d+">', answer)
+    answer = mass.post_form(bill_length_mm="long", year="")
+    assert answer.status_code == 422
+    assert 'value="long"' in answer.text
+    assert answer.text.count('aria-invalid="true"') == 2
+    for grams, warned in (("4000", False), ("20000", True)):  # outside the usual range
+        assert ("notice warning" in penguins.post_form(body_mass_g=grams).text) is warned
+        answer = penguins.ask(penguins.typical | {"body_mass_g": float(grams)})
+        assert bool(answer.json["warnings"]) is warned
+
+
+# The model file
+
+
+def test_training_replaces_the_model_and_rollback_brings_it_back(tmp_path):
+    folder = tmp_path / "model"
+    paths = [write(tmp_path / f"{i}.csv", HEADER, plain_rows(60, seed=i)) for i in (1, 2)]
+    versions = [fit(path, "kind", folder)[1]["sha256"][:12] for path in paths]
+    assert fit(paths[1], "kind", folder)[1]["sha256"][:12] == versions[1]  # the same once more
+    assert model.load(folder).version == versions[1]
+    assert train.roll_back(folder) == versions[0]
+    assert model.load(folder).version == versions[0]
+    with pytest.raises(table.TableProblem):
+        train.roll_back(folder)
+
+
+# Guard and log
+
+
+NAMES = [
+    ("TRUSTED_NAMES", "a.example B.example", "b.example"),
+    ("TRUSTED_NAMES", ".example", "deep.down.example"),
+    ("RENDER_EXTERNAL_HOSTNAME", "x.onrender.com", "x.onrender.com"),
+    ("SPACE_HOST", "me-app.hf.space", "me-app.hf.space"),
+    ("FLY_APP_NAME", "mine", "mine.fly.dev"),
+    ("WEBSITE_HOSTNAME", "m.azurewebsites.net", "m.azurewebsites.net"),
+    ("PYTHONANYWHERE_DOMAIN", "pythonanywhere.com", "ana.pythonanywhere.com"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value", "name"), NAMES)
+def test_hosts_names_are_trusted(penguins, monkeypatch, variable, value, name):
+    def status(host):
+        return new_client(penguins).get("/healthz", headers={"Host": host}).status_code
+
+    for each in (*guard.HOSTS, "TRUSTED_NAMES"):
+        monkeypatch.delenv(each, raising=False)
+    assert status(name) == 400
+    monkeypatch.setenv(variable, value)
+    assert status(name) == status("127.0.0.1:8007") == status("[::1]") == 200
+    assert status(f"{name}.evil.test") == 400
+
+
+def test_who_may_frame_the_app(penguins, monkeypatch):
+    monkeypatch.delenv("SPACE_HOST", raising=False)
+    headers = new_client(penguins).get("/").headers
+    assert headers["Content-Security-Policy"].endswith("frame-ancestors 'none'")
+    assert headers["X-Frame-Options"] == "DENY"
+    monkeypatch.setenv("SPACE_HOST", "localhost")
+    headers = new_client(penguins).get("/").headers
+    assert "frame-ancestors https://huggingface.co" in headers["Content-Security-Policy"]
+    assert "X-Frame-Options" not in headers
+    monkeypatch.setenv("FRAME_ANCESTORS", "https://example.org")
+    policy = new_client(penguins).get("/").headers["Content-Security-Policy"]
+    assert policy.endswith("frame-ancestors https://example.org")
+
+
+def test_the_log_has_one_line_of_json_for_each_prediction(penguins, tmp_path, capsys):
+    place = tmp_path / "log"
+    client = new_client(penguins, PREDICTION_LOG=str(place))
+    client.post(API, json=[penguins.typical, penguins.typical | {"year": 2008}])
+    client.post(API, json=penguins.typical | {"year": "x"})
+    lines = [json.loads(line) for line in place.read_text("utf-8").splitlines()]
+    assert [line["inputs"]["year"] for line in lines] == [penguins.typical["year"], 2008]
+    assert set(lines[0]) >= {"time", "inputs", "prediction", "model_version"}
+    new_client(penguins, PREDICTION_LOG="off").post(API, json=penguins.typical)
+    assert capsys.readouterr().out == ""
+    new_client(penguins, PREDICTION_LOG="").post(API, json=penguins.typical)
+    assert json.loads(capsys.readouterr().out)["prediction"]

@@ -1,0 +1,299 @@
+"""The learner's copy: it follows the repository, and never loses what somebody wrote into it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from workshop.core import stages
+from workshop.core.stages import base, find_stage
+from workshop.learn import my_copy as copies
+from workshop.learn.my_copy import CopyFailed, bring_up_to_date
+from workshop.setup.process import ROOT
+
+NOTEBOOK = "notebooks/01_hello.ipynb"
+APP = "apps/01_hello/app.py"
+RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A small repository to copy from, in place of the real one."""
+    root = tmp_path / "the workshop"
+    for place in (NOTEBOOK, "notebooks/solutions/01_hello.py"):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / place, root / place)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "apps/01_hello", root / "apps/01_hello", ignore=ignored)
+    monkeypatch.setattr(copies, "ROOT", root)
+    monkeypatch.setattr(copies, "COPIED", ("notebooks", "apps"))
+    return root
+
+
+@pytest.fixture
+def copy(repository):
+    bring_up_to_date(repository / "work")
+    return repository / "work"
+
+
+def contents(folder):
+    files = [
+        file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+    ]
+    return {f.relative_to(folder).as_posix(): (f.read_bytes(), f.stat().st_mtime_ns) for f in files}
+
+
+def add_cell(file, text):
+    """Do what a learner does: write a cell into a notebook, and save it."""
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    cell = {"cell_type": "markdown", "id": "mine", "metadata": {}, "source": [text]}
+    notebook["cells"].append(cell)
+    file.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def append(file, text="# my line\n"):
+    with file.open("a", encoding="utf-8") as target:
+        target.write(text)
+
+
+def assert_follows(copy, repository, *names):
+    for name in names:
+        assert (copy / name).read_bytes() == (repository / name).read_bytes(), name
+
+
+def test_the_copy_holds_what_a_learner_opens_and_follows_the_repository(copy, repository):
+    assert_follows(copy, repository, NOTEBOOK, APP, "notebooks/solutions/01_hello.py")
+    assert not list(copy.rglob("*.part"))
+    before = contents(copy)
+    outcome = bring_up_to_date(copy)
+    assert (outcome.kept, outcome.behind) == ([], [])
+    assert contents(copy) == before, "a second call changes nothing"
+    append(repository / APP, "# newer\n")
+    add_cell(repository / NOTEBOOK, "newer")
+    (copy / "apps/01_hello/hello_pages.py").unlink()
+    bring_up_to_date(copy)
+    assert_follows(copy, repository, NOTEBOOK, APP, "apps/01_hello/hello_pages.py")
+
+
+def test_running_a_notebook_is_no_change_that_keeps_a_newer_one_out(copy, repository):
+    notebook = json.loads((copy / NOTEBOOK).read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], 99
+    (copy / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf-8")
+    ran = (copy / NOTEBOOK).read_bytes()
+    bring_up_to_date(copy)
+    assert (copy / NOTEBOOK).read_bytes() == ran, "the outputs stay while there is nothing newer"
+    add_cell(repository / NOTEBOOK, "newer")
+    bring_up_to_date(copy)
+    assert_follows(copy, repository, NOTEBOOK)
+
+
+def test_what_the_learner_changed_stays_whatever_the_repository_does(copy, repository):
+    add_cell(copy / NOTEBOOK, "my note")
+    append(copy / APP)
+    append(copy / "apps/01_hello/hello_pages.py")
+    mine = contents(copy)
+    add_cell(repository / NOTEBOOK, "newer")
+    for name in ("hello_pages.py", "hello_notes.py"):  # the learner changed the first one
+        (repository / "apps/01_hello" / name).unlink()
+    for _ in range(2):  # it stays so, and is told again
+        outcome = bring_up_to_date(copy)
+        assert {path.as_posix() for path in outcome.kept} >= {APP, NOTEBOOK}
+        assert [path.as_posix() for path in outcome.behind] == [NOTEBOOK]
+        after = contents(copy)
+        for name in (NOTEBOOK, APP, "apps/01_hello/hello_pages.py"):
+            assert after[name] == mine[name]
+        assert "apps/01_hello/hello_notes.py" not in after
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", None])
+def test_without_its_record_nothing_of_the_learner_is_overwritten(copy, record):
+    append(copy / APP)
+    (copy / NOTEBOOK).write_text("{}", encoding="utf-8")  # damaged counts as changed
+    mine = (copy / APP).read_bytes()
+    if record is None:
+        (copy / copies.RECORD).unlink()
+    else:
+        (copy / copies.RECORD).write_bytes(record)
+    outcome = bring_up_to_date(copy)
+    assert (copy / APP).read_bytes() == mine
+    assert {path.as_posix() for path in outcome.kept} == {APP, NOTEBOOK}
+
+
+def test_an_interrupted_copy_is_finished_by_the_next_call(repository, monkeypatch):
+    write, written = copies.write_whole, []
+
+    def write_some(file, content):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(file)
+        write(file, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copies, "write_whole", write_some)
+        with pytest.raises(KeyboardInterrupt):
+            bring_up_to_date(repository / "work")
+    append(repository / APP, "# newer\n")
+    outcome = bring_up_to_date(repository / "work")
+    assert_follows(repository / "work", repository, APP)
+    assert outcome.kept == []
+
+
+def test_where_no_copy_can_be_made_the_error_says_what_to_do(repository):
+    (repository / "work").write_text("a file is in the way", encoding="utf-8")
+    with pytest.raises(CopyFailed, match=r"can't be made in .* \(File exists\): make room, or set"):
+        bring_up_to_date(repository / "work")
+
+
+def test_the_folder_meant_is_named_by_the_variable_or_by_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "COPY", tmp_path / "work")
+    (tmp_path / "work" / "notebooks").mkdir(parents=True)
+    monkeypatch.setenv(stages.BASE, str(tmp_path))
+    assert base() == tmp_path
+    monkeypatch.delenv(stages.BASE)
+    monkeypatch.chdir(tmp_path)
+    assert base() == ROOT
+    monkeypatch.chdir(tmp_path / "work" / "notebooks")  # as in a kernel of any program
+    assert base() == tmp_path / "work"
+    assert find_stage(4).app_file == tmp_path / "work/apps/04_iris/app.py"
+
+
+# catch-up, as a command
+
+
+def catch_up(work, *arguments):
+    """Run `catch-up` on a copy in `work`; returns (exit code, what it said)."""
+    run = subprocess.run(
+        [sys.executable, "-c", RUN, "catch-up", *arguments],
+        env=os.environ | {"WORKSHOP_WORK": str(work), "PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert "Traceback" not in run.stderr, run.stderr
+    return run.returncode, run.stdout + run.stderr
+
+
+def is_aside(work, name, content):
+    """Whether a file with this content is in one of the folders that are named by the time."""
+    found = (work / "aside").glob(f"20??-??-??_??-??-??*/{name}")
+    return content in [file.read_bytes() for file in found]
+
+
+@pytest.fixture(scope="module")
+def caught_up(tmp_path_factory):
+    """A copy at the start of stage 06, and what was said on the way."""
+    work = tmp_path_factory.mktemp("müde Leute") / "work"
+    return work, catch_up(work, "06")
+
+
+def test_catch_up_builds_what_the_stages_before_would_have_built(caught_up):
+    work, (code, told) = caught_up
+    assert code == 0, told
+    for stage in ("04", "05"):
+        assert f"Training the model of stage {stage} ...\n" in told
+    assert (
+        f"You are at the start of stage 06: open notebooks/06_housing.ipynb in {work}\n"
+        "To go on: run python3 -m workshop start, and press Notebook on the card of stage 06\n"
+    ) in told
+    for file in ("04_iris/model/iris.joblib", "05_census/model/census.joblib"):
+        assert (work / "apps" / file).is_file()
+    assert not (work / "apps/06_housing/model").exists(), "that is for stage 06 itself to build"
+
+
+def test_each_stage_has_its_starting_point(caught_up):
+    work, _ = caught_up
+    for stage in stages.STAGES:
+        for file in stage.notebook_files:
+            assert (work / file.relative_to(ROOT)).read_bytes() == file.read_bytes()
+    code = (
+        "from workshop.core.stages import load_app_module, stages_with_app\n"
+        "for stage in stages_with_app():\n"
+        "    app = load_app_module(stage.slug).create_app()\n"
+        "    assert str(stage.folder) in app.root_path\n"
+        "    print(app.test_client().get('/').status_code)"
+    )
+    environ = os.environ | {"WORKSHOP_WORK": str(work)}
+    run = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert run.stdout.split() == [*["200"] * 5, "503", "503"], run.stderr  # 06 and 07: no model yet
+
+
+def test_catching_up_twice_changes_nothing(caught_up):
+    work, _ = caught_up
+    before = contents(work)
+    code, told = catch_up(work, "6")
+    assert (code, "Training" in told) == (0, False)
+    assert contents(work) == before
+
+
+def test_fresh_brings_a_stage_back_and_a_changed_one_stays_and_both_are_set_aside(tmp_path):
+    work = tmp_path / "work"
+    assert catch_up(work, "05")[0] == 0
+    add_cell(work / "notebooks/04_iris.ipynb", "my note")
+    append(work / "apps/04_iris/app.py")
+    (work / "apps/04_iris/templates/mine.html").write_text("mine", encoding="utf-8")
+    touched = ["notebooks/04_iris.ipynb", "apps/04_iris/app.py", "apps/04_iris/templates/mine.html"]
+    touched += ["apps/04_iris/model/iris.joblib", "apps/04_iris/model/iris.json"]
+    mine = {name: (work / name).read_bytes() for name in touched}
+
+    code, told = catch_up(work, "04")
+    assert code == 0
+    for name in touched[:2]:
+        assert f"  {name}: you have changed it, so it stays as it is\n" in told
+    assert "A copy of what was changed is in " in told
+    assert is_aside(work, touched[0], mine[touched[0]])
+    assert {name: (work / name).read_bytes() for name in touched} == mine
+
+    code, told = catch_up(work, "04", "--fresh")
+    assert code == 0
+    for name in touched:
+        assert f"  {name}: back to how it came\n" in told
+        assert is_aside(work, name, mine[name])
+        if "/model/" in name or name.endswith("mine.html"):
+            assert not (work / name).exists()
+        else:
+            assert_follows(work, ROOT, name)
+    assert "back to how it came" not in catch_up(work, "04", "--fresh")[1]
+
+
+def test_an_earlier_stage_that_cannot_be_built_is_named_and_the_others_go_on(tmp_path):
+    work = tmp_path / "work"
+    assert catch_up(work, "03")[0] == 0
+    append(work / "apps/04_iris/iris_model.py", "def broken(:\n")
+    code, told = catch_up(work, "06")
+    assert code == 1
+    assert "stage 04: apps/04_iris/iris_model.py" in told
+    assert "catch-up 04 --fresh" in told
+    assert (work / "apps/05_census/model/census.joblib").is_file()
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_the_learners_work_and_git_pull_do_not_collide(tmp_path):
+    def git(folder, *arguments):
+        names = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        command = ["git", *names, *arguments]
+        return subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
+
+    upstream, clone = tmp_path / "upstream", tmp_path / "clone"
+    (upstream / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / NOTEBOOK, upstream / "notebooks")
+    shutil.copy(ROOT / ".gitignore", upstream)
+    git(upstream, "init", "--quiet", "--initial-branch=main")
+    git(upstream, "add", "-A")
+    git(upstream, "commit", "--quiet", "-m", "one")
+    git(tmp_path, "clone", "--quiet", str(upstream), str(clone))
+
+    # A learner works in the copy; meanwhile the same notebook is changed upstream.
+    shutil.copytree(clone / "notebooks", clone / "work/notebooks")
+    add_cell(clone / "work" / NOTEBOOK, "my note")
+    add_cell(upstream / NOTEBOOK, "newer")
+    git(upstream, "commit", "--quiet", "-am", "two")
+    assert git(clone, "status", "--porcelain") == "", "git does not see the learner's work"
+    git(clone, "pull", "--quiet", "--ff-only")
+    assert "newer" in (clone / NOTEBOOK).read_text(encoding="utf-8")
+    assert "my note" in (clone / "work" / NOTEBOOK).read_text(encoding="utf-8")

@@ -1,0 +1,236 @@
+"""Scoring, and the notebook's model search, on a Dask cluster of several processes.
+
+Dask is not among the workshop's dependencies. Where it is not installed, only what is said then is tested; to
+test the rest, `python -m uv pip install distributed` into the environment of the tests.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+from app_support import copy_of_folder
+from notebook_support import what_they_need
+
+from workshop.core import dask_cluster as cluster
+from workshop.core.dask_cluster import ClusterFailed
+from workshop.core.stages import find_stage
+from workshop.setup.process import ROOT
+
+pytestmark = pytest.mark.slow
+
+RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
+HEADER = "age,workclass,education,marital_status,race,sex,hours_per_week"
+ROWS = [
+    "39,State-gov,Bachelors,Never-married,White,Male,40",
+    "50,,Doctorate,Married-civ-spouse,Black,Female,20",
+    "7,Private,HS-grad,Divorced,Other,Female,38",
+]
+PATIENCE = 240  # seconds; nothing here is about speed
+needs_dask = pytest.mark.skipif(
+    importlib.util.find_spec("distributed") is None,
+    reason="Dask is not installed (python -m uv pip install distributed)",
+)
+
+
+def until(done):
+    """Return what `done()` gives once that is true; fail if it never is."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := done()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+    return found
+
+
+@contextlib.contextmanager
+def dask(folder, workers, *options):
+    """A scheduler and its workers, started where nothing of the workshop lies, as on several machines.
+
+    Yields a client, and the processes: the scheduler first.
+    """
+    from distributed import Client
+
+    file, started = folder / "scheduler.json", []
+
+    def start(kind, *arguments):
+        place = folder / f"{kind}{len(started)}"
+        place.mkdir()
+        command = [
+            sys.executable,
+            "-m",
+            f"distributed.cli.dask_{kind}",
+            "--no-dashboard",
+            *arguments,
+        ]
+        with (place / "log").open("wb") as log:
+            started.append(subprocess.Popen(command, cwd=place, stdout=log, stderr=log))
+
+    try:
+        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        address = until(lambda: file.exists() and json.loads(file.read_text() or "{}"))["address"]
+        for _ in range(workers):
+            start("worker", address, "--nthreads", "1", "--local-directory", str(folder), *options)
+        with Client(address, timeout=PATIENCE, set_as_default=False) as client:
+            if workers:
+                client.wait_for_workers(workers, timeout=PATIENCE)
+            yield client, started
+    finally:
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family = psutil.Process(process.pid)
+                for each in [*family.children(recursive=True), family]:
+                    each.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with dask(tmp_path_factory.mktemp("cluster"), 3) as (client, _):
+        yield client
+
+
+def done_by_each(client):
+    """How many tasks each worker has done."""
+    return client.run(lambda dask_worker: dask_worker.state.executed_count)
+
+
+def assert_several_worked(client, before):
+    after = done_by_each(client)
+    assert sum(after[worker] > before[worker] for worker in before) > 1
+
+
+def environ(work):
+    return os.environ | {"WORKSHOP_WORK": str(work), "PYTHONUTF8": "1"}
+
+
+def workshop(work, *arguments):
+    """Run a command of the workshop in `work`; what it said, and its exit code."""
+    command = [sys.executable, "-c", RUN, *map(str, arguments)]
+    options = {"capture_output": True, "encoding": "utf-8"}
+    return subprocess.run(command, cwd=ROOT, env=environ(work), **options)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A place with stage 05 and a model of its own."""
+    work = tmp_path_factory.mktemp("work")
+    copy_of_folder("05_census", work / "apps" / "05_census")
+    assert workshop(work, "train", "05").returncode == 0
+    return work
+
+
+@pytest.fixture
+def people(tmp_path):
+    """A file of eight chunks, a third of whose rows are bad."""
+    file = tmp_path / "people.csv"
+    file.write_text("\n".join([HEADER, *ROWS * 25_000, ""]), encoding="utf-8")
+    return file
+
+
+@needs_dask
+def test_a_cluster_gives_the_same_files_as_this_machine(client, work, people, tmp_path):
+    before = done_by_each(client)
+    for place, options in {"here": (), "there": ("--dask", client.scheduler.address)}.items():
+        (tmp_path / place).mkdir()
+        done = workshop(work, "score", "05", people, "-o", tmp_path / place / "s.csv", *options)
+        assert done.returncode == 3, done.stderr
+        assert "50,000 scored in " in done.stdout
+    assert_several_worked(client, before)
+    for name in ("s.csv", "s.bad.csv"):
+        there = (tmp_path / "there" / name).read_bytes()
+        assert there == (tmp_path / "here" / name).read_bytes()
+
+    def origin():
+        import census_csv
+
+        return census_csv.__file__
+
+    found = client.run(origin).values()
+    assert not any(file.startswith(str(work)) for file in found), "they were sent it"
+
+
+@needs_dask
+@pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
+def test_a_worker_that_dies_in_the_middle_loses_nobody(work, people, tmp_path):
+    here, there = tmp_path / "here.csv", tmp_path / "there.csv"
+    assert workshop(work, "score", "05", people, "-o", here).returncode == 3
+    # Without a nanny, which would start another in the place of the one that is killed.
+    with dask(tmp_path, 2, "--no-nanny") as (client, started):
+        options = ["score", "05", people, "-o", there, "--dask", client.scheduler.address]
+        scoring = subprocess.Popen(
+            [sys.executable, "-c", RUN, *options], cwd=ROOT, env=environ(work)
+        )
+        until(lambda: sum(done_by_each(client).values()) > 0)
+        assert scoring.poll() is None, "it is still at work"
+        started[-1].send_signal(signal.SIGKILL)
+        assert scoring.wait(PATIENCE) == 3
+    assert there.read_bytes() == here.read_bytes()
+
+
+@needs_dask
+def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(client):
+    notebook = nbformat.read(find_stage(5).notebook_files[1], as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    search = next(cell for cell in code if "GridSearchCV(" in cell.source)
+    needed = what_they_need(code[: code.index(search) + 1], [search])
+    # First on this machine, then once more on the cluster: the same cell, and one line before it.
+    lines = [
+        "import joblib, matplotlib, numpy; matplotlib.use('agg')",
+        *(cell.source for cell in needed),
+        "here = search.cv_results_['mean_test_score']",
+        "from distributed import Client",
+        f"client = Client({client.scheduler.address!r})",
+        "joblib.parallel_config('dask')",
+        search.source,
+        "numpy.testing.assert_allclose(search.cv_results_['mean_test_score'], here, atol=1e-12)",
+        "print('SAME')",
+    ]
+    before = done_by_each(client)
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=ROOT / "notebooks",
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert run.stdout.splitlines()[-1:] == ["SAME"], run.stderr[-2000:]
+    assert_several_worked(client, before)
+
+
+# What is said when it can't be
+
+
+def assert_refused(address, folder, match):
+    with pytest.raises(ClusterFailed, match=match), cluster.cluster(address, folder):
+        pytest.fail("the block must not run")
+
+
+def test_without_dask_it_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert_refused("tcp://127.0.0.1:8786", tmp_path, "not installed: .* uv pip install distributed")
+
+
+@needs_dask
+def test_where_no_scheduler_is_or_no_workers_are(monkeypatch, tmp_path):
+    with dask(tmp_path, 0) as (client, _):
+        address = client.scheduler.address
+        assert_refused(address, tmp_path, f"no workers: start some with `dask worker {address}`")
+    monkeypatch.setattr(cluster, "PATIENCE", 2)
+    for address in ("127.0.0.1:9", "no such address", "tcp://"):
+        assert_refused(address, tmp_path, "No Dask scheduler answers at .*: start one with")
+
+
+@needs_dask
+def test_workers_with_other_packages_are_refused(client, tmp_path, monkeypatch):
+    address = client.scheduler.address
+    (tmp_path / "census_needs.py").write_text("import no_such_package", encoding="utf-8")
+    assert_refused(address, tmp_path, "lack a package .*no_such_package")
+    monkeypatch.setattr(cluster, "OURS", "0.24.2")
+    assert_refused(address, tmp_path, "instead of 0.24.2: install requirements.txt on them")

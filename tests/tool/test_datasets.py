@@ -1,0 +1,396 @@
+"""`fetch_census` and `fetch_housing`: real data first, always something, and never half of it.
+
+Small data sets of the same shape are fetched from real web servers on 127.0.0.1. `test_data.py` has
+the real data, and the tables that come with the repository.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from mirror_support import Server, http
+from sklearn.model_selection import train_test_split
+
+from workshop.core import datasets
+from workshop.core.datasets import Member, fetch_census, fetch_housing
+from workshop.setup import mirror
+from workshop.setup.process import ROOT
+
+REAL = {"CENSUS": datasets.CENSUS, "HOUSING": datasets.HOUSING}
+
+TRAIN = b"""\
+39, State-gov, 77, Bachelors, 13, Never-married, Sales, Wife, White, Male, 2174, 0, 40, Cuba, <=50K
+50, ?, 83, HS-grad, 9, Divorced, ?, Husband, Black, Female, 0, 1902, 13, ?, >50K
+
+"""
+TEST = b"""\
+|1x3 Cross validator
+25, Private, 226, 11th, 7, Never-married, Sales, Own-child, Black, Male, 0, 0, 40, Cuba, <=50K.
+44, Private, 160, Masters, 14, Divorced, ?, Husband, Other, Male, 7688, 0, 45, Hong, >50K.
+61, Local-gov, 99, 9th, 5, Widowed, Sales, Unmarried, White, Female, 0, 0, 20, Iran, <=50K.
+
+"""
+FILES = {"adult.data": TRAIN, "adult.test": TEST}
+DISTRICTS = b"""\
+-121.930000,37.480000,42.000000,840.000000,121.000000,333.000000,120.000000,8.125200,451600.000000
+-121.940000,37.450000,51.000000,1443.000000,186.000000,480.000000,171.000000,7.157400,351100.000000
+-118.500000,34.040000,52.000000,2233.000000,317.000000,769.000000,277.000000,8.394600,500001.000000
+-117.070000,32.660000,17.000000,2171.000000,567.000000,1299.000000,526.000000,1.965100,79200.000000
+"""
+
+
+def member(name, content):
+    return Member(name, len(content), hashlib.sha256(content).hexdigest())
+
+
+PEOPLE = tuple(member(name, content) for name, content in FILES.items())
+
+
+def zipped(**changes):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in FILES.items():
+            archive.writestr(name, changes.get(name[-4:], content))
+    return buffer.getvalue()
+
+
+def tarred(name, content):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+GOOD = zipped()
+HOUSES = tarred("CaliforniaHousing/cal_housing.data", DISTRICTS)
+NOBODY = "http://127.0.0.1:9"  # listens there
+HTML = b"<!doctype html><title>Welcome to the hotel</title><p>Please accept our terms."
+
+
+def change(monkeypatch, name, **changes):
+    """Use a changed data set instead of the real one."""
+    monkeypatch.setattr(datasets, name, dataclasses.replace(REAL[name], **changes))
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch):
+    """Five people and four districts, whose sources can't be reached, and no settings."""
+    monkeypatch.setattr(mirror, "MARKER", "kit-of-the-tests.json")  # these tests may run in a kit
+    for name in ("WORKSHOP_MIRROR", "WORKSHOP_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    change(monkeypatch, "CENSUS", members=PEOPLE, url=NOBODY)
+    change(monkeypatch, "HOUSING", members=(member("cal_housing.data", DISTRICTS),), url=NOBODY)
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Sets WORKSHOP_MIRROR to a folder or URL."""
+    return lambda place: monkeypatch.setenv("WORKSHOP_MIRROR", str(place))
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        yield running
+
+
+def assert_real(census, home):
+    """The five people are there, and their files are kept, alone and whole."""
+    assert census.is_real, census.note
+    assert (len(census.train), len(census.test)) == (2, 3)
+    assert {path.name: path.read_bytes() for path in home.iterdir()} == FILES
+
+
+def assert_standin(census, home, *words):
+    """The stand-in is there, its note says why in one line, and nothing was left behind."""
+    assert not census.is_real
+    assert (len(census.train), len(census.test)) == (7_000, 3_000)
+    assert all(word in census.note for word in (*words, "data/census_standin.csv")), census.note
+    assert "\n" not in census.note
+    assert list(home.iterdir()) == []
+
+
+# What comes back
+
+
+def test_frames_from_kept_files(home, capsys):
+    for name, content in FILES.items():
+        (home / name).write_bytes(content)
+    census = fetch_census(home)
+    assert_real(census, home)
+    columns = datasets.CENSUS_COLUMNS
+    assert tuple(census.train.columns) == tuple(census.test.columns) == columns
+    assert census.train["income"].tolist() == [0, 1]
+    assert census.test["income"].tolist() == [0, 1, 0]
+    assert census.test["age"].tolist() == [25, 44, 61]
+    assert census.train["workclass"].isna().tolist() == [False, True]
+    assert census.train.isna().sum().sum() == 3
+    assert (census.origin, census.note) == (str(home), "")
+
+    (home / "cal_housing.data").write_bytes(DISTRICTS)
+    housing = fetch_housing(home)
+    assert housing.is_real
+    assert tuple(housing.frame.columns) == datasets.HOUSING_COLUMNS
+    ratios = [840 / 120, 121 / 120, 333, 333 / 120]
+    assert housing.frame.loc[0].tolist() == [8.1252, 42, *ratios, 37.48, -121.93, 451_600]
+    train, test = train_test_split(housing.frame, random_state=0)
+    assert housing.train.equals(train.reset_index(drop=True))
+    assert housing.test.equals(test.reset_index(drop=True))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_importing_the_module_is_cheap():
+    code = "import sys, workshop.core.datasets; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
+    assert "workshop.core.datasets" in loaded
+    assert not {"pandas", "sklearn", "requests", "numpy", "pooch"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    "content", [TRAIN[:-1], TRAIN.upper(), b""], ids=["cut", "changed", "empty"]
+)
+def test_a_damaged_kept_file_is_replaced(home, tmp_path, use, capsys, content):
+    (home / "adult.data").write_bytes(content)
+    (home / "adult.test").write_bytes(TEST)
+    (tmp_path / "adult.zip").write_bytes(GOOD)
+    use(tmp_path)
+    assert_real(fetch_census(home), home)
+    told = capsys.readouterr().err
+    assert "adult.data" in told
+    assert str(tmp_path / "adult.zip") in told
+
+
+# A folder as the mirror
+
+
+@pytest.mark.parametrize("below", ["", "adult"])
+def test_mirror_folder(home, tmp_path, use, monkeypatch, capsys, below):
+    archive = tmp_path / "usb stick" / below / "adult.zip"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(GOOD)
+    use(f'"{tmp_path / "usb stick"}"')
+    census = fetch_census(home)
+    assert_real(census, home)
+    assert census.origin == str(archive)
+    monkeypatch.delenv("WORKSHOP_MIRROR")  # the stick is out, the files have been kept
+    assert_real(fetch_census(home), home)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.chdir(archive.parent)  # a relative path counts from here, or from the repository
+    use("../adult" if below else "../usb stick")
+    assert fetch_census(tmp_path / "new" / "data").is_real
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(mirror, "ROOT", archive.parent)
+    assert fetch_census(tmp_path / "newer" / "data").is_real
+
+
+@pytest.mark.parametrize("archive", [GOOD, None, GOOD[:-30]], ids=["whole", "none", "damaged"])
+def test_the_kit_around_the_repository_is_a_mirror(home, tmp_path, monkeypatch, archive):
+    kit = tmp_path / "kit"
+    monkeypatch.setattr(mirror, "ROOT", kit / "from-notebook-to-web-app")
+    (kit / "adult").mkdir(parents=True)
+    (kit / mirror.MARKER).touch()
+    if archive:
+        (kit / "adult" / "adult.zip").write_bytes(archive)
+    census = fetch_census(home)
+    if archive is GOOD:
+        assert_real(census, home)
+    else:  # a kit that never had the data isn't worth a word
+        assert_standin(census, home)
+        assert ("adult.zip" in census.note) == (archive is not None)
+
+
+# A web server as the mirror, or as the source
+
+
+@pytest.mark.parametrize(("path", "end"), [("/adult.zip", ""), ("/adult/adult.zip", "/")])
+def test_mirror_url(home, server, use, monkeypatch, capsys, path, end):
+    monkeypatch.setenv("WORKSHOP_OFFLINE", "1")  # means the internet, not the mirror
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    for name in ("http_proxy", "HTTP_PROXY"):  # which is not asked for a mirror in the room
+        monkeypatch.setenv(name, NOBODY)
+    server.give(http(GOOD), path=path)
+    (home / "adult.data").write_bytes(b"damaged, so that there is a sentence")
+    use(server.url.replace("//", "//me:open-sesame@") + end)
+    census = fetch_census(home)
+    assert_real(census, home)
+    assert census.origin == server.url + path
+    assert "open-sesame" not in "".join(capsys.readouterr()) + census.note
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+IN_PIECES = [b"%x\r\n%s\r\n" % (len(GOOD[i : i + 7]), GOOD[i : i + 7]) for i in range(0, 9999, 7)]
+BROKEN_OFF = http(GOOD[:200], length=len(GOOD))
+GOOD_ANSWERS = {
+    "chunked": [OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(IN_PIECES)],
+    "length unknown": [OK + b"\r\n" + GOOD],
+    "redirected": [http(b"", 302, ["Location: /elsewhere"])],
+    "broken off, then whole": [BROKEN_OFF, http(GOOD)],
+}
+
+
+@pytest.mark.parametrize("answers", GOOD_ANSWERS.values(), ids=GOOD_ANSWERS)
+def test_a_server_that_gives_the_data_in_its_own_way(home, server, use, answers):
+    server.give(*answers)
+    server.give(http(GOOD), path="/elsewhere")
+    use(server.url)
+    assert_real(fetch_census(home), home)
+
+
+BAD_ARCHIVES = {  # with what the note names
+    "a web page": (b"\xef\xbb\xbf\n" + HTML, "web page"),
+    "cut short": (GOOD[:-1], "adult.zip"),
+    "wrong content": (zipped(test=TEST.upper()), "SHA-256"),
+    "too long": (zipped(data=b"0" * 50_000_000), f"{len(TRAIN)} bytes"),
+    "no such member": (tarred("adult.test", TEST), "adult.data"),
+}
+BAD_ANSWERS = {
+    "broken off": (BROKEN_OFF, ""),
+    "500": (http(HTML, 500), "500"),
+    "endless": ((OK + b"\r\n", *[b"PK" * 50_000] * 9_999), "10 MB"),
+    "dripping headers": ((OK + b"X-Slow: ", *(0.02, b"z") * 9_999), "too long"),
+    "silent": ((BROKEN_OFF, 60), "too long"),
+}
+
+
+CASES = [(place, name) for place in ("mirror", "source") for name in (*BAD_ARCHIVES, *BAD_ANSWERS)]
+
+
+@pytest.mark.parametrize(("place", "name"), [*CASES, *(("folder", name) for name in BAD_ARCHIVES)])
+def test_a_place_that_misbehaves(home, tmp_path, server, use, monkeypatch, place, name):
+    content, word = {**BAD_ARCHIVES, **BAD_ANSWERS}[name]
+    server.give(http(content) if name in BAD_ARCHIVES else content)
+    if place == "folder":
+        (tmp_path / "adult.zip").write_bytes(content)
+        use(tmp_path)
+    elif place == "source":
+        change(monkeypatch, "CENSUS", members=PEOPLE, url=f"{server.url}/adult.zip")
+    else:
+        use(server.url)
+    census = fetch_census(home, timeout=0.4 if word == "too long" else 30)
+    assert_standin(census, home, "127.0.0.1" if place == "source" else "WORKSHOP_MIRROR", word)
+
+
+@pytest.mark.parametrize(
+    ("place", "word"),
+    [
+        ("{folder}", "{folder}"),
+        ("{folder}/gone", "{folder}/gone"),
+        ("{server}", "{server}"),
+        ("http://no-such-host.invalid", ""),
+        ("http://[::1", ""),
+    ],
+)
+def test_a_mirror_without_the_data(home, tmp_path, server, use, place, word):
+    names = {"folder": tmp_path, "server": server.url}
+    use(place.format(**names))
+    assert_standin(fetch_census(home), home, "WORKSHOP_MIRROR", word.format(**names))
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_if_the_mirror_fails_the_source_is_used(home, tmp_path, server, use, monkeypatch, offline):
+    server.give(http(GOOD))
+    change(monkeypatch, "CENSUS", members=PEOPLE, url=f"{server.url}/adult.zip")
+    use(tmp_path / "gone")
+    monkeypatch.setenv("WORKSHOP_OFFLINE", offline)
+    census = fetch_census(home)
+    assert "WORKSHOP_MIRROR" in census.note
+    if offline == "0":
+        assert_real(census, home)
+        assert f"{server.url}/adult.zip" in census.note
+    else:
+        assert_standin(census, home, "WORKSHOP_OFFLINE")
+        assert server.asked == []
+
+
+@pytest.mark.parametrize("answers", [[b"something else", HOUSES], [HTML, HTML]])
+def test_housing_from_the_archive_that_scikit_learn_gets(home, server, monkeypatch, answers):
+    """It counts only with the right hash; a wrong one is worth another try."""
+    server.give(*map(http, answers), path="/5976036")
+    one = (member("cal_housing.data", DISTRICTS),)
+    digest = hashlib.sha256(HOUSES).hexdigest()
+    change(monkeypatch, "HOUSING", members=one, url=f"{server.url}/5976036", sha256=digest)
+    housing = fetch_housing(home)
+    assert len(server.asked) == 2
+    assert housing.is_real == (HOUSES in answers)
+    if housing.is_real:
+        assert housing.frame["price"].tolist() == [451_600, 351_100, 500_001, 79_200]
+    else:
+        assert "SHA-256" in housing.note
+    assert [path.read_bytes() for path in home.iterdir()] == [DISTRICTS] * housing.is_real
+
+
+# Keeping the files
+
+
+def fetch_in_a_process(home, place, first=""):
+    """Fetch the five people into `home` in a process of its own, which runs the code `first` before."""
+    members = [dataclasses.astuple(m) for m in PEOPLE]
+    code = f"""{first}
+from workshop.core import datasets
+members = tuple(datasets.Member(*member) for member in {members!r})
+datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)
+census = datasets.fetch_census({str(home)!r}, timeout=3)
+print(census.is_real, len(census.train), len(census.test))
+"""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"WORKSHOP_MIRROR": str(place)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+FULL = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits files as Linux does")
+@pytest.mark.parametrize("by", ["folder", "url"])
+def test_a_full_disk_is_a_sentence(home, tmp_path, server, by):
+    """The system itself refuses to let a file grow beyond 100 bytes."""
+    server.give(http(GOOD))
+    (tmp_path / "adult.zip").write_bytes(GOOD)
+    run = fetch_in_a_process(home, tmp_path if by == "folder" else server.url, FULL)
+    # From a server, not even the download has room.
+    assert run.stdout == ("True 2 3\n" if by == "folder" else "False 7000 3000\n"), run.stderr
+    assert (str(home) if by == "folder" else "WORKSHOP_MIRROR") in run.stderr
+    assert "Traceback" not in run.stderr
+    assert list(home.iterdir()) == []
+
+
+def test_several_at_the_same_time_from_a_slow_mirror(home, server, use):
+    """None gets the rest of the archive before all have its beginning."""
+    everybody = threading.Barrier(4, timeout=60)
+    server.give((http(GOOD)[:150], lambda _: everybody.wait() and None, http(GOOD)[150:]))
+    use(server.url)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(datasets.fetch_files, datasets.CENSUS, home) for _ in range(4)]
+    assert [call.result().files for call in calls] == [FILES] * 4
+    assert {path.name: path.read_bytes() for path in home.iterdir()} == FILES

@@ -1,0 +1,499 @@
+"""The doctor: what it finds, its exit code, and the line for the instructor.
+
+Kernels, mirrors, apps and databases fail here for real: another Python's kernel is in the way, a server
+has nothing, a learner's copy of an app has a slip in it. What a finding says is asserted where it names a
+place or a remedy. docs/test_troubleshooting.py meets more problems, with all their words.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from functools import partial
+from types import SimpleNamespace
+
+import nbclient
+import nbformat
+import pytest
+from mirror_support import Server, files_of, http
+from own_apps_support import HELLO, work  # noqa: F401
+from trouble_support import (
+    copy_apps,
+    kernel_spec,
+    put_kernel,
+)
+
+from workshop import cli
+from workshop.core import datasets
+from workshop.core.stages import BASE, STAGES, find_stage, load_module
+from workshop.host.ports import FOLDER, GALLERY_URL, free_port
+from workshop.setup import mirror
+from workshop.setup.process import ROOT
+from workshop.teach import doctor, try_stage
+from workshop.teach.doctor import Finding, summary
+
+# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
+
+
+def only(examination):
+    """The one finding of an examination."""
+    (finding,) = examination()
+    return finding
+
+
+def assert_wrong(finding, *words):
+    """A finding is wrong, and says all the words."""
+    assert not finding.well, finding
+    for word in words:
+        assert word in finding.text, finding
+
+
+NO_WEB_SERVER = b"SSH-2.0-OpenSSH\r\n"
+
+
+def gallery(folder=FOLDER):
+    """What the gallery of the workshop in `folder` says of itself."""
+    return http(json.dumps({"service": "workshop", "folder": folder}).encode())
+
+
+# Interpreter, lock, and kernel
+
+
+def test_interpreter(monkeypatch):
+    assert only(doctor.interpreter).well
+    assert sys.prefix in only(doctor.interpreter).text
+    monkeypatch.setattr(doctor, "find_environment", lambda: SimpleNamespace(is_current=False))
+    assert_wrong(only(doctor.interpreter), "python3 -m workshop doctor")
+
+
+def test_lock(tmp_path, monkeypatch):
+    file = tmp_path / "requirements.txt"
+    monkeypatch.setattr(doctor, "LOCK", file)
+    hashes = " \\\n    --hash=sha256:0a \\\n    --hash=sha256:0b"
+    version = importlib.metadata.version("click")
+    text = f"# made by uv\nclick=={version}{hashes}\npywinpty==1 ; os_name == 'never'{hashes}\n"
+    file.write_text(text, encoding="utf-8")
+    finding = only(doctor.lock)
+    assert finding.well
+    assert finding.text.startswith("1 packages")
+
+    missing = [f"no-such-package-{number}==1.0" for number in range(4)]
+    file.write_text("\n".join(["click==0.1", *missing, ""]), encoding="utf-8")
+    finding = only(doctor.lock)
+    assert_wrong(finding, "click is ", "==0.1", "no-such-package-0", "2 more", "; delete ")
+    assert "no-such-package-3" not in finding.text
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(kernel_spec("/opt/anaconda3/gone/python"), "FileNotFoundError"), ("{", "JSONDecodeError")],
+)
+def test_kernel_that_does_not_run(tmp_path, monkeypatch, content, error):
+    folder = put_kernel(tmp_path / "jupyter", content)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    assert_wrong(only(doctor.kernel), error, f"rename the folder {folder}")
+
+
+def test_a_kernel_of_ours_that_dies_needs_a_new_environment(monkeypatch):
+    def die(*_):
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(nbclient.NotebookClient, "execute_cell", die)
+    monkeypatch.delenv("WORKSHOP_NO_VENV", raising=False)
+    assert_wrong(only(doctor.kernel), "RuntimeError", "delete the .venv folder")
+    monkeypatch.setenv("WORKSHOP_NO_VENV", "1")
+    assert_wrong(only(doctor.kernel), f"delete {ROOT / '.workshop-setup'}")
+
+
+# Room and ports
+
+
+def test_room_on_the_disk(monkeypatch):
+    assert only(doctor.write_access).well
+    monkeypatch.setattr(doctor, "ROOM_NEEDED", 10**18)
+    assert_wrong(only(doctor.write_access), f"{10**12} MB")
+
+
+@pytest.fixture
+def ports(monkeypatch):
+    """What the doctor says of ports of the test's own: gallery, JupyterLab, and where it runs."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # which can't reach this machine
+
+    def find(gallery=None, lab=None, inside=None):
+        monkeypatch.delenv(GALLERY_URL, raising=False)
+        if inside:
+            monkeypatch.setenv(GALLERY_URL, f"http://127.0.0.1:{inside}")
+        monkeypatch.setattr(doctor, "GALLERY_PORT", gallery or free_port())
+        monkeypatch.setattr(doctor, "LAB_PORT", lab or free_port())
+        return only(doctor.ports)
+
+    return find
+
+
+def test_free_ports(ports):
+    for inside in (None, free_port()):  # in a workshop that has ended, too
+        finding = ports(inside=inside)
+        assert finding.well
+        assert not finding.note
+
+
+def test_a_port_that_another_program_uses(ports):
+    with Server(NO_WEB_SERVER) as server:
+        port = server.port
+        assert_wrong(ports(gallery=port), f"{port} (use start --port)")
+        assert_wrong(ports(lab=port), f"{port} (use start --lab-port)")
+    with Server(http(b"an app")) as server:
+        assert_wrong(ports(gallery=server.port))
+
+
+def test_a_running_workshop_is_fine_and_another_copy_of_it_is_in_the_way(ports):
+    with Server(NO_WEB_SERVER) as other, Server(gallery()) as ours, Server(gallery("a")) as copy:
+        in_notebook = ports(other.port, other.port, inside=ours.port)
+        for found in (ports(gallery=ours.port, lab=other.port), in_notebook):
+            assert found.well
+            assert str(ours.port) in found.text
+        finding = ports(gallery=copy.port, lab=other.port, inside=copy.port)
+    words = (str(copy.port), "use start --port", f"{other.port} (use start --lab-port)")
+    assert_wrong(finding, *words)
+
+
+# The room's mirror
+
+
+@pytest.fixture
+def small_data(monkeypatch):
+    """Data sets of a few bytes instead of the real ones; gives their archives by path in a mirror."""
+    archives = {}
+    for name in ("CENSUS", "HOUSING"):
+        dataset = getattr(datasets, name)
+        digest = hashlib.sha256(b"1\n").hexdigest()
+        members = [dataclasses.replace(m, size=2, sha256=digest) for m in dataset.members]
+        monkeypatch.setattr(datasets, name, dataclasses.replace(dataset, members=tuple(members)))
+        archives[f"{dataset.folder}/{dataset.archive}"] = members
+    return archives
+
+
+def fill(folder, archives, *wheels):
+    """Make a folder a mirror that has archives of small data, and wheels."""
+    for path, members in archives.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(folder / path, "w") as archive:
+            for member in members:
+                archive.writestr(member.name, b"1\n")
+    (folder / "wheels").mkdir(parents=True)
+    for wheel in wheels:
+        (folder / "wheels" / wheel).touch()
+    return folder
+
+
+@pytest.fixture
+def set_mirror(monkeypatch):
+    """Sets WORKSHOP_MIRROR. There is no kit, whatever folder this repository is in."""
+    monkeypatch.setattr(mirror, "MARKER", "no kit.json")
+    return partial(monkeypatch.setenv, "WORKSHOP_MIRROR")
+
+
+EVERYTHING = "census data, housing data, wheels"
+
+
+def test_a_mirror_that_can_be_used(set_mirror, small_data, tmp_path, monkeypatch, capfd):
+    set_mirror("")
+    assert only(doctor.mirror).well, "none is needed"
+    folder = fill(tmp_path / "the stick", small_data, "click-8-py3-none-any.whl")
+    with Server(files_of(folder)) as server:
+        for place, shown in {f'"{folder}"': str(folder), server.url: server.url}.items():
+            set_mirror(place)
+            finding = only(doctor.mirror)
+            assert finding.well
+            assert finding.text.startswith(f"{shown} ")
+            assert finding.text.endswith("census data, housing data, wheels")
+    (folder / "adult" / "adult.zip").unlink()
+    set_mirror("")
+    (folder / "no kit.json").touch()
+    monkeypatch.setattr(mirror, "ROOT", folder / "repository")
+    assert only(doctor.mirror).text.endswith("with housing data, wheels"), "the kit around it"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mirror_that_can_not_be_used(set_mirror, small_data, tmp_path, monkeypatch):
+    def assert_bad(place, *words):
+        set_mirror(str(place))
+        assert_wrong(only(doctor.mirror), *words)
+
+    assert_bad(tmp_path / "gone", str(tmp_path / "gone"), "set WORKSHOP_MIRROR to")
+    assert_bad(tmp_path, "adult, housing or wheels")
+    fill(tmp_path, small_data)
+    (tmp_path / "adult" / "adult.zip").write_bytes(b"PK, and then the stick was unplugged")
+    assert_bad(tmp_path, "adult.zip")
+    address = f"127.0.0.1:{free_port()}"
+    assert_bad(f"http://me:secret@{address}", f"WORKSHOP_MIRROR is http://{address}")
+    with Server() as empty:
+        assert_bad(empty.url, f"WORKSHOP_MIRROR is {empty.url}")
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        proxy = f"http://127.0.0.1:{free_port()}" if "http" in name.lower() else ""
+        monkeypatch.setenv(name, proxy)
+    assert_bad("http://mirror.example", "set NO_PROXY to mirror.example")
+
+
+# Each stage's code, as the learner has it
+
+
+class Copy:
+    """A learner's copy of the apps of a few stages; `findings` is what the doctor finds in it."""
+
+    def __init__(self, folder, *slugs):
+        self.folder = folder
+        copy_apps(folder, *slugs)
+
+    def change(self, path, old, new):
+        """Replace the first `old` with `new`, or append it; return the number of its line."""
+        file = self.folder / "apps" / path
+        text = file.read_text(encoding="utf-8")
+        assert old is None or old in text
+        before, _, after = text.partition(old) if old else (text, "", "")
+        file.write_text(before + new + after, encoding="utf-8")
+        return before.count("\n") + 1
+
+    def findings(self):
+        return list(doctor.stages())
+
+    def wrong(self):
+        """The one thing that is wrong."""
+        (finding,) = [finding for finding in self.findings() if not finding.well]
+        return finding
+
+    def files(self):
+        files = [f for f in self.folder.glob("apps/0[3-7]*/**/*") if "__pycache__" not in f.parts]
+        return {file: file.read_bytes() for file in files if file.is_file()}
+
+
+@pytest.fixture
+def copy_of(tmp_path, monkeypatch):
+    """Makes a copy of some stages' apps the learner's, and these stages all that the doctor tries."""
+
+    def copy(*slugs):
+        monkeypatch.setenv(BASE, str(tmp_path / "work"))
+        monkeypatch.setattr(doctor, "STAGES", [find_stage(slug) for slug in slugs])
+        return Copy(tmp_path / "work", *slugs)
+
+    return copy
+
+
+BRING_BACK = "python3 -m workshop catch-up {} --fresh"
+
+
+def test_every_stage_is_tried_and_nothing_is_left_behind(copy_of):
+    copy = copy_of(*(stage.slug for stage in STAGES if stage.app))
+    before = copy.files()
+    findings = copy.findings()
+    assert [finding for finding in findings if not finding.well] == []
+    tried = [(finding.subject, finding.text.partition(":")[0]) for finding in findings]
+    expected = []
+    for stage in STAGES:
+        expected += [("model", stage.slug)] if stage.model else []
+        expected += [("round trip", stage.slug)] if stage.name == "iris" else []
+        expected += [("app", stage.slug)] if stage.app else []
+        expected += [("database", stage.slug)] if stage.database else []
+    assert tried == expected
+    notes = {(f.subject, f.text[:2]): f.text for f in findings if f.note}
+    assert "python3 -m workshop train 04" in notes["model", "04"]
+    assert "python3 -m workshop app 06" in notes["database", "06"]
+    assert ("app", "05") in notes, "it answers that it has no model"
+    assert copy.files() == before
+
+
+def test_each_slip_is_found_in_its_line_and_the_other_stages_are_tried(copy_of):
+    copy = copy_of("01_hello", "02_templates", "03_prime", "04_iris", "05_census")
+    slips = {
+        "01": ("01_hello/app.py", "links = [", "1 / 0; links = [", "ZeroDivisionError"),
+        "02": ("02_templates/templates/index.html", "{% block main", "{% blok main", "blok"),
+        "03": ("03_prime/app.py", "from flask", "raise SystemExit('enough')\nfrom flask", "enough"),
+        "04": ("04_iris/iris_model.py", "def train(", "def train((", "SyntaxError"),
+        "05": ("05_census/app.py", "    return app\n", "", "return app"),
+    }
+    lines = {code: copy.change(*slip[:3]) for code, slip in slips.items()}
+    found = [finding for finding in copy.findings() if not finding.well]
+    assert [finding.subject for finding in found] == ["app", "app", "app", "model", "app"]
+    for finding, (code, (path, _, _, word)) in zip(found, slips.items(), strict=True):
+        place = "05_census" if code == "05" else f"apps/{path}, line {lines[code]}: "
+        assert_wrong(finding, place, word, BRING_BACK.format(code))
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "word"),
+    [
+        ("01_hello/app.py", '@app.get("/")', '@app.get("/start")', "404"),
+        ("01_hello/app.py", "import os\n", "import os\nos._exit(0)\n", "01_hello: "),
+        ("01_hello/app.py", "import os\n", "import os\nwhile True: os\n", "app.py, line 9"),
+    ],
+    ids=["another address", "ends", "endless"],
+)
+def test_code_that_does_the_wrong_thing(copy_of, monkeypatch, path, old, new, word):
+    monkeypatch.setattr(doctor, "STAGE_LIMIT", 8)
+    copy = copy_of(path.partition("/")[0])
+    copy.change(path, old, new)
+    assert_wrong(copy.wrong(), word, BRING_BACK.format(path[:2]))
+
+
+def test_an_app_that_prints_and_one_that_would_serve_forever_are_fine(copy_of):
+    copy = copy_of("01_hello", "03_prime")
+    noise = "import os\nprint('here I am')\nos.system('echo and I')\n"
+    copy.change("01_hello/app.py", "import os\n", noise)
+    copy.change("03_prime/app.py", None, "\ncreate_app().run()\n")
+    assert [finding.well for finding in copy.findings()] == [True, True]
+
+
+def test_each_app_of_the_learner_s_is_tried_in_a_process_of_its_own(work, monkeypatch):
+    monkeypatch.setattr(doctor, "STAGE_LIMIT", 8)
+    assert list(doctor.your_apps()) == []
+    for name in ("one", "two"):  # with modules of the same name
+        code = f"import model\nassert model.NAME == {name!r}\n{HELLO}"
+        folder = work.write(name, code).parent
+        (folder / "model.py").write_text(f"NAME = {name!r}\n", encoding="utf-8")
+    work.write("bare", "from flask import Flask\napp = Flask(__name__)\n")
+    work.write("hello", HELLO.replace("Flask(__name__)", "Flask(__name__"))
+    work.write("endless", "while True:\n    pass\n")
+    work.write("ends", "import os\nos._exit(0)\n")
+    found = {finding.text.partition(":")[0]: finding for finding in doctor.your_apps()}
+    assert len(found) == 6
+    for name in ("one", "two"):
+        assert found[name].well and not found[name].note, found[name]
+    assert found["bare"].well and found["bare"].note
+    assert_wrong(found["endless"], "apps/endless/app.py, line")
+    assert not found["ends"].well
+    [broken] = [finding for text, finding in found.items() if "hello" in text]
+    assert_wrong(broken, "SyntaxError", "catch-up hello --fresh")
+
+
+def test_the_doctor_comes_to_a_notebook():
+    """There, a loop is running that keeps some of an app's libraries from working (AsyncToSync)."""
+    code = (
+        "from workshop.teach.doctor import kernel, stages\n"
+        "for finding in (*kernel(), *stages()): print(finding)"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbclient.execute(notebook, cwd=str(ROOT / "notebooks"), kernel_name="python3")
+    lines = "".join(part.text for part in notebook.cells[0].outputs).splitlines()
+    assert lines[0].startswith("ok     kernel ")
+    assert any("database     06_housing: " in line for line in lines)
+    assert [line for line in lines if not line.startswith(("ok ", "note "))] == []
+
+
+# The database of stage 06
+
+
+@pytest.fixture
+def housing(tmp_path, monkeypatch):
+    """The file of the database of stage 06, which is not there yet, in a folder of the test's own."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    app = load_module(find_stage("housing"), "app")
+    monkeypatch.setattr(app, "INSTANCE_FOLDER", tmp_path / "instance")
+    return tmp_path / "instance" / "housing.db"
+
+
+def database():
+    """What the doctor finds of it, without its text; and the text."""
+    well, text, *note = try_stage.database(find_stage("housing"))
+    return (well, *note), text
+
+
+def test_the_database_of_an_app(housing):
+    assert database()[0] == (True, True), "start will make it"
+    assert not housing.parent.exists()
+    housing.parent.mkdir()
+    housing.touch()
+    verdict, text = database()
+    assert verdict == (True, True)
+    assert "python3 -m workshop app 06" in text
+
+    housing.unlink()
+    app = load_module(find_stage("housing"), "app").create_app({"SECRET_KEY": "none"})
+    run = app.test_cli_runner().invoke(args=["init-db"])
+    assert run.exit_code == 0, run.output
+    before = housing.read_bytes()
+    assert database()[0] == (True,)
+    assert housing.read_bytes() == before
+    assert [file.name for file in housing.parent.iterdir()] == ["housing.db"]
+
+    with contextlib.closing(sqlite3.connect(housing)) as connection:  # of another version
+        connection.execute("DROP TABLE login_session")
+    for _ in range(2):
+        verdict, text = database()
+        assert verdict == (False,)
+        assert f"rename {housing}" in text
+        housing.write_bytes(b"This is no database, but a long letter. " * 100)
+
+
+def test_a_database_server_that_can_not_be_used(housing, monkeypatch):
+    for url in ("mysql://127.0.0.1/housing", "a database"):
+        monkeypatch.setenv("DATABASE_URL", url)
+        verdict, text = database()
+        assert verdict == (False,)
+        assert "unset it" in text
+    address = f"127.0.0.1:{free_port()}/housing"
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://me:secret@{address}")
+    verdict, text = database()
+    assert verdict == (False,)
+    assert "start its server" in text
+    assert "secret" not in text
+
+
+# The report
+
+
+def test_an_examination_that_breaks_is_a_finding_and_the_others_go_on(monkeypatch, capsys):
+    names = [examination.__name__ for examination in doctor.EXAMINATIONS]
+    machine = ["interpreter", "lock", "kernel", "write_access", "ports"]
+    assert names == [*machine, "data", "mirror", "stages", "your_apps"]
+
+    def write_access():
+        raise ModuleNotFoundError("No module named 'packaging'")
+        yield
+
+    def fine():
+        yield Finding("ports", True, "8000 and those up to 8005")
+
+    monkeypatch.setattr(doctor, "EXAMINATIONS", (write_access, fine))
+    assert cli.run(["doctor"]) == 1
+    broken, lines = next(doctor.examine()), capsys.readouterr().out.splitlines()
+    assert broken.subject == "write access"
+    assert_wrong(broken, "No module named 'packaging'", "delete ")
+    assert lines[0].startswith("WRONG  write access ")
+    assert lines[1] == "ok     ports        8000 and those up to 8005"
+    assert lines[-1] == summary([broken])
+    monkeypatch.setattr(doctor, "EXAMINATIONS", (fine,))
+    assert cli.run(["doctor"]) == 0
+
+
+def test_the_last_line(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", SimpleNamespace(major=3, minor=12))
+    digest = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()[:6]
+    for platform, name in {"linux": "linux", "darwin": "mac", "win32": "win"}.items():
+        monkeypatch.setattr(sys, "platform", platform)
+        line = f"workshop: ready · {digest} · py3.12 · {name}"
+        assert summary([Finding("lock", True, "")]) == line
+    findings = [Finding(s, s == "lock", "") for s in ("ports", "data", "data", "lock")]
+    assert summary(findings).startswith("workshop: not ready (data, ports) · ")
+
+
+def test_the_report_can_be_printed_where_the_terminal_knows_only_ascii():
+    code = (
+        "from workshop import cli; from workshop.teach import doctor; doctor.EXAMINATIONS = ();"
+        "raise SystemExit(cli.run(['doctor']))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "workshop: ready · " in run.stdout.decode("utf-8")

@@ -1,0 +1,112 @@
+"""Commands on a full disk: one sentence, nothing half written, and with room they finish.
+
+And a workshop in a folder where nobody may write: it says so, and works with the copy somewhere else.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import commands_support
+import pytest
+from commands_support import NOTE, PLACES
+from setup_support import environ
+
+from workshop.learn.my_copy import originals
+from workshop.setup.process import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What to put before a command that mounts something, so that nobody else sees it."""
+    command = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
+    try:
+        mount = ["mount", "-t", "tmpfs", "tmpfs", tmp_path_factory.mktemp("try")]
+        subprocess.run([*command, *mount], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("disks can only be mounted on Linux, and where namespaces are allowed")
+    return command
+
+
+@pytest.fixture(scope="module")
+def told(alone, tmp_path_factory):
+    """What each command did, as commands_support.py tells it."""
+    run = subprocess.run(
+        [*alone, sys.executable, commands_support.__file__, tmp_path_factory.mktemp("disks")],
+        env=environ() | {"OMP_NUM_THREADS": "1", "WORKSHOP_OFFLINE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+# What is there in the end, by command.
+WHOLE = {
+    "catch-up": {path.as_posix() for path in originals()},
+    "train": {"model/iris.joblib", "model/iris.json"},
+    "kit": {"kit.json", "wheels/click-8.5.1-py3-none-any.whl"},
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
+    code, printed = told[name]["refused"]
+    assert code == 1
+    assert "Traceback" not in printed
+    last = printed.splitlines()[-1]
+    assert "space left" in last or "full" in last
+    assert "make room" in last or "free" in last, "the remedy"
+    before, after, end = (told[name][when] for when in ("before", "after", "end"))
+    assert [file for file in after if file.endswith((".part", ".tmp"))] == []
+    assert {file: after.get(file) for file in before} == before
+    new = after.keys() - before.keys()
+    assert {file: after[file] for file in new} == {file: end.get(file) for file in new}
+    code, printed = told[name]["with room"]
+    assert code == 0, printed
+    assert WHOLE.get(name, set()) <= end.keys()
+    if name == "catch-up --fresh":
+        app = "apps/01_hello/app.py"
+        assert end[app] == (ROOT / app).read_text(encoding="utf-8")
+        assert NOTE in [content for file, content in end.items() if file.startswith("aside/")]
+    if name == "refresh":
+        assert '"text": [' in end["01_hello.ipynb"]
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift && exec "$@"
+"""
+TRAIN = """
+import os, sys
+from workshop import cli
+
+code = cli.run(["train", "04"])
+os.environ["WORKSHOP_WORK"] = sys.argv[1]
+sys.exit(10 * code + cli.run(["train", "04"]))
+"""
+
+
+def test_where_nobody_may_write_the_copy_may_be_elsewhere(alone, tmp_path):
+    """In a copy of the repository, which has no `work` yet, whatever this one has."""
+    house, work = tmp_path / "house", tmp_path / "meine Übungen"
+    unwanted = shutil.ignore_patterns(".*", "work", "__pycache__", "model", "instance", "tests")
+    shutil.copytree(ROOT, house, ignore=unwanted)
+    environ = os.environ | {"PYTHONPATH": str(house), "PYTHONDONTWRITEBYTECODE": "1"}
+    environ.pop("WORKSHOP_WORK", None)
+    run = subprocess.run(
+        [*alone, "sh", "-c", READ_ONLY, "sh", house, sys.executable, "-c", TRAIN, work],
+        env=environ,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert run.returncode == 10, run.stderr
+    [told] = [line for line in run.stderr.splitlines() if str(house / "work") in line]
+    assert "Read-only file system" in told
+    assert "set WORKSHOP_WORK" in told
+    assert run.stdout.startswith("04_iris: trained on 112 rows")
+    assert (work / "apps" / "04_iris" / "model" / "iris.json").exists()

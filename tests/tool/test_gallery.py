@@ -1,0 +1,127 @@
+"""The gallery's landing page: what it says of each stage, and who learns the way to JupyterLab."""
+
+import os
+from urllib.parse import urljoin
+
+import pytest
+from flask import Flask, abort
+from host_support import Mounted
+from werkzeug.test import Client
+
+from workshop.core.stages import find_stage
+from workshop.host import gallery, network
+from workshop.host.ports import FOLDER
+from workshop.setup.process import ROOT
+
+
+@pytest.fixture
+def gallery_page(monkeypatch):
+    """The landing page as it is requested from an address."""
+    monkeypatch.setenv(gallery.LAB_PORT, "8888")
+    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
+    client = gallery.create_app({}).test_client()
+    return lambda address: client.get("/", environ_base={"REMOTE_ADDR": address}).text
+
+
+def test_the_token_is_for_those_at_this_machine(gallery_page, monkeypatch):
+    for address in ("127.0.0.1", "::1"):
+        assert "token=secret" in gallery_page(address)
+    for address in ("192.168.1.17", "2001:db8::7", "127.0.0.1.example.org", ""):
+        assert "secret" not in gallery_page(address)
+    monkeypatch.setenv(gallery.BEHIND_PROXY, "1")
+    assert "secret" not in gallery_page("127.0.0.1")
+
+
+@pytest.mark.parametrize(("lab", "told"), [("8888", 8888), ("", None)])
+def test_the_health_of_the_gallery_tells_the_doctor_who_it_is(monkeypatch, lab, told):
+    monkeypatch.setenv(gallery.LAB_PORT, lab)
+    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
+    health = gallery.create_app({}).test_client().get("/healthz")
+    expected = {"status": "ok", "service": "workshop", "folder": FOLDER, "lab_port": told}
+    assert health.json == expected
+    assert str(ROOT) not in health.text
+
+
+@pytest.mark.parametrize(("behind", "prefix"), [("1", "/user/ada/proxy/8000"), ("", "")])
+def test_the_prefix_counts_only_behind_a_proxy(monkeypatch, behind, prefix):
+    monkeypatch.setattr(gallery, "stages_with_app", lambda: [find_stage("templates")])
+    monkeypatch.setattr(gallery, "end_with_main_process", lambda: None)
+    monkeypatch.setenv(gallery.BEHIND_PROXY, behind)
+    headers = {"X-Forwarded-Prefix": "/user/ada/proxy/8000"}
+    page = Client(gallery.create_gallery()).get("/", headers=headers).text
+    assert f'href="{prefix}/02_templates/"' in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "relative"),
+    [
+        ("/p/06/register", "/p/06/saved", "saved"),
+        ("/p/06/register", "/p/06/", "./"),
+        ("/p/06/", "/p/06/saved?page=2", "saved?page=2"),
+        ("/p/06/saved/7", "/p/06/login?next=/saved/7", "../login?next=/saved/7"),
+        ("/p/06", "/p/06/", "06/"),
+        ("/", "/", "./"),
+    ],
+)
+def test_a_redirect_behind_a_proxy_is_relative(asked, target, relative):
+    assert gallery.relative_to(asked, target) == relative
+    assert urljoin(f"http://h{asked}", relative) == f"http://h{target}"
+
+
+def test_a_card_says_whether_its_app_is_up():
+    pages = {}
+    for status in (200, 503, 500):
+        app = Flask(__name__)
+        app.add_url_rule("/", view_func=lambda s=status: ("", s) if s != 500 else abort(500))
+        mounts = {"02_templates": Mounted(find_stage("templates"), app)}
+        pages[status] = gallery.create_app(mounts).test_client().get("/").text
+    assert pages[200] == pages[503], "an app without a model is up, and says so itself"
+    assert pages[500] != pages[200]
+
+
+def test_a_changed_app_says_that_it_needs_a_new_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
+    folder = find_stage("templates").folder
+    (folder / "templates").mkdir(parents=True)
+    (folder / "model").mkdir()
+    (folder / "app.py").write_text("first\n", encoding="utf-8")
+    mounts = {"02_templates": Mounted(find_stage("templates"), Flask(__name__))}
+    client = gallery.create_app(mounts).test_client()
+    before = client.get("/").text
+    (folder / "model" / "new.json").write_text("{}", encoding="utf-8")
+    assert client.get("/").text == before, "an app reloads a new model by itself"
+    (folder / "templates" / "list.html").write_text("new", encoding="utf-8")
+    assert client.get("/").text != before
+    (folder / "templates" / "list.html").unlink()
+    assert client.get("/").text == before
+    os.utime(folder / "app.py", ns=(1, 1))
+    assert client.get("/").text != before
+
+
+def test_the_room_s_address_is_shown_where_others_are_let_in(gallery_page, monkeypatch):
+    room = "http://192.168.1.17:8000/"
+    assert room not in gallery_page("127.0.0.1")
+    monkeypatch.setenv(gallery.ROOM, room)
+    presenter, attendee = gallery_page("127.0.0.1"), gallery_page("192.168.1.20")
+    first_card = 'id="stage-00"'
+    assert presenter.index(room) < presenter.index(first_card), "above, for the presenter"
+    assert attendee.index(room) > attendee.index(first_card)
+
+
+# The room
+
+
+def test_the_addresses_for_others():
+    for here in ("127.0.0.1", "localhost", "::1"):
+        assert network.addresses(here) == []
+    for named in ("192.168.1.17", "laptop.example"):
+        assert network.addresses(named) == [named]
+    everywhere = network.addresses("0.0.0.0")  # noqa: S104
+    assert not [address for address in everywhere if address.startswith(("127.", "169.254."))]
+
+
+def test_the_code_in_the_terminal_has_its_own_colors():
+    lines = network.qr_for_terminal("http://192.168.1.17:8000/").splitlines()
+    assert all(line.startswith("\x1b[97m\x1b[40m") and line.endswith("\x1b[0m") for line in lines)
+    assert len(lines) > 10
+    assert len({len(line) for line in lines}) == 1

@@ -1,0 +1,399 @@
+"""The kit for a room without wifi: what is in it, for whom; and a set-up from it without a network.
+
+pip gets small made-up wheels from a folder, so nothing is downloaded. For the whole kit, the wheels are
+packed again from the packages that are installed here.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from packaging.tags import sys_tags
+from packaging.utils import parse_wheel_filename
+from setup_support import environ
+from wheel_support import exchange, lock_of, pack, pretend
+
+from workshop import cli
+from workshop.core import datasets
+from workshop.setup.lock import LOCK, TEST_LOCK
+from workshop.setup.process import ROOT
+from workshop.teach import usb_kit, wheels
+from workshop.teach.usb_kit import make_kit
+from workshop.teach.wheels import KitFailed, Target
+
+pytestmark = pytest.mark.slow
+
+# What the lock of these tests says of each package, if anything; all others are for everybody.
+MARKERS = {
+    "colorama==0.4.6": "sys_platform == 'win32'",
+    "numpy==2.4.6": "python_full_version < '3.12'",
+    "numpy==2.5.5": "python_full_version >= '3.12'",
+    "soupsieve==2.10": "python_full_version < '3.11.5'",
+    "soupsieve==4.1.1": "python_full_version >= '3.11.5'",
+}
+WHEELS = (
+    "click-8.5.1-py3-none-any.whl",
+    "colorama-0.4.6-py2.py3-none-any.whl",
+    "numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+    "numpy-2.4.6-cp311-cp311-musllinux_1_2_x86_64.whl",
+    "numpy-2.5.5-cp312-cp312-win_amd64.whl",
+    "numpy-2.5.5-cp312-cp312-macosx_11_0_arm64.whl",
+    "numpy-2.5.5-cp312-cp312-macosx_14_0_arm64.whl",
+    "soupsieve-2.10-py3-none-any.whl",
+    "soupsieve-4.1.1-py3-none-any.whl",
+    "uv-0.13.8-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    "uv-0.13.8-py3-none-win_amd64.whl",
+)
+FOR_LINUX = {WHEELS[0], WHEELS[2], WHEELS[7], WHEELS[8], WHEELS[9]}
+FOR_WINDOWS = {WHEELS[0], WHEELS[1], WHEELS[4], WHEELS[8], WHEELS[10]}
+FOR_TESTS = "xdist-3.8-py3-none-any.whl"
+REPOSITORY = "from-notebook-to-web-app"
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """The folder from which pip gets packages, and nothing else."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for name in (*WHEELS, FOR_TESTS):
+        pretend(name, folder)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def house(tmp_path, index, monkeypatch):
+    """A small workshop without git, whose locks name the wheels, and whose data sets aren't available."""
+    house = tmp_path / "workshop"
+    (house / "apps" / "04_iris" / "model").mkdir(parents=True)
+    (house / "apps" / "04_iris" / "app.py").write_text("app", encoding="utf-8")
+    (house / "apps" / "04_iris" / "model" / "iris.joblib").touch()
+    text = lock_of(index)
+    for pin, marker in MARKERS.items():
+        text = text.replace(f"{pin} ", f"{pin} ; {marker} ")
+    for_workshop, for_tests = re.split("(?=^xdist)", text, flags=re.MULTILINE)
+    for name, lock in {"requirements.txt": for_workshop, "requirements-dev.txt": for_tests}.items():
+        (house / name).write_text(lock, encoding="utf-8")
+    monkeypatch.setattr(usb_kit, "ROOT", house)
+    monkeypatch.setattr(usb_kit, "LOCK", house / "requirements.txt")
+    monkeypatch.setattr(usb_kit, "TEST_LOCK", house / "requirements-dev.txt")
+    monkeypatch.setattr(datasets, "DATA", house / "data")
+    monkeypatch.delenv("WORKSHOP_MIRROR", raising=False)
+    return house
+
+
+@pytest.fixture
+def stick(tmp_path, house):
+    """Where the kits of these tests are made; it doesn't exist yet."""
+    return tmp_path / "USB-Stick von Jürgen"
+
+
+@pytest.fixture
+def no_wheels(monkeypatch):
+    """Kits without wheels, where the wheels don't matter: pip takes its time."""
+    monkeypatch.setattr(usb_kit, "get_wheels", lambda *_: [])
+
+
+def names(folder):
+    return {file.name for file in folder.iterdir()}
+
+
+def marker(stick):
+    return json.loads((stick / "kit.json").read_bytes())
+
+
+# For whom
+
+
+def test_this_computer(monkeypatch):
+    assert tuple(wheels.SYSTEMS) == cli.KIT_SYSTEMS, "what the command offers"
+    for name, system in wheels.SYSTEMS.items():
+        monkeypatch.setattr(sys, "platform", system.markers["sys_platform"])
+        machine = system.markers["platform_machine"]
+        monkeypatch.setattr(wheels.platform, "machine", lambda machine=machine: machine)
+        assert wheels.this_system() == name
+    monkeypatch.setattr(wheels.platform, "machine", lambda: "riscv64")
+    with pytest.raises(KitFailed, match="--platform win"):
+        wheels.this_system()
+
+
+@pytest.mark.parametrize(
+    ("system", "python", "tag", "serves"),
+    [
+        ("windows", "3.12", "py3-none-any", True),
+        ("windows", "3.12", "cp312-cp312-win_arm64", False),
+        ("windows", "3.13", "cp310-abi3-win_amd64", True),
+        ("windows", "3.14", "cp314-cp314t-win_amd64", False),
+        ("macos", "3.12", "cp312-cp312-macosx_11_0_arm64", True),
+        ("macos", "3.12", "cp312-cp312-macosx_14_0_arm64", False),
+        ("macos-intel", "3.12", "cp312-cp312-macosx_10_9_x86_64", True),
+        ("linux", "3.12", "cp312-cp312-manylinux_2_28_x86_64", True),
+        ("linux", "3.12", "cp312-cp312-manylinux_2_34_x86_64", False),
+        ("linux", "3.12", "cp312-cp312-musllinux_1_2_x86_64", False),
+        ("linux-arm", "3.12", "cp312-cp312-manylinux_2_17_aarch64", True),
+    ],
+)
+def test_which_wheels_a_target_can_install(system, python, tag, serves):
+    *_, tags = parse_wheel_filename(f"a-1-{tag}.whl")
+    assert (not Target(system, python).tags.isdisjoint(tags)) == serves
+
+
+def test_the_markers_of_the_lock_are_evaluated_for_the_target():
+    locks = [LOCK, TEST_LOCK]
+
+    def names_for(system):
+        return {pin.partition("==")[0] for pin in Target(system, "3.12").wanted(0, locks)}
+
+    some = {"colorama", "pywinpty", "appnope", "pexpect", "pytest-xdist"}
+    assert names_for("windows") & some == {"colorama", "pywinpty", "pytest-xdist"}
+    assert names_for("macos") & some == {"appnope", "pexpect", "pytest-xdist"}
+    assert names_for("linux") & some == {"pexpect", "pytest-xdist"}
+    everything = {
+        pin
+        for system in wheels.SYSTEMS
+        for python in cli.KIT_PYTHONS
+        for micro in (0, 99)
+        for pin in Target(system, python).wanted(micro, locks)
+    }
+    lines = [line for lock in locks for line in lock.read_text(encoding="utf-8").splitlines()]
+    assert everything == {line.split()[0] for line in lines if line[:1].isalpha()}
+
+
+# What is in it
+
+
+def test_a_kit_and_then_one_more_system(stick, capsys, monkeypatch):
+    make_kit(stick, ["linux"], ["3.11"])
+    assert names(stick / "wheels") == FOR_LINUX, "for an early 3.11 and a late one"
+    make_kit(stick, ["windows"], ["3.12"])
+    assert names(stick / "wheels") == FOR_LINUX | FOR_WINDOWS
+    files = {REPOSITORY, f"{REPOSITORY}.zip", "wheels", "READ_ME_FIRST.txt", "kit.json"}
+    assert names(stick) == files
+    text = (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
+    assert "    Windows (Intel or AMD, 64 bit)\n        Python 3.12\n" in text
+    assert "macOS 12" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert marker(stick) == {"targets": [["linux", "3.11"], ["windows", "3.12"]], "tests": False}
+
+    # Once more: everything is there, so pip isn't called.
+    monkeypatch.setattr(wheels, "download", None)
+    before = {file: file.stat().st_mtime_ns for file in stick.rglob("*")}
+    make_kit(stick, ["windows"], ["3.12"])
+    assert {file: file.stat().st_mtime_ns for file in stick.rglob("*")} == before
+
+
+def test_what_only_the_tests_need_comes_if_asked_for_and_stays(stick, index, capsys):
+    arguments = ["--python", "3.11", "--platform", "linux"]
+    assert cli.run(["kit", str(stick), *arguments, "--with-tests"]) == 0
+    assert names(stick / "wheels") == FOR_LINUX | {FOR_TESTS}
+    (stick / "wheels" / FOR_TESTS).unlink()
+    assert cli.run(["kit", str(stick), *arguments]) == 0
+    assert FOR_TESTS in names(stick / "wheels")
+
+    (stick / "wheels" / FOR_TESTS).unlink()
+    (index / FOR_TESTS).unlink()
+    assert "network" in refuses(capsys, stick, *arguments)
+    assert marker(stick) == {"targets": [["linux", "3.11"]], "tests": True}, "it serves attendees"
+
+
+def test_a_package_without_a_wheel_is_named_and_the_rest_is_kept(stick, index, capsys):
+    for wheel in (WHEELS[4], WHEELS[10]):
+        (index / wheel).unlink()
+    arguments = ["--platform", "windows", "--platform", "linux", "--python", "3.11"]
+    assert cli.run(["kit", str(stick), *arguments]) == 1
+    told = capsys.readouterr().err
+    assert "numpy==2.4.6\n" in told
+    assert "of uv" not in told, "where there is none, set-up uses pip"
+    assert names(stick / "wheels") == FOR_LINUX | {WHEELS[1]}
+    assert marker(stick)["targets"] == [["linux", "3.11"]]
+    assert "Windows (Intel" not in (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
+
+
+def test_an_exchanged_wheel_is_refused_and_one_that_is_there_is_replaced(stick, index, capsys):
+    make_kit(stick, ["macos"], ["3.12"])
+    here, there = stick / "wheels" / WHEELS[0], index / WHEELS[0]
+    exchange(here)
+    exchange(index / WHEELS[4])
+    make_kit(stick, ["macos"], ["3.12"])
+    assert here.read_bytes() == there.read_bytes()
+    assert "hash" in refuses(capsys, stick, "--platform", "windows", "--python", "3.12")
+    assert WHEELS[4] not in names(stick / "wheels")
+
+
+def test_a_kit_follows_the_workshop_and_leaves_what_it_did_not_bring(stick, house, no_wheels):
+    make_kit(stick, ["linux"], ["3.11"])
+    copy = stick / REPOSITORY
+    (copy / "my-slides.txt").touch()
+    (house / "apps" / "04_iris" / "app.py").rename(house / "app.py")
+    make_kit(stick, ["linux"], ["3.11"])
+    assert not (copy / "apps" / "04_iris" / "app.py").exists()
+    assert (copy / "app.py").exists()
+    assert (copy / "my-slides.txt").exists()
+
+
+def test_the_repository_without_git_is_all_but_a_few_folders(stick, house, no_wheels):
+    for name in (".venv/x", "work/notes.txt", "apps/__pycache__/a.pyc", "apps/06/instance/key"):
+        (house / name).parent.mkdir(parents=True, exist_ok=True)
+        (house / name).touch()
+    (house / "broken").symlink_to("gone")
+    make_kit(stick, ["linux"], ["3.11"])
+    wanted = {"requirements.txt", "requirements-dev.txt", "apps/04_iris/app.py"}
+    copy = stick / REPOSITORY
+    assert {f.relative_to(copy).as_posix() for f in copy.rglob("*") if f.is_file()} == wanted
+    with zipfile.ZipFile(stick / f"{REPOSITORY}.zip") as packed:
+        assert set(packed.namelist()) == {f"{REPOSITORY}/{name}" for name in wanted}
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed here")
+def test_the_repository_with_git_is_what_git_tracks(house):
+    def files():
+        return {file.as_posix() for file in usb_kit.repository_files()}
+
+    for command in (["init", "-q"], ["add", "requirements.txt", "apps/04_iris/app.py"]):
+        subprocess.run(["git", *command], cwd=house, check=True)
+    (house / "my-notes.txt").touch()
+    assert files() == {"requirements.txt", "apps/04_iris/app.py"}
+    (house / "requirements.txt").unlink()
+    assert files() == {"apps/04_iris/app.py"}
+    (house / ".git" / "index").write_bytes(b"damaged")
+    assert files() == {"requirements-dev.txt", "apps/04_iris/app.py", "my-notes.txt"}
+
+
+def test_the_data_at_hand_is_laid_out_as_a_mirror(stick, house, no_wheels, tmp_path, monkeypatch):
+    for name, folder, file in (
+        ("CENSUS", "adult", "adult.data"),
+        ("HOUSING", "housing", "cal.data"),
+    ):
+        member = datasets.Member(file, len(file), hashlib.sha256(file.encode()).hexdigest())
+        small = datasets.RemoteData(f"{name.title()} data", f"{folder}.zip", folder, (member,))
+        monkeypatch.setattr(datasets, name, small)
+    (house / "data").mkdir()
+    (house / "data" / "adult.data").write_bytes(b"adult.data")
+    (house / "data" / "cal.data").write_bytes(b"not verified")
+    make_kit(stick, ["linux"], ["3.11"])
+    assert not (stick / "housing").exists()
+    text = (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
+    assert "census data" in text
+    assert "housing data" not in text
+
+    monkeypatch.setenv("WORKSHOP_MIRROR", str(stick))
+    found = datasets.fetch_files(datasets.CENSUS, tmp_path / "learner")
+    assert found.files == {"adult.data": b"adult.data"}
+    assert found.problems == ()
+    monkeypatch.delenv("WORKSHOP_MIRROR")
+    (stick / "adult" / "adult.zip").write_bytes(b"PK")  # a stick that was unplugged too early
+    assert usb_kit.copy_data(stick) == ["census data"]
+    (house / "data" / "adult.data").unlink()  # no longer here, but whole in the kit
+    assert usb_kit.copy_data(stick) == ["census data"]
+
+
+# Refusals: one sentence that says what to do.
+
+
+def refuses(capsys, *arguments):
+    capsys.readouterr()
+    assert cli.run(["kit", *map(str, arguments)]) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    return told.splitlines()[-1]
+
+
+def test_places_where_no_kit_may_be_made(house, tmp_path, monkeypatch, capsys):
+    inside = refuses(capsys, house)
+    for folder in (house / "kit", house / "apps" / ".." / "kit"):
+        assert refuses(capsys, folder).partition(":")[2] == inside.partition(":")[2]
+    assert not (house / "kit").exists()
+    monkeypatch.setattr(usb_kit, "ROOT", tmp_path / REPOSITORY)
+    assert refuses(capsys, tmp_path).partition(":")[2] == inside.partition(":")[2]
+    (tmp_path / "stick").touch()
+    assert "is a file" in refuses(capsys, tmp_path / "stick")
+    assert str(tmp_path / "stick" / "kit") in refuses(capsys, tmp_path / "stick" / "kit")
+
+
+# The whole kit, and what it is for
+
+
+@pytest.fixture
+def whole_kit(tmp_path):
+    """A kit of this repository for this computer, with a lock of packages that are packed again."""
+    house, stick = tmp_path / "workshop", tmp_path / "USB-Stick von Jürgen"
+    (stick / "wheels").mkdir(parents=True)
+    target = Target(wheels.this_system(), "{}.{}".format(*sys.version_info))
+    for pin in target.wanted(sys.version_info.micro, [LOCK]):
+        pack(pin.partition("==")[0], stick / "wheels")
+    with pytest.MonkeyPatch.context() as patch:
+        # What is installed here may be for newer systems than a kit should be.
+        patch.setattr(Target, "tags", frozenset(sys_tags()))
+        # As without git, so that files that aren't committed yet belong to it as well.
+        patch.setattr(shutil, "which", lambda _: None)
+        for file in usb_kit.repository_files():
+            (house / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, house / file)
+        patch.setattr(usb_kit, "ROOT", house)
+        # What is packed again has other hashes than what it was installed from.
+        patch.setattr(usb_kit, "LOCK", house / "requirements.txt")
+        usb_kit.LOCK.write_text(lock_of(stick / "wheels"), encoding="utf-8")
+        patch.setattr(wheels, "download", None)  # all the wheels are there
+        make_kit(stick)
+    yield stick
+    shutil.rmtree(tmp_path)  # with what was set up in it, 1 GB
+
+
+# What a learner's notebook does; the last line that it prints is what the apps of two stages answered.
+ASK = """
+import json, requests
+from workshop import serve
+
+flower = dict(sepal_length=5.1, sepal_width=3.5, petal_length=1.4, petal_width=0.2)
+with serve("hello") as url:
+    square = requests.get(f"{url}/square/12").text
+with serve("iris") as url:
+    print(json.dumps([square, requests.post(f"{url}/api/predict", json=flower).json()]))
+"""
+
+
+def cut_off():
+    """The command that runs another one with no network at all; empty where there is no such thing."""
+    command = ["unshare", "--user", "--map-root-user", "--net", "--"]
+    try:
+        subprocess.run([*command, "ip", "link", "set", "lo", "up"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [*command, "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+
+
+def test_a_copied_kit_sets_up_trains_and_runs_with_no_network(whole_kit):
+    house = whole_kit / REPOSITORY
+
+    def run(*command):
+        # Where the network can't be cut off, packages are still out of reach: proxies lead nowhere.
+        ended = subprocess.run(
+            [*cut_off(), *command],
+            cwd=house,
+            env=environ(NO_PROXY="127.0.0.1", WORKSHOP_WORK=str(house / "work")),
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended
+
+    trained = run(sys.executable, "-m", "workshop", "train", "04")
+    assert str(whole_kit / "wheels") in trained.stderr
+    assert not any(line.startswith(" + ") for line in trained.stderr.splitlines())
+    assert "04_iris: trained on" in trained.stdout
+    python = house / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    square, flower = json.loads(run(python, "-c", ASK).stdout.splitlines()[-1])
+    assert "144" in square
+    assert flower["species"] == "setosa"

@@ -1,0 +1,155 @@
+"""What the gallery says where an app is loading or does not start. test_serve.py has models that change."""
+
+import dataclasses
+import sys
+import time
+
+import pytest
+from serve_support import until
+from werkzeug.test import Client
+
+from workshop.core.stages import find_stage
+from workshop.host import gallery
+from workshop.host.mount import LOOK_EVERY, Mount
+
+WELL = "from flask import Flask\ndef create_app():\n    app = Flask(__name__)\n"
+WELL += "    app.add_url_rule('/', view_func=lambda: 'the app itself')\n    return app\n"
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """Writes stage 02's app in a learner's copy; then `get(path)` asks a gallery with only that stage."""
+    stage = find_stage("templates")
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "workshop_stage_02_templates", raising=False)
+    monkeypatch.setattr(gallery, "stages_with_app", lambda: [stage])
+    monkeypatch.setattr(gallery, "end_with_main_process", lambda: None)
+
+    def write(source):
+        stage.folder.mkdir(parents=True)
+        stage.app_file.write_text(source, encoding="utf-8")
+        client = Client(gallery.create_gallery())
+        return lambda path: client.get(path, headers={"Host": "localhost"})
+
+    yield write
+    sys.modules.pop("workshop_stage_02_templates", None)
+
+
+def test_while_an_app_loads_the_gallery_answers_and_says_so(work, tmp_path):
+    may_go_on = tmp_path / "go"
+    wait = f"while not pathlib.Path({str(may_go_on)!r}).exists(): time.sleep(.01)\n"
+    get = work("import pathlib, time\n" + wait + WELL)
+    before = get("/").text
+    page = get("/02_templates/list")
+    assert page.status_code == 503
+    assert page.headers["Retry-After"] == page.headers["Refresh"] == "1"
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    api = get("/02_templates/api/x")
+    assert (api.status_code, api.mimetype) == (503, "application/problem+json")
+    assert api.json["status"] == 503
+    assert get("/02_templates/healthz").json["status"] == "loading"
+    may_go_on.touch()
+    until(lambda: get("/02_templates/").status_code == 200)
+    assert get("/02_templates/").text == "the app itself"
+    assert get("/").text != before, "the gallery's card says that it is up"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import flask\n\nimport no_such_module\n", "line 3: ModuleNotFoundError: No module named"),
+        ("def create_app(:\n", "line 1: SyntaxError"),
+        ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
+    ],
+    ids=["import", "syntax", "exit"],
+)
+def test_an_app_that_does_not_start_says_where_and_what_to_do(work, source, reason):
+    get = work(source)
+    until(lambda: get("/02_templates/healthz").json["status"] == "broken")
+    page = get("/02_templates/")
+    assert page.status_code == 503
+    assert page.headers.get("Refresh") is None
+    assert f"apps/02_templates/app.py, {reason}" in page.text
+    assert "python3 -m workshop catch-up 02 --fresh" in page.text
+    assert "Traceback" not in page.text
+    told = get("/02_templates/api/x")
+    assert told.mimetype == "application/problem+json"
+    assert "catch-up 02 --fresh" in told.json["detail"]
+    with pytest.raises((ModuleNotFoundError, SyntaxError, SystemExit)):
+        Mount(find_stage("templates"))  # as in a process of its own
+
+
+PROBLEM = """
+import pathlib
+import click
+from flask import Flask
+
+HERE = pathlib.Path(__file__).parent
+
+def create_app():
+    app = Flask(__name__)
+    model = (HERE / "model" / "card.json").exists()
+    made = HERE / "made"
+
+    @app.cli.command("init-db")
+    def init_db():
+        if (HERE / "full").exists():
+            raise click.ClickException("the disk is full")
+        made.touch()
+
+    @app.before_request
+    def no_model():
+        if not model:
+            return {"status": "unavailable", "reason": "no model"}, 503
+
+    app.add_url_rule("/model", view_func=lambda: "the card")
+    health = lambda: ({"status": "ok"}, 200) if made.exists() else ({"reason": "no database"}, 503)
+    app.add_url_rule("/healthz", endpoint="healthz", view_func=health)
+    return app
+"""
+
+
+@pytest.fixture
+def product(work):
+    """A stage with a model and a database, in a learner's copy."""
+    work(PROBLEM)
+    stage = dataclasses.replace(find_stage("templates"), model="card", database=True)
+    (stage.folder / "model").mkdir()
+    return stage
+
+
+def test_an_app_comes_with_its_database(product):
+    Mount(product)
+    assert (product.folder / "made").exists()
+
+
+def test_a_database_that_cannot_be_made_is_no_missing_model(product):
+    (product.folder / "full").touch()
+    card = product.folder / "model" / "card.json"
+    card.write_text("{}", encoding="utf-8")
+    mount = Mount(product)
+    client = Client(mount)
+
+    def get(path):
+        return client.get(path, headers={"Host": "localhost"})
+
+    assert get("/healthz").status_code == 503
+    assert mount.has_model
+    app = mount.app
+    time.sleep(2 * LOOK_EVERY)
+    assert get("/model").text == "the card"
+    assert mount.app is app, "what an app remembers, such as its limits' counts, lasts"
+    card.write_text("{ }", encoding="utf-8")
+    time.sleep(2 * LOOK_EVERY)
+    get("/model")
+    assert mount.app is not app, "another model is taken, whatever the database does"
+
+
+def test_the_gallery_loads_an_app_once_somebody_asks_for_it(work, tmp_path):
+    loaded = tmp_path / "loaded"
+    get = work(f"import pathlib\npathlib.Path({str(loaded)!r}).touch()\n" + WELL)
+    assert get("/healthz").status_code == 200
+    assert not loaded.exists()
+    until(lambda: get("/02_templates/").status_code == 200)
+    assert loaded.exists()

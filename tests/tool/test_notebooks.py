@@ -1,0 +1,87 @@
+"""The notebooks are as `refresh` leaves them, and keep the rules that can be checked."""
+
+import json
+import re
+from itertools import pairwise
+from statistics import median
+
+import nbformat
+import pytest
+
+from workshop.core.stages import STAGES
+from workshop.setup.process import ROOT
+from workshop.upkeep.refresh_notebooks import NotebookFailed, refresh
+
+FILES = [file for stage in STAGES for file in stage.notebook_files]
+
+
+@pytest.fixture(params=FILES, ids=lambda file: file.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_stage_table_lists_every_notebook():
+    assert sorted((ROOT / "notebooks").glob("*.ipynb")) == sorted(FILES)
+
+
+def test_a_notebook_is_stored_as_it_ran(notebook):
+    # nbval compares nothing where the execution count is missing, and says nothing about it.
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    for cell in code_cells(notebook):
+        if any(output.output_type == "error" for output in cell.outputs):
+            assert "raises-exception" in cell.metadata.get("tags", []), cell.source
+        if "show(" in cell.source:
+            for output in cell.outputs:
+                shown = output.get("data", {}).get("text/plain", "")
+                assert len(shown.splitlines()) <= 25, f"longer than a screen: {cell.source}"
+    for before, cell in pairwise(notebook.cells):
+        if {"nbval-ignore-output", "nbval-skip"} & set(cell.metadata.get("tags", [])):
+            assert "compare" in before.source + cell.source, f"the reason is missing: {cell.source}"
+
+
+def test_a_notebook_is_easy_to_read(notebook):
+    """Short cells, its parts in order, and no words that belittle."""
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
+    assert median(lengths) <= 5
+    assert max(lengths) <= 20
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert re.match(r"# \d\d[a-z]? · \w", text)
+    parts = ("You will", "You need", "Exercise", "What broke", "Recap")
+    places = [text.find(part) for part in parts]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert text.find("Next", places[-1]) > 0
+    assert not re.findall(r"\b(?:simply|just)\b", text, flags=re.IGNORECASE)
+
+
+def write(file, *sources):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
+
+
+def test_refresh_stores_outputs_that_repeat(tmp_path):
+    file = tmp_path / "small.ipynb"
+    write(file, "1 + 1", "print('two')")
+    refresh(file)
+    once = file.read_bytes()
+    refresh(file)
+    assert file.read_bytes() == once
+    assert json.loads(once)["cells"][0]["outputs"][0]["data"] == {"text/plain": ["2"]}
+    assert b"timestamp" not in once
+
+
+def test_a_notebook_that_fails_names_its_cell_and_stays_as_it_was(tmp_path):
+    file = tmp_path / "broken.ipynb"
+    write(file, "1", "1 / 0", "2")
+    before = file.read_bytes()
+    with pytest.raises(
+        NotebookFailed, match=r"broken\.ipynb: code cell 2 raised ZeroDivisionError"
+    ):
+        refresh(file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,180 @@
+"""The helper `serve` and the servers beneath it: up when they say so, always stopped, and their log shown."""
+
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import psutil
+import pytest
+
+from workshop.core.errors import ServerDied, WorkshopError
+from workshop.core.own_apps import NoSuchApp
+from workshop.host import background, ports
+from workshop.host.background import Server, serve
+from workshop.host.ports import PortInUse, free_port, is_free, require_port, status_of
+from workshop.setup.process import ROOT
+
+APP = """
+import os
+from flask import Flask
+
+def create_app():
+    app = Flask(__name__)
+
+    @app.get("/")
+    def index():
+        return "here"
+
+    @app.get("/die")
+    def die():
+        print("out of memory", flush=True)
+        os._exit(3)
+
+    return app
+"""
+
+
+@pytest.fixture
+def app_file(tmp_path, monkeypatch):
+    """The app of stage 01 in a learner's copy, which the test may write."""
+    file = tmp_path / "apps" / "01_hello" / "app.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(APP, encoding="utf-8")
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
+    return file
+
+
+@pytest.fixture
+def processes():
+    """The processes that the test's servers start; after the test, none is left."""
+    before = set(psutil.Process().children(recursive=True))
+
+    def started():
+        return set(psutil.Process().children(recursive=True)) - before
+
+    yield started
+    assert psutil.wait_procs(started(), timeout=10)[1] == []
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode()
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt, FileNotFoundError])
+def test_serve_stops_with_its_block_whose_error_is_its_own(app_file, processes, error, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # which is not asked for this machine
+    monkeypatch.setenv("no_proxy", "")
+    try:
+        with serve(1) as url:
+            assert status_of(url) == 200
+            assert status_of(f"{url}/nowhere") == 404
+            assert processes()
+            if error:
+                raise error
+    except (ZeroDivisionError, KeyboardInterrupt, FileNotFoundError) as raised:
+        assert type(raised) is error
+    assert processes() == set()
+    assert status_of(url) is None
+
+
+def test_the_log_of_an_app_that_dies_is_shown_instead_of_the_broken_request(app_file, processes):
+    with pytest.raises(ServerDied, match="01_hello[^$]*out of memory"), serve(1) as url:
+        get(f"{url}/die")
+    with pytest.raises(ServerDied, match="out of memory"), serve(1) as url:
+        status_of(f"{url}/die")  # unnoticed
+        psutil.wait_procs(processes(), timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("raise RuntimeError('fix me')", "01_hello[^$]*RuntimeError: fix me"),
+        ("import time; time.sleep(60)", "01_hello"),
+    ],
+)
+def test_an_app_that_does_not_start_is_given_up(app_file, processes, monkeypatch, code, told):
+    app_file.write_text(code, encoding="utf-8")
+    if "sleep" in code:
+        monkeypatch.setattr(background, "START_LIMIT", 0.5)
+    with pytest.raises(ServerDied, match=told), serve(1):
+        pytest.fail("the block must not run")
+    assert processes() == set()
+
+
+def test_an_app_that_ignores_the_signal_is_ended_too(app_file, processes, monkeypatch):
+    monkeypatch.setattr(background, "STOP_LIMIT", 0.5)
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    app_file.write_text(stubborn + APP, encoding="utf-8")
+    with serve(1) as url:
+        assert get(url) == "here"
+    assert processes() == set()
+
+
+def test_what_can_not_be_served_is_a_sentence(processes):
+    with pytest.raises(NoSuchApp, match="'nine'.*00_start_here") as error, serve("nine"):
+        pytest.fail("the block must not run")
+    assert error.value._render_traceback_() == [f"NoSuchApp: {error.value}"]
+    with pytest.raises(WorkshopError, match="00_start_here"), serve(0):
+        pytest.fail("the block must not run")
+    assert processes() == set()
+
+
+def test_the_app_ends_when_the_process_that_serves_it_is_killed(app_file):
+    code = (
+        "from workshop import serve\n"
+        "with serve(1) as url:\n"
+        "    print(url, flush=True)\n"
+        "    input()\n"
+    )
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        url = kernel.stdout.readline().strip()
+        assert status_of(url) is not None
+        servers = psutil.Process(kernel.pid).children(recursive=True)
+        assert servers
+    finally:
+        kernel.kill()
+        kernel.communicate()
+    assert psutil.wait_procs(servers, timeout=20)[1] == []
+    assert status_of(url) is None
+
+
+def test_a_server_keeps_its_secrets_out_of_the_command_line():
+    environ = {"JUPYTER_TOKEN": "secret"}
+    server = Server("JupyterLab", ["jupyterlab"], "http://127.0.0.1:1/", environ)
+    assert "secret" not in " ".join(server.command)
+    assert server.url == "http://127.0.0.1:1"
+
+
+# Ports
+
+
+def test_a_port_in_use_names_the_port_and_suggests_one_with_its_option(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert not is_free(port)
+        with pytest.raises(PortInUse, match=f"^Port {port} ") as error:
+            require_port(port, "--lab-port")
+    suggested = int(str(error.value).rstrip(".").split("--lab-port ")[1])
+    assert suggested != port
+    assert 0 < suggested < 65536
+    monkeypatch.setattr(ports, "refusal", lambda *_: OSError(98, "in use"))
+    with pytest.raises(PortInUse, match="--port 65400"):
+        require_port(65500, "--port")
+    monkeypatch.setattr(ports, "refusal", lambda *_: PermissionError(13, "Permission denied"))
+    with pytest.raises(WorkshopError, match="--port 8100"):
+        require_port(80, "--port")
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_that_this_machine_does_not_have_is_named(host):
+    with pytest.raises(WorkshopError, match=f"{host}.*--host"):
+        require_port(free_port(), "--port", host)

@@ -1,0 +1,255 @@
+"""`score`: a CSV file in, the same file with answers out; what is wrong with it, and what is left behind."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from app_support import copy_of_folder
+from housing_support import few
+
+from workshop import cli
+from workshop.core import score as scoring
+from workshop.core.build import model_module
+from workshop.core.datasets import fetch_census
+from workshop.core.score import CHUNK
+from workshop.core.stages import find_stage, load_app_module
+from workshop.setup.process import ROOT
+
+HEADER = "age,workclass,education,marital_status,race,sex,hours_per_week"
+PEOPLE = [
+    "39,State-gov,Bachelors,Never-married,White,Male,40",
+    "50,,Doctorate,Married-civ-spouse,Black,Female,20",
+    ' 28 ,Private,"HS-grad",Divorced,Other,Female,38.0',
+]
+RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A place with stage 05 and a model of its own, of few people."""
+    work = tmp_path_factory.mktemp("work")
+    copy = copy_of_folder("05_census", work / "apps" / "05_census")
+    module = model_module(find_stage("census"))
+    module.save(*module.train(few(fetch_census())), copy / "model")
+    return work
+
+
+@pytest.fixture
+def work(trained, monkeypatch):
+    monkeypatch.setenv("WORKSHOP_WORK", str(trained))
+    # What brings a learner's copy up to date is tested elsewhere, and takes its time.
+    monkeypatch.setattr(cli, "use_my_copy", lambda: None)
+    csv.field_size_limit(131_072)  # Python's own; other tests in this process may have raised it
+    return trained
+
+
+@pytest.fixture
+def score(work, tmp_path, capsys):
+    """Score lines of CSV, or bytes: the exit code, the result, what was set aside, and what was said."""
+
+    def score(content, *options):
+        if isinstance(content, list):
+            content = "\n".join([HEADER, *content, ""]).encode()
+        source, target = tmp_path / "people.csv", tmp_path / "scored.csv"
+        source.write_bytes(content)
+        code = cli.run(["score", "05", str(source), "-o", str(target), *options])
+        said = capsys.readouterr()
+        files = {path.name for path in tmp_path.iterdir()} - {"people.csv"}
+        assert files <= {"scored.csv", "scored.bad.csv"}, "nothing half-written stays behind"
+        aside = tmp_path / "scored.bad.csv"
+        return (
+            code,
+            target.read_bytes() if target.exists() else None,
+            list(csv.reader(aside.open(encoding="utf-8", newline=""))) if aside.exists() else None,
+            said,
+        )
+
+    return score
+
+
+def by_api(work, content):
+    """What the API answers to the same file, as CSV."""
+    folder = work / "apps" / "05_census" / "model"
+    client = load_app_module("05_census").create_app({"MODEL_FOLDER": folder}).test_client()
+    sent = {"data": content, "content_type": "text/csv", "headers": {"Accept": "text/csv"}}
+    return client.post("/api/v1/predictions/batch", **sent)
+
+
+def test_the_result_is_byte_for_byte_what_the_api_answers(score, work):
+    lines = (PEOPLE * CHUNK)[: CHUNK // 2]
+    code, scored, aside, said = score(lines)
+    assert code == 0
+    content = "\n".join([HEADER, *lines, ""]).encode()
+    assert scored == by_api(work, content).data
+    assert aside is None
+    assert f"{CHUNK // 2:,} scored in " in said.out
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1], ids=["one less", "a whole chunk", "one more"])
+def test_no_row_is_lost_where_chunks_meet(score, more, monkeypatch):
+    monkeypatch.setattr(scoring, "CHUNK", 7)
+    count = 2 * 7 + more
+    code, scored, _, _ = score([PEOPLE[0].replace("39", str(20 + i)) for i in range(count)])
+    rows = list(csv.DictReader(scored.decode().splitlines()))
+    assert (code, [int(row["age"]) for row in rows]) == (0, list(range(20, 20 + count)))
+
+
+def test_bad_rows_are_set_aside_with_their_line_and_the_api_s_words(score, work, monkeypatch):
+    monkeypatch.setattr(scoring, "CHUNK", 2)
+    bad = {
+        3: "7,Private,Bachelors,Never-married,White,Male,40",
+        6: "39,Private,Bachelors",
+        # Line 7 is empty, and the quoted cell of line 8 goes over two lines.
+        8: '39,"Pri\nvate",Bachelors,Never-married,White,Male,40',
+        11: "39,Private,Bachelors,Never-married,White,male,x",
+    }
+    content = [PEOPLE[0], bad[3], PEOPLE[1], PEOPLE[0], bad[6], "", bad[8], PEOPLE[2], bad[11]]
+    code, scored, aside, said = score(content)
+    assert code == 3
+    assert len(scored.splitlines()) == 1 + 4
+    header, *rows = aside
+    assert header == ["line", "problem", *HEADER.split(",")]
+    assert [int(line) for line, *_ in rows] == list(bad)
+    for line, problem, *cells in rows:
+        [row] = csv.reader(bad[int(line)].splitlines(keepends=True))
+        assert cells == row
+        answer = by_api(work, f"{HEADER}\n{bad[int(line)]}\n".encode())
+        assert answer.status_code == 422
+        errors = answer.json["errors"]
+        assert problem == "; ".join(f"{each['field']}: {each['message']}" for each in errors)
+    assert "scored.bad.csv: 4 set aside, with line and problem\n" in said.err
+    assert "\n  line 3: age: " in said.err
+    assert "\n  line 6: person: This row has 3 cells; the header names 7 columns.\n" in said.err
+
+
+def test_of_many_bad_rows_the_first_are_named_and_fixed_ones_leave_no_file(score):
+    code, scored, aside, said = score(["1" + PEOPLE[0]] * 8)
+    assert (code, len(aside)) == (3, 1 + 8)
+    assert len(scored.splitlines()) == 1, "the names of the columns alone"
+    assert said.err.count("\n  line ") == 5
+    assert "\n  and 3 more\n" in said.err
+    code, scored, aside, _ = score(PEOPLE)
+    assert (code, aside) == (0, None)
+    assert score(b"nonsense\n")[:2] == (1, scored), "a result stays if a later run fails"
+
+
+def test_columns_in_another_order_one_left_out_and_the_mark_that_excel_puts_first(score):
+    header = "sex,age,education,marital_status,race,hours_per_week"
+    code, scored, _, _ = score(f"\ufeff{header}\r\nMale,39,Bachelors,Divorced,White,40".encode())
+    head, row = scored.decode().splitlines()
+    assert (code, head) == (0, f"{header},probability,label")
+    assert row.startswith("Male,39,Bachelors,Divorced,White,40,0.")
+
+
+TWO = f"{HEADER}\n{PEOPLE[0]}\n"
+NO_FORM = {
+    "empty": (b"", "first row of people.csv can't be used. age: This column is missing"),
+    "semicolons": (b"age;sex\n39;Male\n", "Separate the columns by commas, not by semicolons."),
+    "own column": (f"label,{HEADER}\n".encode(), "label: The answer adds a column of this name."),
+    "utf-16": (HEADER.encode("utf-16"), "can't be read from line 1 on: it isn't UTF-8. Save"),
+    "latin-1": (f"{TWO}39,Büro".encode("latin-1"), "can't be read from line 3 on: it isn't UTF-8."),
+    "open quote": (
+        f'{TWO}39,"State-gov\n'.encode(),
+        "can't be read from line 3 on: unexpected end",
+    ),
+    "huge cell": (f'{TWO}39,"{"x" * 200_000}",\n'.encode(), "from line 3 on: field larger than"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), NO_FORM.values(), ids=NO_FORM)
+def test_a_file_that_has_no_form_is_one_sentence_and_nothing_is_written(score, content, told):
+    code, scored, aside, said = score(content)
+    assert (code, scored, aside) == (1, None, None)
+    assert told in said.err
+    assert "Traceback" not in said.err
+
+
+def test_the_file_itself_is_never_overwritten(work, tmp_path, capsys):
+    source = tmp_path / "scored.bad.csv"
+    source.write_text(f"{HEADER}\n{PEOPLE[0]}\n", encoding="utf-8")
+    before = source.read_bytes()
+    for target in (source, tmp_path / "scored.csv"):
+        assert cli.run(["score", "05", str(source), "-o", str(target)]) == 1
+        assert "would replace" in capsys.readouterr().err
+    assert source.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_what_can_not_be_scored_is_a_sentence(work, tmp_path, capsys):
+    source, target = tmp_path / "people.csv", tmp_path / "scored.csv"
+    source.write_text(HEADER, encoding="utf-8")
+    for stage, place, told in [
+        ("05", tmp_path / "no" / "scored.csv", "There is no folder "),
+        ("04", target, "stage 04_iris has no way to score a CSV file; stage 05 has one.\n"),
+    ]:
+        assert cli.run(["score", stage, str(source), "-o", str(place)]) == 1
+        assert told in capsys.readouterr().err
+
+
+def test_without_a_model_it_says_how_to_get_one(tmp_path, monkeypatch, capsys):
+    (tmp_path / "apps" / "05_census").mkdir(parents=True)
+    (tmp_path / "apps" / "05_census" / "census_csv.py").touch()
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
+    monkeypatch.setattr(cli, "use_my_copy", lambda: None)
+    load_app_module("05_census")  # so that its modules are the repository's
+    source = tmp_path / "people.csv"
+    source.touch()
+    assert cli.run(["score", "05", str(source), "-o", str(tmp_path / "scored.csv")]) == 1
+    assert "There is no trained model yet; build it with " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
+def test_interrupted_it_leaves_nothing_behind(work, tmp_path):
+    source = tmp_path / "people.csv"
+    with source.open("w", encoding="utf-8") as opened:
+        opened.write(HEADER + "\n")
+        opened.writelines([PEOPLE[0] + "\n"] * 2_000_000)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "score", "05", source, "-o", tmp_path / "scored.csv"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 240
+    while not any(part.stat().st_size > 100_000 for part in tmp_path.glob(".score-*/*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate()[0]
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.slow
+def test_ten_times_the_people_take_the_same_memory(work, tmp_path):
+    peaks = []
+    for count in (3 * CHUNK, 30 * CHUNK):
+        source = tmp_path / "people.csv"
+        with source.open("w", encoding="utf-8") as opened:
+            opened.write(HEADER + "\n")
+            opened.writelines(f"{line}\n" for line in PEOPLE * (count // 3))
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, "score", "05", source, "-o", tmp_path / "scored.csv"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        watched, peak = psutil.Process(process.pid), 0
+        while process.poll() is None:
+            try:
+                peak = max(peak, watched.memory_info().rss)
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(0.01)
+        assert process.wait() == 0
+        peaks.append(peak)
+    assert peaks[1] < 1.15 * peaks[0], peaks

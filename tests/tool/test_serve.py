@@ -1,0 +1,232 @@
+"""`serve` for real: workers, their log, and what happens to requests when one dies or all should stop."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import psutil
+import pytest
+from serve_support import PATIENCE, RUN, get, serving, until
+
+from workshop import cli
+from workshop.host import server as host
+from workshop.host.ports import free_port, status_of
+from workshop.setup.process import ROOT
+
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
+APP = """
+import os, pathlib, time
+from flask import Flask
+
+HERE = pathlib.Path(__file__).parent
+
+def create_app():
+    app = Flask(__name__)
+    app.logger.warning("an app\\nwas made")
+
+    @app.get("/")
+    def index():
+        return str(os.getpid())
+
+    @app.get("/slow")
+    def slow():
+        (HERE / "slow.began").touch()
+        while not (HERE / "slow.may.end").exists():
+            time.sleep(0.05)
+        return "done"
+
+    return app
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A learner's copy whose stage 01 is the app above."""
+    work = tmp_path / "Büro Müller"
+    write_app(work, APP)
+    monkeypatch.setenv("WORKSHOP_WORK", str(work))
+    return work
+
+
+def write_app(work, code):
+    file = work / "apps" / "01_hello" / "app.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(code, encoding="utf-8")
+
+
+def killed(log):
+    """Whether granian killed a worker because it did not end within `STOP_LIMIT`.
+
+    It says so right away, also of a worker that ended by itself: two of its threads wait for each worker, and
+    the one that comes second is told for a moment that the worker is still there.
+    """
+    line = r"^(\S+ \S+) +[A-Z]+ +(Shutting|Killing) "
+    moments = {
+        what: datetime.fromisoformat(moment) for moment, what in re.findall(line, log, re.MULTILINE)
+    }
+    almost = timedelta(seconds=host.STOP_LIMIT - 1)  # the log has whole seconds
+    return "Killing" in moments and moments["Killing"] - moments["Shutting"] >= almost
+
+
+def workers(url):
+    """The process ids of the workers that answer now."""
+    return {int(get(url)) for _ in range(40)}
+
+
+@posix
+def test_two_workers_serve_one_that_dies_is_replaced_and_ctrl_c_ends_them(work):
+    with serving(work, "01", "--workers", "2") as (process, url, log):
+        until(lambda: f"{url}/ with 2 workers" in log())
+        until(lambda: len(workers(url)) == 2)
+        victim, other = workers(url)
+        assert process.pid not in (victim, other)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: victim not in psutil.pids() or psutil.Process(victim).status() == "zombie")
+        until(lambda: log().count("Started worker") == 3)
+        until(lambda: len(workers(url)) == 2)
+        assert other in workers(url)
+        assert victim not in workers(url)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to everyone in the group
+        assert process.wait(PATIENCE) == 0
+        assert status_of(url) is None
+        assert not killed(log())
+        assert "Traceback" not in log()
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_under_way_is_answered_before_the_end(work, number):
+    folder = work / "apps" / "01_hello"
+    with serving(work, "01") as (process, url, log), ThreadPoolExecutor() as pool:
+        answer = pool.submit(get, url, "/slow")
+        until((folder / "slow.began").exists)
+        process.send_signal(number)
+        until(lambda: "Stopping worker-1" in log())
+        with pytest.raises(ConnectionError):
+            get(url)
+        (folder / "slow.may.end").touch()
+        assert answer.result() == "done"
+        assert process.wait(PATIENCE) == 0
+        assert not killed(log())
+
+
+@posix
+def test_a_client_that_never_ends_its_request_does_not_hold_up_the_end(work):
+    with serving(work, "01") as (process, url, log):
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with socket.create_connection(address) as slow, socket.create_connection(address) as idle:
+            slow.sendall(b"GET / HTTP/1.1\r\nHo")
+            idle.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert idle.recv(100).startswith(b"HTTP/1.1 200 OK")
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        assert not killed(log()), "the limit for headers let it go before the worker was killed"
+
+
+@posix
+def test_an_end_while_an_app_is_still_being_loaded(work):
+    began = work / "began"
+    wait = f"import pathlib, time; pathlib.Path({str(began)!r}).touch(); time.sleep(600)"
+    write_app(work, wait)
+    with serving(work, "01", wait=False) as (process, _, log):
+        until(began.exists)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert "Stopped worker-1" in log()
+        assert not killed(log())
+
+
+@posix
+def test_the_log_has_a_line_for_each_request_and_no_client_writes_another(work):
+    with serving(work, "01") as (_, url, log):
+        get(url, "/a%0A2026-01-01%20INFO%20forged%1b%5B31m?age=39")
+        until(lambda: '"GET /a' in log())
+        lines = log().splitlines()
+    line = next(each for each in lines if '"GET /a' in each)
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4} INFO    127\.0\.0\.1 "
+        r'"GET /a\\n2026-01-01 INFO forged\\x1b\[31m" 404 \d+\.\d ms',
+        line,
+    )
+    assert not [each for each in lines if each.startswith("2026-01-01")]
+    assert "age=39" not in "".join(lines), "what was asked about somebody stays out of the log"
+    assert any(each.endswith("WARNING an app\\nwas made") for each in lines)
+
+
+@posix
+def test_workers_reload_a_new_model_and_keep_the_old_one_if_it_is_damaged(work):
+    ignored = shutil.ignore_patterns("__pycache__", "model")
+    folder = work / "apps" / "04_iris"
+    shutil.copytree(ROOT / "apps" / "04_iris", folder, ignore=ignored)
+
+    def train():
+        command = [sys.executable, "-c", RUN, "train", "04"]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+    with serving(work, "04", "--workers", "2") as (_, url, log):
+        until(lambda: log().count("Started worker") == 2)
+
+        def statuses(path="/model", times=10):
+            return {status_of(url + path) for _ in range(times)}
+
+        assert statuses() == {503}
+        train()
+        until(lambda: statuses(times=40) == {200})
+        (folder / "model" / "iris.joblib").write_bytes(b"cut short")
+        seen = set()
+        until(lambda: seen.update(statuses()) or "The new model is refused" in log())
+        assert seen == {200}
+        (folder / "model" / "iris.json").unlink()
+        assert statuses("/healthz") == {200}
+        train()
+        assert statuses() == {200}
+
+
+# What is said, and when
+
+
+def test_an_address_is_printed_once_something_answers_there(work):
+    write_app(work, f"import time; time.sleep(3)\n{APP}")
+    with serving(work, "01", wait=False) as (_, url, log):
+        until(lambda: url in log())
+        assert status_of(url) == 200
+
+
+def test_an_app_that_does_not_start_is_a_sentence_with_the_line(work):
+    write_app(work, "x = 1\ny = (\n")
+    with serving(work, "01", wait=False) as (process, _, log):
+        assert process.wait(PATIENCE) == 1
+        assert "apps/01_hello/app.py, line 2: SyntaxError" in log()
+        assert "Traceback" not in log()
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """What granian would be asked to serve."""
+    calls = []
+    monkeypatch.setattr(host, "run", lambda *asked: calls.append(asked))
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    return calls
+
+
+def test_a_port_in_use_or_a_stage_without_an_app_is_a_sentence(run, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert cli.run(["serve", "1", "--port", str(port)]) == 1
+    assert f"Port {port} " in capsys.readouterr().err
+    assert cli.run(["serve", "0"]) == 1
+    assert "00_start_here" in capsys.readouterr().err
+    assert run == []
+
+
+def test_on_windows_it_is_one_worker_and_that_is_said(run, monkeypatch, capsys):
+    monkeypatch.setattr(host, "ONE_WORKER", True)
+    assert cli.run(["serve", "1", "--workers", "4", "--port", str(free_port())]) == 0
+    assert "Windows" in capsys.readouterr().out
+    assert run[0][3] == 1

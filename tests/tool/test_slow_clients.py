@@ -1,0 +1,165 @@
+"""Clients that are slow or send too much, at real servers: they are cut off, and others are answered."""
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import socket
+
+import pytest
+from serve_support import get, serving, until
+from werkzeug.test import Client
+
+from workshop.host.guard import Share, behind_proxies, guard
+from workshop.host.ports import free_port
+from workshop.host.server import HEADER_LIMIT
+from workshop.host.start import gallery_server
+
+SLOW = 2 * os.cpu_count() + 6  # clients: more than a server has threads
+POST = (
+    "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+)
+
+
+@pytest.fixture(scope="module", params=["serve", "gallery"])
+def server(request, tmp_path_factory):
+    """A server, and the address of its notes."""
+    if request.param == "serve":
+        with serving(tmp_path_factory.mktemp("serve") / "work", "01") as (_, url, _):
+            yield url, "/notes"
+    else:
+        with gallery_server("127.0.0.1", free_port(), None, "secret") as gallery:
+            gallery.wait_until_ready()
+            yield gallery.url, "/01_hello/notes"
+
+
+@contextlib.contextmanager
+def connected(url: str):
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=120) as client:
+        yield client
+
+
+def answer(client: socket.socket) -> tuple[int, bytes]:
+    """The status and the body of an answer; 0 where the connection is closed without one."""
+    found = http.client.HTTPResponse(client)
+    try:
+        found.begin()
+        return found.status, found.read()
+    except (ConnectionError, http.client.BadStatusLine):
+        return 0, b""
+
+
+def test_headers_that_trickle_are_cut_off_and_others_are_answered(server):
+    url, _ = server
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(url)) for _ in range(SLOW)]
+        for client in slow:
+            client.settimeout(5 * HEADER_LIMIT)  # not granian's own limit, which is six times ours
+            client.sendall(b"GET / HTTP/1.1\r\nHost: local")
+        assert "<h1" in get(url)
+        assert {answer(client)[0] for client in slow} <= {0, 408}
+
+
+@pytest.mark.parametrize(
+    ("lines", "statuses"),
+    [
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost", {414, 431}),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 300_000, {431}),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: a\r\n" * 300, {431}),
+        (b"what is this", {400}),
+    ],
+    ids=["address", "header", "headers", "no HTTP"],
+)
+def test_first_lines_that_are_too_long_or_not_http_are_refused(server, lines, statuses):
+    url, _ = server
+    with connected(url) as client:
+        client.sendall(lines + b"\r\n\r\n")
+        assert answer(client)[0] in statuses
+    assert "<h1" in get(url)
+
+
+def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(server):
+    url, notes = server
+    chunk = b"1000\r\n" + b"a" * 4096 + b"\r\n"
+    with connected(url) as client:
+        client.sendall(POST.format(path=notes, framing="Transfer-Encoding: chunked").encode())
+        client.sendall(chunk + chunk)  # and no end
+        status, body = answer(client)
+    assert status == 413
+    assert json.loads(body)["status"] == 413
+    assert "4,096 bytes" in json.loads(body)["error"]
+
+
+def open_bodies(stack, url, path, number, framing="Content-Length: 900", source="127.0.0.1"):
+    """Clients that each announce a body and do not send it."""
+    host, port = url.removeprefix("http://").split(":")
+    for _ in range(number):
+        client = stack.enter_context(
+            socket.create_connection((host, int(port)), 120, source_address=(source, 0))
+        )
+        client.sendall(POST.format(path=path, framing=framing).encode())
+        yield client
+
+
+def post(url, path, body, source="127.0.0.1"):
+    """The status with which a note is answered, and the header Retry-After, for a client elsewhere."""
+    host, port = url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), 120, source_address=(source, 0))
+    with contextlib.closing(connection):
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        found = connection.getresponse()
+        return found.status, found.getheader("Retry-After")
+
+
+@pytest.mark.parametrize(
+    ("number", "framing"), [(100, "Transfer-Encoding: chunked"), (300, "Content-Length: 900")]
+)
+def test_bodies_that_never_come_leave_pages_and_other_people_alone(server, number, framing):
+    url, notes = server
+    with contextlib.ExitStack() as stack:
+        slow = list(open_bodies(stack, url, notes, number, framing))
+        assert "<h1" in get(url), "the page waits for no body"
+        # This address uses up its share as soon as the server has got round to that many of them.
+        until(lambda: post(url, notes, b"{}") == (503, "5"))
+        assert post(url, notes, b"{}", source="127.0.0.2")[0] == 422
+        assert len(slow) == number
+    until(lambda: post(url, notes, b"{}")[0] == 422)
+
+
+def test_clients_that_wait_to_be_told_to_go_on_are_told(server):
+    url, notes = server
+    body = json.dumps({"name": secrets.token_hex(4), "text": "b"}).encode()
+    framing = f"Expect: 100-continue\r\nContent-Length: {len(body)}"
+    with contextlib.ExitStack() as stack:
+        slow = list(open_bodies(stack, url, notes, 30, framing))
+        assert "<h1" in get(url)
+        assert post(url, notes, b"{}")[0] == 422
+        assert slow[0].recv(100).startswith(b"HTTP/1.1 100 Continue")
+        slow[0].sendall(body)
+        assert answer(slow[0])[0] == 201
+
+
+def test_each_visitor_behind_a_proxy_has_a_share_of_their_own(monkeypatch):
+    monkeypatch.setenv("TRUSTED_PROXIES", "1")
+    share = Share(4)  # three bodies in all, one for each address
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ["REMOTE_ADDR"])
+        start_response("200 OK", [])
+        return [b""]
+
+    served = Client(behind_proxies(guard(app, share=share)))
+
+    def post(visitor):
+        headers = {"X-Forwarded-For": f"1.1.1.1, {visitor}", "Host": "localhost"}
+        return served.post("/", data=b"x", headers=headers).status_code
+
+    assert share.take("192.0.2.1")
+    assert post("192.0.2.1") == 503
+    assert post("192.0.2.2") == 200
+    assert seen == ["192.0.2.2"], "what a visitor says of themselves does not count"
+    share.give_back("192.0.2.1")
+    assert post("192.0.2.1") == 200

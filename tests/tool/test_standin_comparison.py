@@ -1,0 +1,119 @@
+"""How notebooks are tested: without the real data, cells that depend on it run without comparison, and no
+others; and no kernel gets in the way of another."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from workshop.setup.process import ROOT
+
+pytestmark = pytest.mark.slow
+
+NO_DATA = "only the stand-in of the census data is here (set WORKSHOP_MIRROR)"
+BOTH_MISSING = "asks for the real census data and housing data, and it is not here"
+REAL = b"the real people"
+CENSUS, PLAIN = ("1 + 1", "3", "census-data"), ("2 + 2", "4")  # each cell's code, output and tags
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository of its own, with `conftest.py`, `workshop/` and no data at all."""
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "workshop", tmp_path / "workshop", ignore=ignored)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "nbval_sanitize.cfg", tmp_path / "tests")
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+def add_real_data(repository, *names):
+    """Put a file into `data/` for each data set, and declare that this is what its data looks like."""
+    sha256 = hashlib.sha256(REAL).hexdigest()
+    for name in names:
+        members = f"(Member('{name}.real', {len(REAL)}, '{sha256}'),)"
+        datasets = repository / "workshop" / "core" / "datasets.py"
+        with datasets.open("a", encoding="utf-8") as module:
+            module.write(f"\n\n{name} = RemoteData('{name}', 'some.zip', 'some', {members})\n")
+        (repository / "data" / f"{name}.real").write_bytes(REAL)
+
+
+def write(repository, *cells, name="a.ipynb"):
+    """Write a notebook of cells that have been run, each with what it displayed."""
+    made = []
+    for source, stored, *tags in cells:
+        data = {"text/plain": stored}
+        output = nbformat.v4.new_output("execute_result", data, execution_count=1)
+        made.append(nbformat.v4.new_code_cell(source, outputs=[output], execution_count=1))
+        made[-1].metadata["tags"] = tags
+    nbformat.write(nbformat.v4.new_notebook(cells=made), repository / name)
+
+
+def run(repository, *options, **environ):
+    """The exit code of pytest in `repository`, and all that it said; without options in one process."""
+    ours = ("WORKSHOP_", "PYTEST_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # of the plugins, those that are wanted
+    plugins = ["-p", "nbval.plugin", "-p", "xdist.plugin"]
+    command = [sys.executable, "-m", "pytest", *plugins, "--nbval", "--nbval-current-env", *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(command, cwd=repository, env=clean | environ, **pipes)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadfile")], ids=["alone", "xdist"])
+def test_on_the_standin_tagged_cells_are_not_compared_and_are_counted(repository, options):
+    for name in ("a.ipynb", "b.ipynb"):
+        write(repository, CENSUS, PLAIN, name=name)
+    code, told = run(repository, *options)
+    assert code == 0, told
+    assert told.count(f"2 cells ran without comparison: {NO_DATA}") == 1
+    assert "4 passed" in told
+
+
+def test_on_the_standin_everything_else_stays_strict(repository):
+    write(repository, CENSUS, ("2 + 2", "5"), ("1 / 0", "3", "census-data"))
+    code, told = run(repository)
+    assert code == 1
+    assert f"2 cells ran without comparison: {NO_DATA}" in told
+    assert "2 failed, 1 passed" in told
+    assert "ZeroDivisionError" in told
+
+
+def test_each_data_set_counts_for_itself_and_a_damaged_file_for_nothing(repository):
+    add_real_data(repository, "CENSUS", "HOUSING")
+    (repository / "data" / "HOUSING.real").write_bytes(REAL[:-1])
+    write(repository, CENSUS, ("1 + 1", "3", "housing-data"))
+    code, told = run(repository)
+    assert code == 1
+    assert "1 cell ran without comparison: only the stand-in of the housing data is here" in told
+    assert "1 failed, 1 passed" in told
+
+
+def test_the_real_data_is_compared_and_an_error_where_it_is_required_and_missing(repository):
+    write(repository, CENSUS, PLAIN)
+    required = {"WORKSHOP_REQUIRE_DATA": "1", "WORKSHOP_MIRROR": "no/such/folder"}
+    code, told = run(repository, "-n", "1", **required)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert f"WORKSHOP_REQUIRE_DATA {BOTH_MISSING}" in told
+    assert "passed" not in told
+    add_real_data(repository, "CENSUS", "HOUSING")
+    code, told = run(repository, "-n", "1", **required)
+    assert code == 1, told
+    assert "1 failed, 1 passed" in told
+    assert "without comparison" not in told
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kernels talk through ports on Windows")
+def test_no_kernel_can_lose_its_port_to_another(repository):
+    asked = (
+        "from ipykernel.connect import get_connection_info as told\ntold(unpack=True)['transport']"
+    )
+    write(repository, (asked, "'ipc'"))
+    code, told = run(repository)
+    assert code == 0, told

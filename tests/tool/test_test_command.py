@@ -1,0 +1,203 @@
+"""The command `test`: what it installs, what it runs without that, and its two speeds.
+
+Learners test their own notebooks and apps with plain pytest, which needs none of it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from attendee_support import attendees_python
+
+from workshop import cli
+from workshop.setup.process import ROOT, SetupError
+
+MISSING = "The packages cannot be downloaded: connect to a network."
+# The command as it runs where the packages that only tests need can't be installed.
+WITHOUT_PACKAGES = f"""
+import sys
+import workshop.upkeep.run_tests as run_tests
+from workshop.cli import run
+from workshop.setup.process import SetupError
+
+def fail(environment):
+    raise SetupError({MISSING!r})
+
+run_tests.set_up_tests = fail
+sys.exit(run(["test", *sys.argv[1:]]))
+"""
+TWO_SPEEDS = """
+import pytest
+
+def test_fast():
+    pass
+
+@pytest.mark.slow
+def test_slow():
+    pass
+"""
+NEEDS_MORE = {
+    "test_direct.py": "import hypothesis\n",
+    "test_through_support.py": "from my_support import page\n",
+    "my_support.py": "from playwright.sync_api import Page as page\n",
+}
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Run the command `test` up to where pytest takes over; returns how pytest would be called."""
+    commands = []
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(cli, "replace_process", lambda command: commands.append(command) or 0)
+    monkeypatch.setattr("workshop.upkeep.run_tests.set_up_tests", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        assert cli.run(["test", *arguments]) == 0
+        return commands[-1]
+
+    return run
+
+
+def test_what_follows_is_for_pytest_which_starts_in_the_repository(command):
+    asked = command("-k", "iris", "--help", "-x", "--nbval-lax")
+    assert asked[:3] == [sys.executable, "-m", "pytest"]
+    assert asked[-5:] == ["-k", "iris", "--help", "-x", "--nbval-lax"]
+    assert ROOT.samefile("."), "pytest finds its settings in the repository's root"
+
+
+def test_slow_tests_run_only_with_all(command):
+    for arguments in ([], ["tests/tool/test_kit.py"]):
+        assert "not slow" in command(*arguments)
+    for arguments in (["--all"], ["-x", "--all"], ["--all", "tests/tool/test_kit.py"]):
+        asked = command(*arguments)
+        assert "not slow" not in asked
+        assert "--all" not in asked, "it means nothing to pytest"
+
+
+def test_the_tests_run_side_by_side_where_xdist_is_installed(command, monkeypatch):
+    pytest.importorskip("xdist")
+    assert "--dist=loadfile" in command()
+    assert "--dist=loadfile" not in command("-p", "no:xdist")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not [option for option in command() if "dist" in option or "processes" in option]
+
+
+def test_where_packages_cannot_be_installed_one_line_says_so_and_ci_fails(
+    command, capsys, monkeypatch
+):
+    def fail(environment):
+        raise SetupError(MISSING)
+
+    monkeypatch.setattr("workshop.upkeep.run_tests.set_up_tests", fail)
+    command()
+    [line] = capsys.readouterr().err.splitlines()
+    assert MISSING in line
+    assert "kit --with-tests" in line
+    monkeypatch.setenv("CI", "true")
+    assert cli.run(["test"]) == 1
+    assert capsys.readouterr().err == f"{MISSING}\n"
+
+
+def write_notebook(file, folder):
+    """Write a notebook that shows whose apps are meant, and a port that differs from the stored one."""
+    code = """
+import os
+from pathlib import Path
+print("http://127.0.0.1:1234/", Path(os.environ["WORKSHOP_WORK"]).name)
+"""
+    output = nbformat.v4.new_output("stream", text=f"http://127.0.0.1:5678/ {folder}\n")
+    cell = nbformat.v4.new_code_cell(code, execution_count=1, outputs=[output])
+    file.parent.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
+
+
+@pytest.fixture(scope="module")
+def attendee(tmp_path_factory):
+    """Call a Python with only the packages of attendees, for a small repository with a learner's copy.
+
+    Returns the function and the repository.
+    """
+    if os.name == "nt":
+        pytest.skip("Windows links no files without being asked to")
+    home = tmp_path_factory.mktemp("attendee")
+    repository = home / "repository"
+    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "model", "instance")
+    for name in ("workshop", "apps"):
+        shutil.copytree(ROOT / name, repository / name, ignore=ignore)
+    shutil.copytree(repository / "apps", repository / "work" / "apps")
+    write_notebook(repository / "notebooks" / "small.ipynb", "repository")
+    write_notebook(repository / "work" / "notebooks" / "small.ipynb", "work")
+    tests = repository / "tests"
+    tests.mkdir()
+    for name in ("conftest.py", "pyproject.toml", "requirements.txt", "tests/nbval_sanitize.cfg"):
+        shutil.copy(ROOT / name, repository / name)
+    for name, text in {"test_speeds.py": TWO_SPEEDS, **NEEDS_MORE}.items():
+        (tests / name).write_text(text, encoding="utf-8")
+    python = attendees_python(home, repository)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    for name in ("CI", "WORKSHOP_WORK", "WORKSHOP_REQUIRE_DATA", "WORKSHOP_MIRROR"):
+        variables.pop(name, None)
+
+    def call(*arguments, cwd=home, **more):
+        command = [python, *arguments]
+        return subprocess.run(
+            command, cwd=cwd, env=variables | more, capture_output=True, encoding="utf-8"
+        )
+
+    return call, repository
+
+
+def passed(done, what):
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert what in done.stdout
+
+
+def test_without_the_packages_the_command_runs_what_does_not_need_them(attendee):
+    call, _ = attendee
+    done = call("-c", WITHOUT_PACKAGES, "tests", "notebooks")
+    passed(done, "2 passed, 1 deselected")  # the notebook, the fast test and the slow one
+    assert done.stderr.count("\n") == 1
+    assert "2 test files were left out" in done.stdout
+    passed(call("-c", WITHOUT_PACKAGES, "tests/test_direct.py", "tests/test_speeds.py"), "1 passed")
+    everything = call("-c", WITHOUT_PACKAGES, "tests", "--all")
+    passed(everything, "2 passed")
+    assert "deselected" not in everything.stdout
+    in_ci = call("-c", WITHOUT_PACKAGES, "tests", CI="true")
+    assert (in_ci.returncode, in_ci.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "next to it"])
+def test_a_learner_tests_a_notebook_with_plain_pytest(place, attendee):
+    call, repository = attendee
+    notebook = repository / "work" / "notebooks" / "small.ipynb"
+    cwd = repository.parent if place == "elsewhere" else notebook.parent
+    done = call("-m", "pytest", os.path.relpath(notebook, cwd), cwd=cwd)
+    passed(done, "1 passed")
+    assert "left out" not in done.stdout, "nothing of theirs was"
+
+
+def test_a_learners_own_test_is_about_their_own_app(attendee):
+    call, repository = attendee
+    folder = repository / "work" / "apps" / "01_hello"
+    (folder / "app.py").write_text("changed = True\n", encoding="utf-8")
+    test = """
+from workshop.core.stages import find_stage
+
+def test_mine():
+    assert "changed" in find_stage("01").app_file.read_text()
+"""
+    (folder / "test_mine.py").write_text(test, encoding="utf-8")
+    done = call("-m", "pytest", str(folder))
+    passed(done, "1 passed")
+
+
+def test_the_learners_copy_is_no_part_of_the_repositorys_tests(attendee):
+    call, repository = attendee
+    for where in ([], ["."]):
+        done = call("-m", "pytest", "--collect-only", "-q", *where, cwd=repository)
+        assert "notebooks/small.ipynb::" in done.stdout
+        assert "work/" not in done.stdout
