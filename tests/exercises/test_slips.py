@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from workshop import check
 from workshop.core.datasets import read_iris
 from workshop.core.stages import STAGES
 from workshop.learn import exercises
@@ -20,13 +21,9 @@ from workshop.learn.exercises import exercises_of
 PETALS = ["petal_length", "petal_width"]
 
 
-@pytest.fixture(autouse=True)
-def no_hint_given(monkeypatch):
+def test_hints_come_in_two_steps(monkeypatch):
     monkeypatch.setattr(exercises, "_HINTED", set())
-
-
-def test_hints_come_in_two_steps():
-    first, second, third = (verdict_on("04.1").message for _ in range(3))
+    first, second, third = (check("04.1").message for _ in range(3))
     assert first.startswith(exercises._CHECKS["04.1"].hint)
     assert second == third == exercises._CHECKS["04.1"].then
 

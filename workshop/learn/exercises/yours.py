@@ -136,11 +136,10 @@ def spoil(folder: Path, copy: Path, good: bool, status: int) -> None:
 
 @exercise(
     "07.2",
-    hint="in `apps/07_yours/test_app.py`, the last tests show what a test looks like. Yours goes "
-    "below them.",
-    then="write a function whose name begins with `test_` and that takes `client` and `row`, as "
-    "the others do. Send one good row and one with a mistake, and `assert` the status of "
-    "each.",
+    hint="in `apps/07_yours/test_app.py`, yours goes below the last test. A test is a function "
+    "whose name begins with `test_`; the others show what it looks like.",
+    then="it takes `client` and `row`, as the others do. Send one good row and one with a "
+    "mistake, and `assert` the status of each.",
     app="yours",
 )
 def test_of_ones_own(app: ChangedApp) -> str:
