@@ -145,6 +145,7 @@ def make_kit(house, index, stick):
 
     usb_kit.ROOT, usb_kit.LOCK = house, house / "requirements.txt"
     datasets.DATA = house / "data"
+    os.environ.pop("WORKSHOP_MIRROR", None)  # the house gets no data, which a second kit would have
     os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
     return cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"])
 
@@ -160,6 +161,9 @@ def set_up(house, wheels):
     from workshop.setup import process
 
     os.environ["WORKSHOP_MIRROR"] = str(wheels)
+    os.environ["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ["PATH"]]
+    )  # uv
     process.replace_process = lambda _: 0  # the command itself doesn't matter here
     return main([])
 

@@ -214,11 +214,11 @@ def measured(file):
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.slug)
 def test_the_minutes_are_honest(stage):
-    """What a notebook promises is within a sixth of the rule, and its stage promises the sum."""
+    """What a notebook promises is within a sixth or five minutes of the rule; its stage promises the sum."""
     told = 0
     for file in stage.notebook_files:
         first = all_sections(file)[None][:2]
         said = re.search(r"[Aa]bout (\d+)\s+minutes", "\n".join(cell.source for cell in first))
         told += int(said[1])
-        assert measured(file) == pytest.approx(int(said[1]), rel=1 / 6), file.name
+        assert measured(file) == pytest.approx(int(said[1]), rel=1 / 6, abs=5), file.name
     assert told == stage.minutes

@@ -165,15 +165,11 @@ def test_packages_that_are_gone_are_installed_again_by_the_next_call(settled):
         settled.stamp.write_text(stamp)
 
 
-def without_uv(wheels, folder):
-    """A copy of the folder of wheels that lacks uv."""
-    return shutil.copytree(wheels, folder, ignore=shutil.ignore_patterns("uv-*"))
-
-
-def test_without_uv_pip_installs_the_rest_of_the_lock(house_to_fill, wheels, tmp_path):
-    stick = without_uv(wheels, tmp_path / "stick")
-    runs(call(house_to_fill, WORKSHOP_MIRROR=str(stick), PIP_USER="1"))
-    assert imported_from(house_to_fill) == house_to_fill
+def test_where_uv_cannot_be_had_it_is_named(house_to_fill, wheels, tmp_path):
+    stick = shutil.copytree(wheels, tmp_path / "stick", ignore=shutil.ignore_patterns("uv-*"))
+    run = call(house_to_fill, WORKSHOP_MIRROR=str(stick), PIP_NO_INDEX="1")
+    assert "uv, which installs" in run.stderr
+    assert str(stick) in refuses(run)
 
 
 @pytest.fixture
@@ -218,14 +214,9 @@ def test_a_second_call_waits_for_the_set_up_of_the_first(settled):
 # Packages that are not what the lock names.
 
 
-@pytest.mark.parametrize(
-    ("exchanged", "installer"), [("uv", "uv"), ("click", "uv"), ("click", "pip")]
-)
-def test_an_exchanged_package_is_not_installed(
-    house_to_fill, wheels, tmp_path, exchanged, installer
-):
-    copy = shutil.copytree if installer == "uv" else without_uv
-    stick = copy(wheels, tmp_path / "stick")
+@pytest.mark.parametrize("exchanged", ["uv", "click"])
+def test_an_exchanged_package_is_not_installed(house_to_fill, wheels, tmp_path, exchanged):
+    stick = shutil.copytree(wheels, tmp_path / "stick")
     (wheel,) = stick.glob(f"{exchanged}-*.whl")
     exchange(wheel)
     run = call(house_to_fill, WORKSHOP_MIRROR=str(stick))

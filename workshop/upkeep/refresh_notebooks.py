@@ -4,6 +4,7 @@ It also marks every cell for a slide show (`workshop start --present`), by one r
 to mark by hand.
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
         raise NotebookFailed(
             f"{name}: code cell {number} raised {error.ename}: {error.evalue}"
         ) from error
+    except KeyboardInterrupt:
+        logging.getLogger(
+            "asyncio"
+        ).disabled = True  # it may report a task that waits for the kernel
+        raise
 
 
 def mark_slides(notebook: nbformat.NotebookNode) -> None:
