@@ -111,6 +111,15 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     page.goto(f"{lab}/lab/tree/notebooks/shown.ipynb?token=secret")
     prose = page.locator(".jp-RenderedMarkdown p").first
     expect(prose).to_have_css("font-size", "22px", timeout=60_000)
+    # In a narrow output, a word goes to the next line whole.
+    pieces = page.evaluate("""() => {
+        const area = document.createElement("div")
+        area.className = "jp-OutputArea-output"
+        area.innerHTML = "<pre style='width: 12ch'>two words <span>unbroken</span></pre>"
+        document.body.append(area)
+        return area.querySelector("span").getClientRects().length
+    }""")
+    assert pieces == 1, "the word is in pieces"
     assert [each for each in trouble if "leaves this machine" in each] == []
 
 

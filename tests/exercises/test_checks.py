@@ -19,8 +19,9 @@ def double(monkeypatch):
     """An exercise of stage 04 that asks for twice a number."""
     exercises_of(4)
     monkeypatch.setattr(exercises, "_CHECKS", dict(exercises._CHECKS))
+    monkeypatch.setattr(exercises, "_HINTED", set())
 
-    @exercise("04.99", hint="multiply by two")
+    @exercise("04.99", hint="look at the number", then="multiply by two")
     def _(answer):
         if answer(2) == 2:
             raise Wrong("that is the number itself")
@@ -31,8 +32,8 @@ def double(monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "status", "message"),
     [
-        (..., "not yet", "multiply by two"),
-        (None, "not yet", "multiply by two"),
+        (..., "not yet", "look at the number"),
+        (None, "not yet", "look at the number"),
         (lambda n: n + n, "solved", "twice the number"),
         (lambda n: n, "wrong", "that is the number itself"),
         (lambda n: n / 0, "wrong", "ZeroDivisionError: division by zero"),
@@ -58,7 +59,7 @@ def test_an_exercise_that_is_not_there_lists_those_that_are(double):
 def asked(double):
     """Lets exercise 04.99 ask the app of stage 01 for a page `/new`."""
 
-    @exercise("04.99", hint="add the page", app="01")
+    @exercise("04.99", hint="look", then="add the page", app="01")
     def _(app):
         return f"it says {app.get_added('/new/7', '/new/<int:number>').text}"
 

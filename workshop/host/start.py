@@ -33,7 +33,7 @@ from workshop.setup.process import one_at_a_time
 
 # Its folder `labconfig` holds the workshop's defaults for JupyterLab and for slides: no question about
 # news, and nothing in slides that comes from the internet. Its folder `large` holds settings as JupyterLab
-# stores those of a user: the size of the type counts only there.
+# stores those of a user: the size of the type counts only there. Its folder `custom` holds our style sheet.
 LAB = Path(__file__).parent / "lab"
 
 PRESENTING = """\
@@ -86,6 +86,9 @@ def lab_server(port: int, token: str, gallery_url: str, settings: Path | None = 
         "--ServerApp.port_retries=0",
         "--ServerApp.open_browser=False",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.custom_css=True",
+        # Otherwise the style sheet would have to be in the folder with the owner's own settings.
+        f"--ServerApp.tornado_settings=static_custom_path={LAB / 'custom'}",
         "--ServerApp.allow_root=True",
     ]
     configs = [str(LAB), os.environ.get("JUPYTER_CONFIG_PATH")]

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def set_up_anew() -> str:
 
 def interpreter() -> Iterator[Finding]:
     """Whether this is the workshop's Python."""
-    text = f"Python {platform.python_version()} in {sys.prefix}"
+    text = f"Python {platform.python_version()} in {shown_path(Path(sys.prefix), ROOT)}"
     is_ours = find_environment().is_current
     fix = " is not the workshop's; start it as: python3 -m workshop doctor"
     yield Finding("interpreter", is_ours, text if is_ours else text + fix)
@@ -296,10 +297,19 @@ def examine() -> Iterator[Finding]:
 
 
 def summary(findings: list[Finding]) -> str:
-    """One line to paste to the instructor: state, version of the lock, Python, system."""
+    """One line to paste to the instructor: state, version of the lock, Python, system.
+
+    The last two are what `kit` needs to know, in its own words, as in `py3.12 · macos-intel`; for
+    `windows-arm` it has nothing.
+    """
     wrong = sorted({finding.subject for finding in findings if not finding.well})
     state = f"not ready ({', '.join(wrong)})" if wrong else "ready"
     version = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:6]
-    system = {"win32": "win", "darwin": "mac"}.get(sys.platform, sys.platform)
+    system = {"win32": "windows", "darwin": "macos"}.get(sys.platform, sys.platform)
+    # Windows on ARM also runs a Python for Intel, and it is the Python that counts.
+    machine = sysconfig.get_platform() if system == "windows" else platform.machine()
+    is_arm = machine.lower().endswith(("arm64", "aarch64"))
+    if is_arm != (system == "macos"):
+        system += "-arm" if is_arm else "-intel"
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
     return f"workshop: {state} · {version} · {python} · {system}"

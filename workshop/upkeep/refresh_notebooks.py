@@ -45,7 +45,9 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
             f"{name}: code cell {number} raised {error.ename}: {error.evalue}"
         ) from error
     except KeyboardInterrupt:
-        logging.getLogger("asyncio").disabled = True  # it may report a task that waits for the kernel
+        logging.getLogger(
+            "asyncio"
+        ).disabled = True  # it may report a task that waits for the kernel
         raise
 
 
