@@ -124,7 +124,7 @@ def test_bad_rows_are_set_aside_with_their_line_and_the_api_s_words(score, work,
         assert problem == "; ".join(f"{each['field']}: {each['message']}" for each in errors)
     assert "scored.bad.csv: 4 set aside, with line and problem\n" in said.err
     assert "\n  line 3: age: " in said.err
-    assert "\n  line 6: person: This row has 3 cells; the header names 7 columns.\n" in said.err
+    assert "\n  line 6: person: This row has 3 cells; the header names 7 columns. " in said.err
 
 
 def test_of_many_bad_rows_the_first_are_named_and_fixed_ones_leave_no_file(score):
@@ -148,10 +148,10 @@ def test_columns_in_another_order_one_left_out_and_the_mark_that_excel_puts_firs
 
 TWO = f"{HEADER}\n{PEOPLE[0]}\n"
 NO_FORM = {
-    "empty": (b"", "first row of people.csv can't be used. age: This column is missing"),
+    "empty": (b"", "first row of people.csv can't be used. body: The table is empty"),
     "semicolons": (b"age;sex\n39;Male\n", "Separate the columns by commas, not by semicolons."),
     "own column": (f"label,{HEADER}\n".encode(), "label: The answer adds a column of this name."),
-    "utf-16": (HEADER.encode("utf-16"), "can't be read from line 1 on: it isn't UTF-8. Save"),
+    "utf-16": (HEADER.encode("utf-16"), "people.csv is UTF-16, not UTF-8. Save"),
     "latin-1": (f"{TWO}39,Büro".encode("latin-1"), "can't be read from line 3 on: it isn't UTF-8."),
     "open quote": (
         f'{TWO}39,"State-gov\n'.encode(),
