@@ -44,7 +44,6 @@ def work(trained, monkeypatch):
     monkeypatch.setenv("WORKSHOP_WORK", str(trained))
     # What brings a learner's copy up to date is tested elsewhere, and takes its time.
     monkeypatch.setattr(cli, "use_my_copy", lambda: None)
-    csv.field_size_limit(131_072)  # Python's own; other tests in this process may have raised it
     return trained
 
 
