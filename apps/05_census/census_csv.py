@@ -243,9 +243,9 @@ def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], An
 
 
 def write_csv(rows: Iterable[Sequence[Any]], answers: Answers) -> str:
-    """Return rows, with their answers added, as the text of a CSV file that is safe to open."""
+    """Return rows that have an answer, and it, as the text of a CSV file that is safe to open."""
     buffer = io.StringIO(newline="")
-    pairs = zip(rows, answers, strict=True)
+    pairs = [pair for pair in zip(rows, answers, strict=True) if pair[1] is not None]
     csv.writer(buffer).writerows([*map(harmless, row), *answer] for row, answer in pairs)
     return buffer.getvalue()
 
