@@ -35,7 +35,9 @@ NO_CSV = {  # by what a file begins with, as it is decoded below
 }
 # What makes a spreadsheet run a cell, where a cell may begin: a spreadsheet of another country divides
 # at other marks, and not at ours. The wide and small forms are for Chinese and Japanese text.
-RUNS = re.compile('(^|[;|\t\r\n])(?=[\\s"]*[=+@＝＋＠﹦﹢﹫−－﹣-])')
+STARTS = r'[\s"]*[=+@＝＋＠﹦﹢﹫−－﹣-]'
+RUNS = re.compile(rf"(^|[;|\t\r\n])(?={STARTS})")  # in a cell
+MAY_RUN = re.compile(rf"[,;|\t\r\n]{STARTS}")  # in a table, which is searched in far less time
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*(e[+-]?\d+)?", re.IGNORECASE)
 
 Answers = list[tuple[float, str] | None]
@@ -82,7 +84,9 @@ def read_cell(name: str, cell: Any) -> Any:
     """Return the value of a cell: None for a missing one; of a number, text that isn't one as it is."""
     if not isinstance(cell, str):
         return None if cell != cell else cell  # only nan differs from itself
-    text = cell.strip()
+    text = cell.strip().strip(
+        '"'
+    )  # after a space, a CSV reader takes a quotation mark for a letter
     if name not in NUMBERS:
         return text or None
     try:
@@ -112,8 +116,8 @@ def score_rows(
 
     broken = {index: why for index, row in enumerate(rows) if (why := fault(row, len(header)))}
     whole = [index for index in range(len(rows)) if index not in broken]
-    places = {name: found[0] for name, found in find_columns(header).items() if found}
-    cells = {name: [rows[index][place] for index in whole] for name, place in places.items()}
+    columns = list(zip(*(rows[index] for index in whole), strict=True)) or [[] for _ in header]
+    cells = {name: columns[found[0]] for name, found in find_columns(header).items() if found}
     found, errors = score_people(model, pd.DataFrame(cells, dtype=object))
     errors = [error | {"index": whole[error["index"]]} for error in errors]
     for index, message in broken.items():
@@ -126,7 +130,8 @@ def score_rows(
 
 def fault(row: Sequence[str], width: int) -> str | None:
     """Return what is wrong with a row of a table with `width` columns, as a whole, if anything is."""
-    lines = re.split("\r\n?|\n", ",".join(row))
+    text = ",".join(row)
+    lines = re.split("\r\n?|\n", text) if "\n" in text or "\r" in text else [text]
     if len(lines) > 1 and all(line.count(",") == width - 1 for line in lines):
         lost = f"{len(lines) - 1:,} row{'s' * (len(lines) > 2)} below it"
         return f"A quotation mark in this row makes the {lost} part of a cell: delete the mark."
@@ -200,7 +205,8 @@ def check_header(first: Sequence[str]) -> list[str]:
     header = [name.strip() for name in first]
     message = "The answer adds a column of this name. Rename yours."
     found = {name: message for name in header[own_columns(header)] if name in ANSWER}
-    for name, places in find_columns(header).items():
+    columns = find_columns(header)
+    for name, places in columns.items():
         if len(places) > 1:
             found[name] = "This column is there more than once."
         elif not places and name not in OPTIONAL:
@@ -212,6 +218,11 @@ def check_header(first: Sequence[str]) -> list[str]:
         found = {"body": f"There are {len(header):,} columns; send at most {MAX_COLUMNS}."}
     elif found and used:
         found = {"body": f"Separate the columns by commas, not by {SEPARATORS[used[0]]}."}
+    elif not any(columns.values()):
+        names = ", ".join(FEATURES)
+        found = {
+            "body": f"The first row has to name the columns: {names}. Is it a title, or missing?"
+        }
     errors = [{"index": None, "field": name, "message": each} for name, each in found.items()]
     if errors:
         raise refuse_batch(errors)
@@ -244,9 +255,15 @@ def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], An
 
 def write_csv(rows: Iterable[Sequence[Any]], answers: Answers) -> str:
     """Return rows that have an answer, and it, as the text of a CSV file that is safe to open."""
+    answered = [[*row, *a] for row, a in zip(rows, answers, strict=True) if a is not None]
+    text = as_text(answered)
+    return as_text(map(harmless, row) for row in answered) if MAY_RUN.search(f"\n{text}") else text
+
+
+def as_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as the text of a CSV file."""
     buffer = io.StringIO(newline="")
-    pairs = [pair for pair in zip(rows, answers, strict=True) if pair[1] is not None]
-    csv.writer(buffer).writerows([*map(harmless, row), *answer] for row, answer in pairs)
+    csv.writer(buffer).writerows(rows)
     return buffer.getvalue()
 
 

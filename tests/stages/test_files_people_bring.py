@@ -60,6 +60,7 @@ WORKS = {
     "a column and one like it": f"{HEADER},Age\n{ROW},old\n{ROW},39\n",
     "a comment of two lines": f'{HEADER},comment\n{ROW},"a\nb, c"\n{ROW},\n',
     "scored before": f"{HEADER},probability,label\n{ROW},0.1,x\n{ROW},,\n",
+    "quotation marks after spaces": TABLE.replace(",State-gov", ', "State-gov"'),
     "set aside before": f"line,problem,{HEADER}\n7,age,{ROW}\n9,,{ROW}\n",
 }
 
@@ -87,6 +88,8 @@ SAYS = {  # index and field of the error, and what it has to name
     "needed, and no number": (swap("40", "nan"), 1, "hours_per_week", "required"),
     "empty": ("", None, "body", "empty"),
     "empty lines": ("\n,,\n\r\n", None, "body", "empty"),
+    "a title": (f"People of 1994,,\n{TABLE}", None, "body", "title"),
+    "another kind of text": ('{"people": [{}, {}]}', None, "body", "hours_per_week"),
     "semicolons": (TABLE.replace(",", ";"), None, "body", "semicolons"),
     "a note with semicolons": ("sep=;\n" + TABLE.replace(",", ";"), None, "body", "semicolons"),
     "tabs": (TABLE.replace(",", "\t"), None, "body", "tabs"),
