@@ -158,7 +158,7 @@ def read_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
             raise Refusal(400, f"The CSV is {what}.")
     if "\0" in first:
         raise Refusal(400, 'The CSV is UTF-16, not UTF-8. Save it as "CSV UTF-8".')
-    noted = first.lower().startswith("sep=")
+    noted = first.lower().lstrip('"').startswith("sep=")
     reader = csv.reader(text if noted else chain([first], text), strict=True)
     line, width = 1 + noted, 0
     try:

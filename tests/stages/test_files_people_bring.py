@@ -56,6 +56,7 @@ WORKS = {
     "commas at the ends": f"{HEADER}\n{ROW},\n{ROW},,,\n",
     "commas at the ends, of the header too": f"{HEADER},,\n{ROW},,\n{ROW},,\n",
     "a note for Excel": f"sep=,\r\n{TABLE}",
+    "a note in quotes": f'"SEP=,"\n{TABLE}',
     "empty rows of Excel": f",,,,,,\n{TABLE},,,,,,\n , ,,,,,\n",
     "a column and one like it": f"{HEADER},Age\n{ROW},old\n{ROW},39\n",
     "a comment of two lines": f'{HEADER},comment\n{ROW},"a\nb, c"\n{ROW},\n',

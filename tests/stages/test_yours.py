@@ -118,7 +118,7 @@ def test_what_spreadsheets_and_r_add_to_a_table(tmp_path):
         [f"{head},,,,,", *(f"{row},,,,," for row in plain), ",,,,,,,,"],
         [head, *(f"{row}," for row in plain)],
         [head, *(f"{number},{row}" for number, row in enumerate(plain))],
-        ["sep=,", head, *plain],
+        ["SEP=,", head, *plain],
     ):
         (tmp_path / "t.csv").write_text("\n".join(lines))
         assert list(make(tmp_path / "t.csv", "kind").features) == HEADER[:3]
