@@ -190,7 +190,10 @@ def test_what_it_wrote_can_be_scored_again_and_nothing_into_itself(score, work, 
     before = scored.decode().splitlines()
     assert head == before[0]
     assert rows == [before[1]] * 2
-    for target in (source, tmp_path / "hard.csv", tmp_path / "link.csv"):
+    names = (
+        ["hard.csv", "link.csv"] if os.name == "posix" else []
+    )  # elsewhere they need a privilege
+    for target in (source, *map(tmp_path.joinpath, names)):
         if target.name == "hard.csv":
             os.link(source, target)
         elif target.name == "link.csv":

@@ -86,7 +86,7 @@ def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> 
         raise ScoringFailed(problem) from refusal
     except OSError as error:
         problem = f"can't be read or written ({error.strerror}): nothing was scored."
-        raise ScoringFailed(f"{error.filename or name} {problem}") from error
+        raise ScoringFailed(f"{error.filename or target} {problem}") from error
     told = f"{counts[0]:,} scored in {time.perf_counter() - start:,.1f} s"
     click.echo(
         told if target == streams.STANDARD else f"{target}: {told}", err=target == streams.STANDARD
