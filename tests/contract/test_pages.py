@@ -86,6 +86,26 @@ def test_every_page_is_sound_and_its_links_stay_below_a_prefix(slug, apps, clien
         assert mounted.get(link).status_code in (200, 302, 303, 405, 422) or "/oops" in link, link
 
 
+def test_links_back_are_there_only_where_the_server_says_where_they_lead(slug, apps):
+    client = apps[slug].test_client()
+    known = {"workshop.gallery_url": "/out/", "workshop.notebook_url": "/out/notebook/x"}
+    assert not {"/out/", "/out/notebook/x"} & Page(client.get("/")).links
+    for path in ("/", "/nothing"):
+        links = Page(client.get(path, environ_base=known)).links
+        assert set(known.values()) <= links or (slug, path) == ("02_templates", "/nothing")
+
+
+def test_no_two_pages_of_the_workshop_have_the_same_title(apps):
+    seen = {}
+    for slug, app in apps.items():
+        for path in {"/", *PAGES.get(slug, ())} - {"/home"}:
+            answer = app.test_client().get(path)
+            if answer.status_code == 200:
+                title = re.search("<title>(.*?)</title>", answer.text)[1]
+                page = slug, path.partition("?")[0]
+                assert seen.setdefault(title, page) == page, title
+
+
 @pytest.mark.parametrize("slug", ["05_census", "06_housing"])
 def test_the_documentation_page_and_its_files_need_no_network(slug, client):
     assert client.get("/openapi/").location == "/openapi/swagger"
