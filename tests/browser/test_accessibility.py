@@ -47,6 +47,7 @@ STATES = [
     *((f"/none/{stage.slug}/", None, 503) for stage in STAGES if stage.model),
     ("/", None, 200),
     ("/nothing", None, 404),
+    ("/cheat-sheet.html", None, 200),
     (f"/01_hello/square/{'9' * 102}", None, 400),
     ("/01_hello/oops", None, 500),
     ("/02_templates/condition?day=32", None, 400),
@@ -273,6 +274,9 @@ HELLO = {  # the first view that a learner writes returns one heading, and nothi
 }
 NOT_OURS = {
     "/01_hello/hello 200": HELLO,
+    "/cheat-sheet.html 200": {
+        "Tab leaves the page before its end"
+    },  # it leads nowhere: it is printed
 }
 
 

@@ -4,11 +4,12 @@ import os
 from urllib.parse import quote, urljoin
 
 import pytest
+from app_support import Page
 from flask import Flask, abort, request
 from host_support import Mounted
 from werkzeug.test import Client
 
-from workshop.core.stages import find_stage
+from workshop.core.stages import STAGES, find_stage
 from workshop.host import gallery, network
 from workshop.host.ports import FOLDER
 from workshop.setup.process import ROOT
@@ -147,6 +148,32 @@ def test_the_room_s_address_is_shown_where_others_are_let_in(gallery_page, monke
     first_card = 'id="stage-00"'
     assert presenter.index(room) < presenter.index(first_card), "above, for the presenter"
     assert attendee.index(room) > attendee.index(first_card)
+
+
+def test_what_is_solved_is_told_to_the_learner_only(gallery_page, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
+    assert "exercises solved" not in gallery_page("127.0.0.1")
+    (tmp_path / ".solved").mkdir()
+    (tmp_path / ".solved" / "04.2").touch()
+    monkeypatch.setenv(gallery.ROOM, "http://192.168.1.17:8000/")
+    assert gallery_page("127.0.0.1").count("1 of 4 exercises solved") == 1
+    assert "exercises solved" not in gallery_page("192.168.1.20")
+
+
+def test_a_page_that_is_not_there_leads_to_every_stage(gallery_page):
+    lost = gallery.create_app({}).test_client().get("/4")
+    assert lost.status_code == 404
+    links = Page(lost).links
+    assert {f"/{stage.slug}/" for stage in STAGES if stage.app} | {"/", "/#stage-00"} <= links
+
+
+def test_the_gallery_shows_the_cheat_sheet_and_a_picture_of_each_app(gallery_page):
+    page, client = Page(gallery_page("127.0.0.1")), gallery.create_app({}).test_client()
+    assert "/cheat-sheet.html" in page.links
+    sheet = client.get("/cheat-sheet.html")
+    assert client.get(f"/{Page(sheet).all('link')[0]['href']}").mimetype == "text/css"
+    drawn = [each for each in page.all("figure") if each.get("class") == "drawing"]
+    assert len(drawn) == sum(stage.app for stage in STAGES)
 
 
 # The room

@@ -9,19 +9,31 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, abort, make_response, redirect, render_template, request, url_for
+from flask import (
+    Flask,
+    Response,
+    abort,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+    url_for,
+)
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.urls import iri_to_uri
 from werkzeug.wrappers import Request
 
 from workshop.core.own_apps import own_apps
+from workshop.core.progress import exercises_in, solved_of
 from workshop.core.stages import STAGES, Stage, stages_with_app
 from workshop.host.guard import Application, StartResponse, behind_proxies, guard, problem_json
 from workshop.host.mount import Mount, state_of
 from workshop.host.network import BEHIND_PROXY, LAB_PORT, LAB_TOKEN, PRESENT, ROOM, qr_as_svg
 from workshop.host.ports import FOLDER, status_of
 from workshop.host.server import end_with_main_process
+from workshop.setup.process import ROOT
 
 READ_ONCE = "*.py", "templates/**/*.html"  # an app's files that count from the next start on
 MOST_FOR_QR = 1000  # characters of an address; more would make a code that no phone can read
@@ -34,6 +46,11 @@ class Card:
     stage: Stage
     mount: Mount | None
     changed: bool
+    solved: int  # exercises; none is told to those who look at somebody else's gallery
+
+    @property
+    def exercises(self) -> int:
+        return len(exercises_in(self.stage))
 
     @property
     def is_up(self) -> bool:
@@ -50,7 +67,8 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
     def index() -> Response:
         for mount in mounts.values():
             mount.look()
-        room = os.environ.get(ROOM)
+        room, lab = os.environ.get(ROOM), lab_address(request)
+        mine = lab or not room
         changed = {
             stage
             for stage, before in at_start.items()
@@ -59,11 +77,16 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
         page = make_response(
             render_template(
                 "index.html",
-                cards=[Card(each, mounts.get(each.slug), each in changed) for each in STAGES],
+                cards=[
+                    Card(
+                        each, mounts.get(each.slug), each in changed, solved_of(each) if mine else 0
+                    )
+                    for each in STAGES
+                ],
                 own_apps=[
                     (own, status_of(f"http://127.0.0.1:{own.port}/", 1)) for own in own_apps()
                 ],
-                lab=lab_address(request),
+                lab=lab,
                 present=bool(os.environ.get(PRESENT)),
                 room=room,
                 qr=qr_as_svg(room) if room else None,
@@ -89,6 +112,11 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
         file = next((file for file in files if file.stem.endswith("_app")), files[0])
         return redirect(f"{lab[0]}/lab/tree/notebooks/{file.name}?token={lab[1]}")
 
+    @app.get('/<any("cheat-sheet.html", "cheat-sheet.css"):name>')
+    def cheat_sheet(name: str) -> Response:
+        """The page that is printed for each attendee."""
+        return send_from_directory(ROOT / "docs", name)
+
     @app.get("/qr/<slug>.svg")
     def qr(slug: str) -> Response:
         """The QR code of an app's page: of its address in the room, followed by `path`."""
@@ -103,7 +131,7 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         response = error.get_response()
-        response.data = render_template("error.html", error=error)
+        response.data = render_template("error.html", error=error, stages=STAGES)
         return response
 
     @app.before_request

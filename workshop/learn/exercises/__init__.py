@@ -25,6 +25,7 @@ import requests
 
 from workshop.core.errors import ServerDied, WorkshopError
 from workshop.core.own_apps import TYPED, OwnApp
+from workshop.core.progress import keep_solved
 from workshop.core.stages import Stage, UnknownStage, find_stage
 from workshop.learn.exercises.slips import misplaced, slip
 
@@ -233,7 +234,9 @@ def check_answer(number: str, answer: object, run_app: RunApp) -> Verdict:
     if not asked.app and (answer is ... or answer is None):
         return Verdict("not yet", asked.hint)
     try:
-        return Verdict("solved", _check_app(asked, run_app) if asked.app else asked.check(answer))
+        told = _check_app(asked, run_app) if asked.app else asked.check(answer)
+        keep_solved(number)
+        return Verdict("solved", told)
     except NotYet:
         return Verdict("not yet", f"{asked.hint} {UNSAVED}")
     except (Wrong, WorkshopError) as problem:
