@@ -222,6 +222,10 @@ def run_workshop(
                 require_ports(host, port, lab_port)
                 signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` acts as Ctrl-C
                 click.echo("Starting the workshop ...")
+                if present:
+                    from workshop.host.slides import make_slides  # here: nbformat takes its time
+
+                    make_slides()
                 gallery = gallery_server(host, port, lab_port, token, present)
                 servers = [gallery]
                 if lab_port:
