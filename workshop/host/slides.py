@@ -72,8 +72,9 @@ def split(cell: NotebookNode, is_lead: bool) -> Iterator[tuple[str, NotebookNode
         return
     shown, heard, blocks = [], [], blocks_of(cell.source)
     for place, block in enumerate(blocks):
+        after = "".join(blocks[place + 1 : place + 2])
         introduces = block.endswith((":", "*")) and len(block) <= LONGEST_LEAD
-        if LOOKED_AT.search(block) or (introduces and LOOKED_AT.search("".join(blocks[place + 1 : place + 2]))):
+        if LOOKED_AT.search(block) or (introduces and LOOKED_AT.search(after)):
             shown.append(block)
             continue
         lead, *rest = SENTENCE.split(block, maxsplit=1)
@@ -147,7 +148,9 @@ def lines(cell: NotebookNode) -> float:
         if "text/html" in each:
             height += AROUND + ROW * each["text/html"].count("<tr")
         else:
-            height += AROUND + len(f"{output.get('text') or each.get('text/plain', '')}".splitlines())
+            height += AROUND + len(
+                f"{output.get('text') or each.get('text/plain', '')}".splitlines()
+            )
     return height
 
 
