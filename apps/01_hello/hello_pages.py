@@ -19,7 +19,8 @@ def page(title: str, text: str = "", links: list[str] | None = None) -> str:
     Everything in it is escaped: whatever it is, a browser shows it and runs none of it.
     """
     title, text = escape(title), escape(text)
-    items = "".join(f'<li><a href="{escape(link)}">{escape(link)}</a></li>' for link in links or [])
+    # Each link is a paragraph of its own: a finger needs the space between them.
+    items = (f'<li><p><a href="{escape(link)}">{escape(link)}</a></p></li>' for link in links or [])
     ways = {} if request.endpoint == "index" else {url_for("index"): "All pages of this app"}
     ways |= {request.environ[key]: text for key, text in WAYS.items() if key in request.environ}
     ways_out = " · ".join(f'<a href="{escape(url)}">{text}</a>' for url, text in ways.items())
@@ -33,7 +34,7 @@ def page(title: str, text: str = "", links: list[str] | None = None) -> str:
 <main>
 <h1>{title}</h1>
 {f"<p>{text}</p>" if text else ""}
-{f"<ul>{items}</ul>" if links else ""}
+{f"<ul>{''.join(items)}</ul>" if links else ""}
 {f"<p>{ways_out}</p>" if ways else ""}
 </main>
 </html>
