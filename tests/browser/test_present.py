@@ -135,6 +135,11 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     page.goto(f"{lab}/lab/tree/notebooks/00_start_here.ipynb?token=secret")
     prose = page.locator(".jp-RenderedMarkdown p").first
     expect(prose).to_have_css("font-size", "22px", timeout=60_000)
+    letters = (
+        "e => parseFloat(getComputedStyle(e).maxWidth) / parseFloat(getComputedStyle(e).fontSize)"
+    )
+    assert prose.evaluate(letters) < 50, "a line has about 90 letters, of half that width each"
+    expect(page.locator(".jp-TableOfContents")).to_be_visible()
     assert [each for each in trouble if "leaves this machine" in each] == []
 
 

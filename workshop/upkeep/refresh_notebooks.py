@@ -9,6 +9,7 @@ from nbclient.exceptions import CellExecutionError
 
 from workshop.core.errors import WorkshopError
 from workshop.core.files import write_whole
+from workshop.host.start import draw_sharply
 
 CELL_LIMIT = 300  # seconds
 
@@ -37,12 +38,15 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
             f"{name}: code cell {number} raised {error.ename}: {error.evalue}"
         ) from error
     except KeyboardInterrupt:
-        logging.getLogger("asyncio").disabled = True  # it may report a task that waits for the kernel
+        logging.getLogger(
+            "asyncio"
+        ).disabled = True  # it may report a task that waits for the kernel
         raise
 
 
 def refresh(file: Path) -> None:
     """Run a notebook and store its outputs in it; if it fails, the file stays as it was."""
+    draw_sharply()
     notebook = nbformat.read(file, as_version=4)
     run(notebook, file.parent, file.name)
     # Every version of Python would write its own number here, in files that are otherwise the same.
