@@ -27,11 +27,10 @@ SIZE = {"width": 1100, "height": 850}  # pixels
 # README is 900 pixels wide.
 PHONE = {"width": 390, "height": 640}
 APPS = "04_iris/", "05_census/", "06_housing/"
-SIDE_BY_SIDE = (
-    """<style>body { margin: 0; display: flex; gap: 16px; padding: 16px; background: #dcd8ea }
-img { width: %(width)spx; height: %(height)spx; border-radius: 14px }</style>"""
-    % PHONE
-)
+SIDE_BY_SIDE = f"""<style>
+  body {{ margin: 0; display: flex; gap: 16px; padding: 16px; background: #dcd8ea }}
+  img {{ width: {PHONE["width"]}px; height: {PHONE["height"]}px; border-radius: 14px }}
+</style>"""
 FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "Petal width": "0.2"}
 
 
