@@ -23,7 +23,7 @@ LONGEST_LEAD = 160  # characters; a longer sentence is heard
 
 # A page of 1280 × 720 pixels, in lines of code as labconfig's style has them; and the height of other things.
 PAGE = 28
-HEADING_LINES, PROSE_LINE, ROW, FIGURE, AROUND = 2.6, 1.4, 1.3, 22, 0.8
+HEADING_LINES, PROSE_LINE, ROW, FIGURE, DRAWING, AROUND = 2.6, 1.4, 1.3, 22, 15, 0.8
 LETTERS = 95  # in a line of prose
 
 
@@ -137,8 +137,10 @@ def is_source_hidden(cell: NotebookNode) -> bool:
 def lines(cell: NotebookNode) -> float:
     """Return the height of a cell on a slide, in lines of code."""
     if cell.cell_type == "markdown":
-        return AROUND + PROSE_LINE * sum(
-            math.ceil(len(line) / LETTERS) for line in cell.source.split("\n") if line.strip()
+        written = [line for line in cell.source.split("\n") if line.strip()]
+        return AROUND + sum(
+            DRAWING if line.startswith("![") else PROSE_LINE * math.ceil(len(line) / LETTERS)
+            for line in written
         )
     data = [output.get("data", {}) for output in cell.outputs]
     if any("image/png" in each for each in data):
