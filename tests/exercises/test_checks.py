@@ -6,8 +6,11 @@ import pytest
 from exercise_support import copy_of, verdict_on  # noqa: F401
 
 from workshop import check
+from workshop.core.progress import exercises_in, solved_of
+from workshop.core.stages import BASE, STAGES, find_stage
 from workshop.learn import exercises
 from workshop.learn.exercises import Wrong, exercise, exercises_of
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -50,6 +53,19 @@ def test_an_answer_is_not_begun_solved_or_wrong(double, answer, status, message)
 def test_an_exercise_that_is_not_there_lists_those_that_are(double):
     assert "04.1" in check("04.50", 1).message
     assert "'77'" in check("77.1", 1).message
+
+
+def test_what_is_solved_is_kept_in_the_learner_s_copy_for_the_gallery(tmp_path, monkeypatch):
+    for stage in STAGES:
+        assert sorted(exercises_in(stage)) == sorted(exercises_of(stage.code))
+    first = find_stage(0)
+    for folder, kept in ((tmp_path, 1), (ROOT, 0), (tmp_path / "not there", 0)):
+        monkeypatch.setenv(BASE, str(folder))
+        before = solved_of(first)
+        assert check("00.1", 8000).status == "wrong"
+        assert solved_of(first) == before
+        assert check("00.1", 8004).status == "solved"
+        assert solved_of(first) == before + kept
 
 
 # An app in a process of its own, as a learner's `check` runs it

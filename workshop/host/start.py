@@ -33,7 +33,8 @@ from workshop.setup.process import one_at_a_time
 
 # Its folder `labconfig` holds the workshop's defaults for JupyterLab and for slides: no question about
 # news, and nothing in slides that comes from the internet. Its folder `large` holds settings as JupyterLab
-# stores those of a user: the size of the type counts only there. Its folder `custom` holds our style sheet.
+# stores those of a user: the size of the type counts only there. Its folder `custom` has the style of
+# notebooks, and `workspaces` what is open at the first start.
 LAB = Path(__file__).parent / "lab"
 
 PRESENTING = """\
@@ -62,16 +63,26 @@ def gallery_server(
 def lab_folders() -> dict[str, str]:
     """Variables that give JupyterLab and its slides folders of their own in the environment.
 
-    So the tabs and settings of the laptop's owner do not turn up, and theirs stay as they are. An
-    environment that can't be written in has none.
+    So the tabs and settings of the laptop's owner do not turn up, and theirs stay as they are. At the first
+    start the table of contents is open. An environment that can't be written in has none.
     """
     if not os.access(sys.prefix, os.W_OK):
         return {}
     own = Path(sys.prefix) / "share" / "jupyter" / "workshop"
+    if not (own / "workspaces").exists():
+        shutil.copytree(LAB / "workspaces", own / "workspaces")
+    draw_sharply()
     return {
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
         "JUPYTERLAB_SETTINGS_DIR": str(own / "user-settings"),
     }
+
+
+def draw_sharply() -> None:
+    """Let the kernels of this environment draw figures for sharp screens, and in the apps' colors."""
+    folder = Path(sys.prefix) / "etc" / "ipython"  # where IPython looks
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(LAB / "ipython_kernel_config.json", folder)
 
 
 def lab_server(port: int, token: str, gallery_url: str, settings: Path | None = None) -> Server:
@@ -225,6 +236,10 @@ def run_workshop(
                 require_ports(host, port, lab_port)
                 signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` acts as Ctrl-C
                 click.echo("Starting the workshop ...")
+                if present:
+                    from workshop.host.slides import make_slides  # here: nbformat takes its time
+
+                    make_slides()
                 gallery = gallery_server(host, port, lab_port, token, present)
                 servers = [gallery]
                 if lab_port:

@@ -25,6 +25,7 @@ import requests
 
 from workshop.core.errors import ServerDied, WorkshopError
 from workshop.core.own_apps import TYPED, OwnApp
+from workshop.core.progress import keep_solved
 from workshop.core.stages import Stage, UnknownStage, find_stage
 from workshop.learn.exercises.cells import trouble_with_the_answer
 from workshop.learn.exercises.slips import misplaced, slip
@@ -261,7 +262,9 @@ def _next_hint(number: str) -> str:
 def _verdict(number: str, check: Callable[[], str]) -> Verdict:
     """What came of a check."""
     try:
-        return Verdict("solved", check())
+        told = check()
+        keep_solved(number)
+        return Verdict("solved", told)
     except NotYet:
         return Verdict("not yet", f"{_next_hint(number)} {UNSAVED}")
     except (Wrong, WorkshopError) as problem:
