@@ -138,6 +138,7 @@ def test_04_classifies_a_flower(page, site):
     assert_marked(page, "Petal width", "above 0")
     expect(field(page, "Sepal width")).to_have_value("wide")
     assert_sound(page)
+    expect(page.get_by_role("alert")).to_be_focused()
     page.get_by_role("alert").get_by_role("link", name="Sepal width").click()
     expect(field(page, "Sepal width")).to_be_focused()
     fill(page, FLOWER)
@@ -145,6 +146,60 @@ def test_04_classifies_a_flower(page, site):
     expect(heading(page)).to_have_text("Predicted species: Setosa")
     expect(page.get_by_role("listitem").filter(has_text="Setosa").first).to_contain_text("98.1%")
     assert_sound(page)
+
+
+def test_04_asks_what_if_without_loading_the_page_again(page, open_browser, site):
+    enter(page, site, "iris")
+    fill(page, FLOWER)
+    assert submit(page, "Classify") == 200
+    expect(heading(page)).to_have_text("Predicted species: Setosa")
+    page.evaluate("window.isSamePage = true")
+    star = page.locator("use.mark[x]")
+    before = star.bounding_box()
+    page.get_by_label("Slider: Petal length").fill("6")
+    fill(page, {"Petal width": "2,5"})
+    expect(heading(page)).to_have_text("Predicted species: Virginica")
+    expect(page.get_by_role("status")).to_have_text("Predicted species: Virginica")
+    expect(page).to_have_title(re.compile("Virginica"))
+    expect(field(page, "Petal length")).to_have_value("6")
+    assert star.bounding_box() != before, "the star has moved"
+    asked = page.url
+    fill(page, {"Petal width": "wide"})
+    assert_marked(page, "Petal width", "not a number")
+    expect(page.get_by_role("status")).to_contain_text("not a number")
+    fill(page, {"Petal width": "2,5"})
+    expect(field(page, "Petal width")).to_have_attribute("aria-invalid", "false")
+    assert page.evaluate("window.isSamePage"), "no page was loaded"
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_text("PowerShell").click()
+    page.get_by_role("button", name="Copy the command").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("Invoke-RestMethod")
+
+    friend = open_browser(java_script_enabled=False)
+    assert friend.goto(asked).status == 200
+    expect(heading(friend)).to_have_text("Predicted species: Virginica")
+    expect(friend.get_by_role("slider")).to_have_count(0)
+    expect(friend.get_by_role("button", name="Copy")).to_have_count(0)
+    fill(friend, FLOWER)
+    assert submit(friend, "Classify") == 200
+    expect(heading(friend)).to_have_text("Predicted species: Setosa")
+
+
+def test_04_shows_the_last_answer_and_says_when_there_is_none(page, site):
+    enter(page, site, "iris")
+    assert submit(page, "Classify") == 200
+    page.route("**/classify?*petal_length=1.1*", lambda route: None)  # is never answered
+    with page.expect_request("**/classify?*petal_length=1.1*"):
+        page.get_by_label("Slider: Petal length").fill("1.1")
+    page.get_by_label("Slider: Petal length").fill("6.9")
+    expect(heading(page)).to_have_text("Predicted species: Virginica")
+    expect(page.get_by_role("status")).to_have_text("Predicted species: Virginica")
+    page.unroute_all()
+    page.route("**/classify?*", lambda route: route.abort())
+    page.get_by_label("Slider: Petal length").fill("2")
+    expect(page.get_by_role("status")).to_contain_text("doesn't answer")
+    expect(page.get_by_role("status")).to_be_visible()
 
 
 @pytest.mark.parametrize(

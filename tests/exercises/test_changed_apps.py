@@ -119,7 +119,7 @@ SLIPS = {
             (WARN, "{% if true %}", "99.7%.*`if`"),
             (WARN, WARN.replace("<", ">"), "below"),
             (WARN, WARN.replace("0.8", "0.9"), "80.2%"),
-            (WARN, WARN.replace("[species]", ""), r"result\.html, line 8: TypeError"),
+            (WARN, WARN.replace("[species]", ""), r"result\.html, line 17: TypeError"),
             ("rely on it.</p>\n{% endif %}\n", "</p>", r"result\.html, line \d+: .*endif"),
         ],
     },
