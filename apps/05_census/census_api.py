@@ -166,13 +166,17 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
 
 
 def body_of_batch() -> bytes:
-    """Return the request's body. Raises Refusal for one with too many values.
+    """Return the request's body. Raises Refusal for one with too many values."""
+    return check_values(request.get_data(cache=False), request.mimetype)
+
+
+def check_values(body: bytes, media_type: str) -> bytes:
+    """Return the body of a batch. Raises Refusal for one with too many values.
 
     Reading takes time for each value, and 8 MB have room for millions of empty lists, which would
     take many seconds. The marks next to values are counted first, which takes milliseconds.
     """
-    marks, most = MOST_VALUES[request.mimetype]
-    body = request.get_data(cache=False)
+    marks, most = MOST_VALUES[media_type]
     if len(body) - len(body.translate(None, marks)) > most:  # one pass, which deletes the marks
         people = f"Send at most {MAX_PEOPLE:,} people in one call"
         raise Refusal(422, f"{people}: this body has more values than they do.")

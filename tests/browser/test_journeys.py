@@ -19,6 +19,7 @@ from workshop.host.background import Server
 from workshop.host.ports import free_port
 
 FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "Petal width": "0.2"}
+PERSON = "39,Male,White,Never-married,Bachelors,40"
 PASSWORD = "correct horse battery"
 
 
@@ -244,11 +245,41 @@ def test_05_explains_its_answer_which_has_a_link_to_share(page, open_browser, si
         box = bar.locator("rect.value").bounding_box()
         assert (box["x"] + box["width"] / 2 > axis) == ("(up)" in bar.inner_text())
 
-    friend = open_browser()
+    page.evaluate("window.isSamePage = true")
+    page.get_by_role("button", name="The same person, other sex").click()
+    expect(page.locator("#others").get_by_role("listitem")).to_have_count(2)
+    curve = page.get_by_role("img", name="Probability from age")
+    before = curve.get_attribute("aria-label")
+    page.get_by_label("Marital status").select_option("Married-civ-spouse")
+    expect(page.locator("data").first).not_to_have_attribute("value", exact)
+    exact = page.locator("data").first.get_attribute("value")
+    expect(page.get_by_role("status")).to_contain_text(f"{float(exact):.1%}")
+    expect(curve).not_to_have_attribute("aria-label", before)
+    expect(page).to_have_url(re.compile("Married-civ-spouse"))
+    expect(page.locator("#others").get_by_role("listitem")).to_have_count(2)
+    assert page.evaluate("window.isSamePage"), "no page was loaded"
+
+    friend = open_browser(java_script_enabled=False)
     assert friend.goto(page.url).status == 200
     expect(friend.locator("data").first).to_have_attribute("value", exact)
     assert friend.goto(page.url.replace("Bachelors", "<script>x</script>")).status == 422
     assert_marked(friend, "Education", "Choose from the list")
+
+    go(page, "The model")
+    page.get_by_label("The line, in percent").fill("30")
+    expect(page.get_by_role("heading", name="With the line at 30%")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("Line at 30%")
+    assert_sound(page)
+    go(page, "Many people")
+    people = f"name,age,sex,race,marital_status,education,hours_per_week\nA,{PERSON}\nB,x{PERSON}\n"
+    file = {"name": "people.csv", "mimeType": "text/csv", "buffer": people.encode()}
+    page.get_by_label("CSV file").set_input_files(file)
+    expect(page.get_by_role("status")).to_contain_text("1 of 2 people")
+    expect(page.get_by_text("Line 3, age")).to_be_visible()
+    assert_sound(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the scored file").click()
+    assert download.value.path().read_text("utf-8").count("<=50K") == 1
 
     go(page, "The API")
     batch = page.locator(

@@ -20,7 +20,7 @@ PAGES = {
     "02_templates": ["/heading", "/extend", "/list", "/list?names=", "/condition?day=4"]
     + ["/condition?day=x"],
     "04_iris": ["/home", "/model", f"/classify?{urlencode(FLOWER)}", "/classify?x=y"],
-    "05_census": ["/home", "/model", "/probability", "/openapi/swagger"],
+    "05_census": ["/home", "/model", "/table", "/probability", "/openapi/swagger"],
     "06_housing": ["/model", "/predict?x=y", "/register", "/login?next=/saved"],
     "07_yours": ["/model", "/docs"],
     NEW: ["/model", "/docs"],
