@@ -43,8 +43,8 @@ def count_decisions(
 def decide(counts: list[Mapping[str, Any]], line: int) -> list[dict[str, Any]]:
     """Return what a line in percent makes of everybody and of each group.
 
-    `found` and `missed` are those who earn more, `alarms` and `cleared` the others. Every rate is a
-    share from 0 to 1, or None if there is nobody to measure it on.
+    A positive is somebody above the line, a true one somebody who does earn more. Every rate is a share
+    from 0 to 1, or None if there is nobody to measure it on.
     """
     decided = []
     for count in counts:
@@ -58,8 +58,8 @@ def decide(counts: list[Mapping[str, Any]], line: int) -> list[dict[str, Any]]:
             "false_negative_rate": _share(more - found, more),
             "false_positive_rate": _share(alarms, others),
         }
-        parts = {"found": found, "missed": more - found}
-        parts |= {"alarms": alarms, "cleared": others - alarms}
+        parts = {"true_positives": found, "false_negatives": more - found}
+        parts |= {"false_positives": alarms, "true_negatives": others - alarms}
         about = {"feature": count["feature"], "category": count["category"], "people": people}
         decided.append(about | parts | rates)
     return decided

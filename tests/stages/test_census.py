@@ -233,7 +233,8 @@ def test_another_line_decides_otherwise_and_its_counts_come_from_the_card(client
         everybody, *groups = census_decisions.decide(card["metrics"]["decisions"], line)
         says = shares > line / 100
         assert everybody["accuracy"] == pytest.approx(accuracy_score(truth, says))
-        matrix = [everybody[name] for name in ("cleared", "alarms", "missed", "found")]
+        cells = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+        matrix = [everybody[name] for name in cells]
         assert matrix == confusion_matrix(truth, says).ravel().tolist()
         women = census.test["sex"] == "Female"
         (found,) = (each for each in groups if each["category"] == "Female")
