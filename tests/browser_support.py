@@ -85,7 +85,9 @@ def watch(context: BrowserContext) -> list[str]:
             trouble.append(f"a request leaves this machine: {url}")
 
     def on_response(response: Response) -> None:
-        if response.status >= 400 and not response.request.is_navigation_request():
+        # A form that asks while somebody types is told what is wrong (422) like one that is sent.
+        asks = response.status == 422 and response.request.resource_type == "fetch"
+        if response.status >= 400 and not asks and not response.request.is_navigation_request():
             trouble.append(f"status {response.status} for {response.url}")
 
     def on_console(message) -> None:

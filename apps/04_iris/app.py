@@ -1,7 +1,8 @@
 """Stage 04: a trained model behind a web page and a JSON API.
 
 What this stage teaches: an application factory; a model that is loaded once, when the app is made; a
-form that keeps what was typed and says what is wrong with it; an API that answers every mistake with a
+form that keeps what was typed and says what is wrong with it; an answer with an address of its own, next
+to the form that changes it; an API that answers every mistake with a
 status code and a reason; and an app that starts without a model and says how to get one.
 
 Run it in this folder with `flask --app app.py run`.
@@ -18,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
 from iris_forms import Flower, FlowerForm
-from iris_model import MODEL_FOLDER, ModelUnavailable, load
+from iris_model import MODEL_FOLDER, Answer, ModelUnavailable, load
 from iris_picture import picture
 
 
@@ -48,16 +49,19 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     @app.route("/classify", methods=["GET", "POST"])
     def classify() -> str | Response | tuple[str, int]:
         """The prediction as a page; or the form again, with what was typed and what is wrong."""
-        if request.method != "POST":  # somebody has reloaded or bookmarked this address
+        typed = request.form if request.method == "POST" else request.args
+        if not typed and request.method != "POST":  # an address without a flower
             return redirect(url_for("index"))
-        form = FlowerForm(request.form, data=model.typical)
+        form = FlowerForm(typed, data=model.typical)
         if not form.validate():
             return render_template("index.html", form=form, card=model.card), 422
         flower = form.data
-        answer = vars(model.answer(flower))  # a dictionary: species and probabilities
-        return render_template(
-            "result.html", card=model.card, flower=flower, question=json.dumps(flower), **answer
-        )
+        if request.method == "POST":  # lead on to an address that can be shared
+            return redirect(url_for("classify", **flower), 303)
+        answer = model.answer(flower)
+        asked = {"question": json.dumps(flower), "reply": json.dumps(as_json(answer), indent=1)}
+        shown = {"form": form, "flower": flower, "card": model.card} | asked
+        return render_template("result.html", **shown, **vars(answer))
 
     @app.post("/api/predict")
     def predict() -> Response | dict[str, Any]:
@@ -66,8 +70,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         if request.mimetype != "application/json":
             abort(415, "Send JSON, with Content-Type: application/json.")
         flower = Flower.model_validate_json(request.get_data())  # see `refuse` for mistakes
-        answer = vars(model.answer(flower.model_dump()))
-        return answer if answer["probabilities"] else {"species": answer["species"]}
+        return as_json(model.answer(flower.model_dump()))
 
     @app.get("/model")
     def model_card() -> str:
@@ -133,6 +136,11 @@ def no_json(body: bytes, message: str) -> tuple[int, str]:
     if encoding != "utf-8":
         return 400, f"The JSON is {encoding.upper()}. Send it as UTF-8."
     return 400, f"{message}."
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    """Return an answer as the API sends it: without probabilities, if the estimator gives none."""
+    return vars(answer) if answer.probabilities else {"species": answer.species}
 
 
 def percent(share: float) -> str:

@@ -16,10 +16,12 @@ from flask_openapi import OpenAPI
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from census_api import INFO, PROBLEM_JSON, Problem, complete, create_api
-from census_forms import PersonForm, spell_out
+from census_api import INFO, PROBLEM_JSON, Problem, check_values, complete, create_api
+from census_csv import score_file, write_csv
+from census_decisions import LINES, decide
+from census_forms import PersonForm, Refusal, spell_out
 from census_model import MODEL_FOLDER, ModelUnavailable, load
-from census_picture import bars, gauge
+from census_picture import bars, curves, gauge
 from census_weights import sigmoid
 
 BODY_LIMIT = 8 * 1024 * 1024  # bytes: 10,000 people as JSON, generously spaced, take about 4 MB
@@ -60,23 +62,49 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         form = PersonForm(model.card, request.args)
         if not form.validate():
             return render_template("index.html", form=form), 422
-        answer = model.answer(form.person)
+        person = form.person
+        answer = model.answer(person)
+        compare = request.args.get("compare") == "sex"
         return render_template(
             "result.html",
             form=form,
-            person=form.person,
+            person=person,
             probability=answer.probability,
+            others=model.probability_by_sex(person) if compare else {},
             start=sigmoid(model.card["intercept"]),
             gauge=gauge(answer.probability),
             bars=bars(answer.contributions),
+            curves=curves(model, person),
             card=model.card,
-            question=json.dumps(form.person),
+            question=json.dumps(person),
+            reply=json.dumps(vars(answer) | {"model_version": model.version}, indent=1),
         )
+
+    @app.route("/table", methods=["GET", "POST"])
+    def table() -> str | Response | tuple[str, int]:
+        """Many people, in a CSV file: the first answers as a page, or all of them as a file."""
+        sent = request.files.get("people")
+        if request.method != "POST":
+            return render_template("table.html")
+        try:
+            if not sent:
+                raise Refusal(422, "Choose a CSV file first.")
+            body = check_values(sent.read(), "text/csv")
+            rows, answers, errors = score_file(model, body)
+        except Refusal as refusal:
+            return render_template("table.html", refusal=refusal), refusal.code
+        if "save" in request.args:
+            name = {"Content-Disposition": "attachment; filename=predictions.csv"}
+            return Response(write_csv(rows, answers), mimetype="text/csv", headers=name)
+        return render_template("table.html", rows=rows, answers=answers, errors=errors)
 
     @app.route("/model")
     def model_card() -> str:
-        """The card: what the model was trained on, and how well it does."""
-        return render_template("model.html", card=model.card)
+        """The card: what the model was trained on, and how well it does with the line at `?line=`."""
+        line = request.args.get("line", 50, type=int)
+        line = min(max(line, LINES[0]), LINES[-1])
+        decisions = decide(model.card["metrics"]["decisions"], line)
+        return render_template("model.html", card=model.card, line=line, decisions=decisions)
 
     @app.route("/healthz")
     def healthz() -> dict[str, str]:

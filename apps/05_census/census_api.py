@@ -176,15 +176,20 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
 
 
 def body_of_batch() -> bytes:
-    """Return the request's body. Raises Refusal for one with too many values, or a compressed one.
+    """Return the request's body. Raises Refusal for one that is compressed or has too many values."""
+    body = request.get_data(cache=False)
+    if request.content_encoding or body.startswith(b"\x1f\x8b"):
+        raise Refusal(415, COMPRESSED)
+    return check_values(body, request.mimetype)
+
+
+def check_values(body: bytes, media_type: str) -> bytes:
+    """Return the body of a batch. Raises Refusal for one with too many values.
 
     Reading takes time for each value, and 8 MB have room for millions of empty lists, which would
     take many seconds. The marks next to values are counted first, which takes milliseconds.
     """
-    marks, most = MOST_VALUES[request.mimetype]
-    body = request.get_data(cache=False)
-    if request.content_encoding or body.startswith(b"\x1f\x8b"):
-        raise Refusal(415, COMPRESSED)
+    marks, most = MOST_VALUES[media_type]
     if len(body) - len(body.translate(None, marks)) > most:  # one pass, which deletes the marks
         people = f"Send at most {MAX_PEOPLE:,} people in one call"
         raise Refusal(422, f"{people}: this body has more values than they do.")

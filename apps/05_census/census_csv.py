@@ -253,6 +253,25 @@ def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], An
         raise refuse_batch(errors)
 
 
+def score_file(model: CensusModel, body: bytes) -> tuple[list[Any], Answers, Errors]:
+    """Return the rows of a CSV file, the header first, their answers, and the errors by `line`.
+
+    Unlike in a batch, the good rows have answers even if others are bad, whose answer is empty text.
+    Raises Refusal for a file that can't be read or has more than MAX_PEOPLE rows.
+    """
+    rows = read_rows(io.BytesIO(body))
+    header = check_header(next(rows, (1, []))[1])
+    numbered = list(islice(rows, MAX_PEOPLE + 1))
+    if len(numbered) > MAX_PEOPLE:
+        raise Refusal(422, f"The file has more than {MAX_PEOPLE:,} rows. Split it.")
+    people = [row for _, row in numbered]
+    answers, wrong = score_rows(model, header, people)
+    errors = [error | {"line": numbered[error["index"]][0]} for error in wrong]
+    own = own_columns(header)
+    shown = [row[own] for row in [header, *people]]
+    return shown, [ANSWER, *(each or ("", "") for each in answers)], errors
+
+
 def write_csv(rows: Iterable[Sequence[Any]], answers: Answers) -> str:
     """Return rows that have an answer, and it, as the text of a CSV file that is safe to open."""
     answered = [[*row, *a] for row, a in zip(rows, answers, strict=True) if a is not None]

@@ -22,10 +22,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from census_decisions import count_decisions, decide
 from census_weights import MISSING, add_up, contribution, people_to_compare, read_weights, sigmoid
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
@@ -47,7 +47,8 @@ Card = dict[str, Any]
 CARD_FIELDS = ["stage", "name", "classes", "intercept", "sha256", "card_sha256"]
 CARD_FIELDS += [f"data > {part}" for part in ("source", "is_real", "rows_train", "rows_test")]
 CARD_FIELDS += ["data > sha256", "versions > python", "versions > scikit_learn"]
-CARD_FIELDS += [f"metrics > {name}" for name in ("accuracy", "roc_auc", "brier", "groups")]
+CARD_FIELDS += [f"metrics > {name}" for name in ("accuracy", "roc_auc", "brier")]
+CARD_FIELDS += ["metrics > groups", "metrics > decisions"]
 for name in NUMBERS:
     CARD_FIELDS += [f"features > {name} > {part}" for part in ("unit", "min", "median", "max")]
 for name in CATEGORIES:
@@ -102,6 +103,7 @@ def train(census: Any) -> tuple[Pipeline, Card]:
     pipeline = build_pipeline().fit(training[FEATURES], training[TARGET])
     probabilities = pipeline.predict_proba(test[FEATURES])[:, 1]
     answers = pipeline.predict(test[FEATURES])
+    counts = count_decisions(test, (test[TARGET] == 1).to_numpy(), probabilities)
     # The hash is of the tables, not of a file, which may be a download, an archive or a stand-in.
     csv = "".join(part.to_csv(index=False, lineterminator="\n") for part in (training, test))
     return pipeline, {
@@ -120,7 +122,8 @@ def train(census: Any) -> tuple[Pipeline, Card]:
             "accuracy": float(accuracy_score(test[TARGET], answers)),
             "roc_auc": float(roc_auc_score(test[TARGET], probabilities)),
             "brier": float(brier_score_loss(test[TARGET], probabilities)),
-            "groups": measure_groups(test, answers),
+            "groups": decide(counts, 50)[1:],
+            "decisions": counts,
         },
         "versions": {"python": sys.version.split()[0], "scikit_learn": version("scikit-learn")},
     }
@@ -142,30 +145,6 @@ def describe(name: str, people: pd.DataFrame) -> dict[str, Any]:
         "most_common": str(column.mode()[0]),
         "optional": bool(column.isna().any()),
     }
-
-
-def measure_groups(test: pd.DataFrame, answers: np.ndarray) -> list[dict[str, Any]]:
-    """Return how the model treats women and men, and people of each race.
-
-    `answers` are 0 or 1, one per test person. Every rate is a share from 0 to 1, or None if there is
-    nobody to measure it on.
-    """
-    groups = []
-    for feature in ("sex", "race"):
-        for category, people in test.assign(says=answers).groupby(feature):
-            truth, says = people[TARGET] == 1, people["says"] == 1
-            groups.append(
-                {
-                    "feature": feature,
-                    "category": str(category),
-                    "people": len(people),
-                    "earning_more": float(truth.mean()),
-                    "selection_rate": float(says.mean()),
-                    "false_positive_rate": float(says[~truth].mean()) if any(~truth) else None,
-                    "false_negative_rate": float((~says)[truth].mean()) if any(truth) else None,
-                }
-            )
-    return groups
 
 
 @dataclass(frozen=True)
@@ -210,6 +189,11 @@ class CensusModel:
         contributions = self.explain(person)
         probability = sigmoid(add_up(self.card["intercept"], contributions.values()))
         return Answer(probability, label(probability), contributions)
+
+    def probability_by_sex(self, person: Mapping[str, Any]) -> dict[str, float]:
+        """Return the probability for the same person with each sex, everything else as it is."""
+        sexes = self.card["features"]["sex"]["categories"]
+        return {sex: self.answer({**person, "sex": sex}).probability for sex in sexes}
 
 
 def label(probability: float) -> str:

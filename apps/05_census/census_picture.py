@@ -1,12 +1,15 @@
-"""The shapes of the answer page: a gauge for the probability, and a bar for each contribution.
+"""The shapes of the answer page: a gauge for the probability, a bar for each contribution, and curves.
 
-This module calculates; the template `result.html` draws. Coordinates are those of each SVG's
+This module calculates; the templates draw. Coordinates are those of each SVG's
 viewBox, which grow to the right and *down*.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from census_model import NUMBERS, CensusModel
+from census_weights import add_up, sigmoid
 
 RADIUS, INNER = 100, 74  # of the gauge's ring, whose centre is at 110, 110
 
@@ -42,3 +45,35 @@ def bars(contributions: Mapping[str, float]) -> list[dict[str, Any]]:
         }
         for name, value in sorted(contributions.items(), key=lambda item: -abs(item[1]))
     ]
+
+
+def curves(model: CensusModel, person: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return for each number of a person how probability and log-odds change with it, all else equal.
+
+    Both go from the smallest to the largest value of the training people; the person is on them even
+    where their own value is outside.
+    """
+    drawn = {}
+    for name in NUMBERS:
+        feature, own = model.card["features"][name], person[name]
+        values = range(min(own, round(feature["min"])), max(own, round(feature["max"])) + 1)
+        people = ({**person, name: value} for value in values)
+        odds = [add_up(model.card["intercept"], model.explain(p).values()) for p in people]
+        ends = min(-4.0, *odds), max(4.0, *odds)  # 2% and 98%: a line that hardly rises looks flat
+        shares = [sigmoid(each) for each in odds]
+        drawn[name] = [_curve(values, shares, own, (0.0, 1.0)), _curve(values, odds, own, ends)]
+    return drawn
+
+
+def _curve(values: range, heights: list[float], own: int, ends: tuple[float, float]) -> dict:
+    """Return a line through (value, height), and the point that is the person's own value."""
+    low, high = ends
+    xs = [44 + 168 * i / (len(values) - 1) for i in range(len(values))]
+    ys = [120 - 96 * (height - low) / (high - low) for height in heights]
+    at = values.index(own)
+    return {
+        "path": "M" + " ".join(f"{x:.1f} {y:.1f}" for x, y in zip(xs, ys, strict=True)),
+        **{"x": round(xs[at], 1), "y": round(ys[at], 1), "value": heights[at]},
+        **{"first": values[0], "last": values[-1], "start": heights[0], "end": heights[-1]},
+        **{"low": low, "high": high},
+    }

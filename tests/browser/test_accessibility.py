@@ -37,8 +37,8 @@ PLAIN = """
     01_hello/ 01_hello/hello 01_hello/profile/Ada 01_hello/square/12 01_hello/half/2.5 01_hello/visits
     01_hello/files/letters/2026/to-ada.txt 02_templates/ 02_templates/heading 02_templates/extend
     02_templates/list 02_templates/list?names= 02_templates/condition?day=7 03_prime/ 04_iris/ 04_iris/model
-    05_census/ 05_census/model 05_census/openapi/swagger 06_housing/ 06_housing/model 06_housing/login
-    06_housing/register 06_housing/openapi/swagger 07_yours/ 07_yours/model 07_yours/docs
+    05_census/ 05_census/model 05_census/table 05_census/openapi/swagger 06_housing/ 06_housing/model
+    06_housing/login 06_housing/register 06_housing/openapi/swagger 07_yours/ 07_yours/model 07_yours/docs
 """
 # Every state that a page can be in: the address, what is posted there, and the status.
 STATES = [
@@ -56,7 +56,8 @@ STATES = [
     ("/03_prime/prime", {"number": "x"}, 422),
     ("/04_iris/classify", FLOWER, 200),
     ("/04_iris/classify", FLOWER | {"sepal_width": "x"}, 422),
-    (f"/05_census/probability?{PERSON}", None, 200),
+    (f"/05_census/probability?{PERSON}&compare=sex", None, 200),
+    ("/05_census/table", {}, 422),
     ("/05_census/probability?age=x", None, 422),
     ("/07_yours/predict", YOURS, 200),
     ("/07_yours/predict", YOURS | {"f1": "long"}, 422),

@@ -8,17 +8,19 @@ the way every page is looked at on a phone and on a projector, and nothing may a
 import csv
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from browser_support import assert_marked, assert_sound, field, fill, follow, heading, submit
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 from workshop.core.stages import BASE, STAGES, find_stage, stages_with_app
 from workshop.host.background import Server
 from workshop.host.ports import free_port
 
 FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "Petal width": "0.2"}
+PERSON = "39,Male,White,Never-married,Bachelors,40"
 PASSWORD = "correct horse battery"
 
 
@@ -138,6 +140,7 @@ def test_04_classifies_a_flower(page, site):
     assert_marked(page, "Petal width", "above 0")
     expect(field(page, "Sepal width")).to_have_value("wide")
     assert_sound(page)
+    expect(page.get_by_role("alert")).to_be_focused()
     page.get_by_role("alert").get_by_role("link", name="Sepal width").click()
     expect(field(page, "Sepal width")).to_be_focused()
     fill(page, FLOWER)
@@ -145,6 +148,67 @@ def test_04_classifies_a_flower(page, site):
     expect(heading(page)).to_have_text("Predicted species: Setosa")
     expect(page.get_by_role("listitem").filter(has_text="Setosa").first).to_contain_text("98.1%")
     assert_sound(page)
+
+
+def test_04_asks_what_if_without_loading_the_page_again(page, open_browser, site):
+    enter(page, site, "iris")
+    fill(page, FLOWER)
+    assert submit(page, "Classify") == 200
+    expect(heading(page)).to_have_text("Predicted species: Setosa")
+    page.evaluate("window.isSamePage = true")
+    star = page.locator("use.mark[x]")
+    before = star.bounding_box()
+    page.get_by_label("Slider: Petal length").fill("6")
+    fill(page, {"Petal width": "2,5"})
+    expect(heading(page)).to_have_text("Predicted species: Virginica")
+    expect(page.get_by_role("status")).to_have_text("Predicted species: Virginica")
+    expect(page).to_have_title(re.compile("Virginica"))
+    expect(field(page, "Petal length")).to_have_value("6")
+    assert star.bounding_box() != before, "the star has moved"
+    asked = page.url
+    fill(page, {"Petal width": "wide"})
+    assert_marked(page, "Petal width", "not a number")
+    expect(page.get_by_role("status")).to_contain_text("not a number")
+    fill(page, {"Petal width": "2,5"})
+    expect(field(page, "Petal width")).to_have_attribute("aria-invalid", "false")
+    assert page.evaluate("window.isSamePage"), "no page was loaded"
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_text("PowerShell").click()
+    page.get_by_role("button", name="Copy the command").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("Invoke-RestMethod")
+
+    friend = open_browser(java_script_enabled=False)
+    assert friend.goto(asked).status == 200
+    expect(heading(friend)).to_have_text("Predicted species: Virginica")
+    expect(friend.get_by_role("slider")).to_have_count(0)
+    expect(friend.get_by_role("button", name="Copy")).to_have_count(0)
+    fill(friend, FLOWER)
+    assert submit(friend, "Classify") == 200
+    expect(heading(friend)).to_have_text("Predicted species: Setosa")
+
+
+def test_04_shows_the_last_answer_and_says_when_there_is_none(page, site):
+    enter(page, site, "iris")
+    assert submit(page, "Classify") == 200
+    held = []
+    page.route(
+        "**/classify?*petal_length=1.1*", lambda route: held.append(route)
+    )  # is answered later
+    with page.expect_request("**/classify?*petal_length=1.1*"):
+        page.get_by_label("Slider: Petal length").fill("1.1")
+    page.get_by_label("Slider: Petal length").fill("6.9")
+    expect(heading(page)).to_have_text("Predicted species: Virginica")
+    expect(page.get_by_role("status")).to_have_text("Predicted species: Virginica")
+    with suppress(Error):  # nobody waits for it any more
+        held[0].continue_()
+    page.wait_for_timeout(1000)
+    expect(heading(page)).to_have_text("Predicted species: Virginica")
+    page.unroute_all()
+    page.route("**/classify?*", lambda route: route.abort())
+    page.get_by_label("Slider: Petal length").fill("2")
+    expect(page.get_by_role("status")).to_contain_text("doesn't answer")
+    expect(page.get_by_role("status")).to_be_visible()
 
 
 @pytest.mark.parametrize(
@@ -189,11 +253,41 @@ def test_05_explains_its_answer_which_has_a_link_to_share(page, open_browser, si
         box = bar.locator("rect.value").bounding_box()
         assert (box["x"] + box["width"] / 2 > axis) == ("(up)" in bar.inner_text())
 
-    friend = open_browser()
+    page.evaluate("window.isSamePage = true")
+    page.get_by_role("button", name="The same person, other sex").click()
+    expect(page.locator("#others").get_by_role("listitem")).to_have_count(2)
+    curve = page.get_by_role("img", name="Probability from age")
+    before = curve.get_attribute("aria-label")
+    page.get_by_label("Marital status").select_option("Never-married")
+    expect(page.locator("data").first).not_to_have_attribute("value", exact)
+    exact = page.locator("data").first.get_attribute("value")
+    expect(page.get_by_role("status")).to_contain_text(f"{float(exact):.1%}")
+    expect(curve).not_to_have_attribute("aria-label", before)
+    expect(page).to_have_url(re.compile("Never-married"))
+    expect(page.locator("#others").get_by_role("listitem")).to_have_count(2)
+    assert page.evaluate("window.isSamePage"), "no page was loaded"
+
+    friend = open_browser(java_script_enabled=False)
     assert friend.goto(page.url).status == 200
     expect(friend.locator("data").first).to_have_attribute("value", exact)
     assert friend.goto(page.url.replace("Bachelors", "<script>x</script>")).status == 422
     assert_marked(friend, "Education", "Choose from the list")
+
+    go(page, "The model")
+    page.get_by_label("The line, in percent").fill("30")
+    expect(page.get_by_role("heading", name="With the line at 30%")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("Line at 30%")
+    assert_sound(page)
+    go(page, "Many people")
+    people = f"name,age,sex,race,marital_status,education,hours_per_week\nA,{PERSON}\nB,x{PERSON}\n"
+    file = {"name": "people.csv", "mimeType": "text/csv", "buffer": people.encode()}
+    page.get_by_label("CSV file").set_input_files(file)
+    expect(page.get_by_role("status")).to_contain_text("1 of 2 people")
+    expect(page.get_by_text("Line 3, age")).to_be_visible()
+    assert_sound(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the scored file").click()
+    assert download.value.path().read_text("utf-8").count("<=50K") == 1
 
     go(page, "The API")
     batch = page.locator(

@@ -196,4 +196,4 @@ def test_the_curl_command_of_an_answer_asks_the_same_question(slug, client):
     assert json.loads(content) == body(slug, client)
     assert told[2] == api(slug)
     assert post(client, slug, content).json == client.post(api(slug), json=body(slug, client)).json
-    assert "PowerShell reads quotes in another way" in text
+    assert "PowerShell" in text

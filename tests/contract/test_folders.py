@@ -155,6 +155,9 @@ def test_the_house_stylesheet_is_the_same_everywhere():
         of_apis = [*ROOT.glob(f"apps/*/static/documentation.{name}")]
         assert len(of_apis) == 2
         assert len({copy.read_bytes() for copy in of_apis}) == 1
+    iris, census = (ROOT / "apps" / slug for slug in ("04_iris", "05_census"))
+    for name in ("static/what_if.js", "static/what_if.css", "templates/_errors.html"):
+        assert (iris / name).read_bytes() == (census / name).read_bytes(), name
 
 
 # What a folder's requirements.txt says

@@ -3,19 +3,22 @@
 import csv
 import io
 import json
+import math
 import re
 import sys
+from itertools import pairwise
 
 import pandas as pd
 import pytest
 from app_support import PERSON, Page, assert_refused, card_hash, problem
-from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 from workshop.core.datasets import fetch_census
 from workshop.core.stages import load_app_module
 
 census_app = load_app_module("05_census")
 census_model = sys.modules["census_model"]
+census_decisions, census_picture = (sys.modules[f"census_{n}"] for n in ("decisions", "picture"))
 FEATURES, CATEGORIES = census_model.FEATURES, census_model.CATEGORIES
 
 RICHER = PERSON | {"age": 50, "marital_status": "Married-civ-spouse", "education": "Doctorate"}
@@ -156,6 +159,35 @@ def test_the_answer_page_shows_each_contribution_as_a_bar_and_in_words(client, m
     assert "Education: Bachelor's degree" in Page(html).text
 
 
+def test_the_same_person_of_the_other_sex_is_shown_beside_this_one_and_in_the_address(
+    client, model
+):
+    plain, both = (Page(ask(client, PERSON, **more)) for more in ({}, {"compare": "sex"}))
+    assert plain.forms[0][1].items() >= {"age": "39", "hours_per_week": "40"}.items()
+    for sex in ("Female", "Male"):
+        share = f"{model.answer(PERSON | {'sex': sex}).probability:.1%}"
+        assert f"{sex} {share}" in both.text
+        assert f"{sex} {share}" not in plain.text
+    assert "compare=sex" in both.text, "in the address to copy"
+    (kept,) = (each for each in both.all("input") if each.get("name") == "compare")
+    assert (kept["value"], kept["form"]) == ("sex", both.by_id("person")["id"])
+
+
+def test_a_curve_leads_through_the_person_and_is_straight_in_log_odds(model):
+    for age in (39, 120):  # the second is outside the training range
+        person = PERSON | {"age": age}
+        chance, log_odds = census_picture.curves(model, person)["age"]
+        probability = model.answer(person).probability
+        assert chance["value"] == pytest.approx(probability)
+        assert log_odds["value"] == pytest.approx(math.log(probability / (1 - probability)))
+        points = re.findall(r"([\d.]+) ([\d.]+)", log_odds["path"])
+        assert (str(log_odds["x"]), f"{log_odds['y']}") in points
+        heights = [float(y) for _, y in points]
+        steps = [after - before for before, after in pairwise(heights)]
+        assert steps == pytest.approx([steps[0]] * len(steps), abs=0.11), "rounded to 0.1"
+        assert (chance["first"], chance["last"]) == (17, max(age, 90))
+
+
 def test_values_outside_the_training_range_are_answered_with_a_warning(client):
     assert "120 years is outside the training range" in ask(client, PERSON, age=120).text
     assert "outside the training range" not in ask(client, PERSON).text
@@ -191,6 +223,65 @@ def test_odd_links_are_answered_with_the_form_and_one_may_leave_the_employer_out
     html = ask(client, person, utm_source="x").text
     assert f"$50K: {model.answer(UNKNOWN_EMPLOYER).probability:.1%}" in html
     assert "Kind of employer: Not known" in html
+
+
+def test_another_line_decides_otherwise_and_its_counts_come_from_the_card(client, census, income):
+    pipeline, card = income
+    truth = census.test["income"] == 1
+    shares = pipeline.predict_proba(census.test[FEATURES])[:, 1]
+    for line in (0, 30, 50, 100):
+        everybody, *groups = census_decisions.decide(card["metrics"]["decisions"], line)
+        says = shares > line / 100
+        assert everybody["accuracy"] == pytest.approx(accuracy_score(truth, says))
+        cells = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+        matrix = [everybody[name] for name in cells]
+        assert matrix == confusion_matrix(truth, says).ravel().tolist()
+        women = census.test["sex"] == "Female"
+        (found,) = (each for each in groups if each["category"] == "Female")
+        assert found["selection_rate"] == pytest.approx(says[women].mean())
+    trivial = f"{1 - truth.mean():.1%} for the trivial answer"
+    for query, line in {"": 50, "?line=30": 30, "?line=999": 100, "?line=x": 50}.items():
+        text = Page(client.get(f"/model{query}")).text
+        assert f"Line at {line}%" in text
+        assert trivial in text
+
+
+def upload(client, text, query=""):
+    return client.post(f"/table{query}", data={"people": (io.BytesIO(text), "people.csv")})
+
+
+def test_a_file_is_previewed_with_its_errors_by_line_and_saved_with_its_answers(client, model):
+    first = {"name": "Łucja <b>"} | PERSON
+    bad = first | {"age": "forty"}
+    rows = [",".join(first), *(",".join(map(str, each.values())) for each in (first, bad, first))]
+    text = "\r\n".join(rows).encode()
+    probability = model.answer(PERSON).probability
+    page = Page(upload(client, text))
+    assert "2 of 3 people have an answer" in page.text
+    assert "Line 3, age: Input should be a valid integer" in page.text
+    assert page.in_tag("td").count(f"{probability:.1%}") == 2
+    assert "Łucja <b>" in page.in_tag("td")
+    saved = upload(client, text, "?save=1")
+    assert (saved.mimetype, "attachment" in saved.headers["Content-Disposition"]) == (
+        "text/csv",
+        True,
+    )
+    answers = [row[-2:] for row in csv.reader(io.StringIO(saved.text))]
+    good = [repr(probability), "<=50K"]
+    assert answers == [["probability", "label"], good, ["", ""], good]
+
+
+def test_a_file_that_is_no_table_of_people_is_refused_on_the_page(client):
+    header = ",".join(PERSON).encode()
+    files = {b"": 422, b"age;sex": 422, b"\xff\xfe": 400, b"name\nx": 422, b'"': 400}
+    files |= {header + b"\n1" * 10_001: 422, b"," * 600_000: 422}
+    for text, status in files.items():
+        for query in ("", "?save=1"):
+            answer = upload(client, text, query)
+            assert answer.status_code == status, text[:20]
+            assert "Nothing was predicted" in answer.text
+    for sent in ({}, {"people": "text"}, {"people": (io.BytesIO(b""), "")}):
+        assert client.post("/table", data=sent).status_code == 422
 
 
 def test_the_models_card_is_a_page_and_a_stand_in_is_named(client, built, tmp_path):

@@ -1,9 +1,11 @@
 """Stage 04: the iris model, any other estimator in its place, the form, the answer and its picture."""
 
 import hashlib
+import html
 import json
 import re
 import sys
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pandas as pd
@@ -56,7 +58,7 @@ def client_of(folder):
 
 
 def classify(client, **changes):
-    return client.post("/classify", data=FLOWER | changes)
+    return client.post("/classify", data=FLOWER | changes, follow_redirects=True)
 
 
 # The data and the training
@@ -212,7 +214,7 @@ def test_the_form_has_labels_ranges_and_starting_values_that_can_be_sent(client)
     assert {form.by_id(name)["inputmode"] for name in FEATURES} == {"decimal"}
     assert "trained on 4.3 to 7.9 cm" in form.text
     assert "trained on 1.1 to 6.9 cm" in form.text
-    answer = client.post("/classify", data=typed)
+    answer = classify(client, **typed)
     assert "Predicted species: Versicolor" in Page(answer).text
 
 
@@ -226,8 +228,35 @@ def test_the_answer_has_the_species_and_three_probabilities(client):
     assert {share: iris_app.percent(share) for share in shares} == shares, "never a false 100.0%"
 
 
+def test_an_answer_has_an_address_that_gives_it_again_with_the_form_and_the_reply(client):
+    sent = client.post("/classify", data=FLOWER | {"sepal_length": " 5,10"})
+    assert sent.status_code == 303
+    page = Page(client.get(sent.location))
+    typed = {name: str(value) for name, value in FLOWER.items()}
+    assert page.forms[0][1].items() >= typed.items(), "the form comes with the answer"
+    assert sent.location in page.text, "to be copied"
+    (reply,) = re.findall(r'id="json">(.*?)</code>', page.html, re.DOTALL)
+    assert json.loads(html.unescape(reply)) == client.post("/api/predict", json=FLOWER).json
+    assert page.all("img") == [], "no QR code where nothing but the app is running"
+    assert_refused(client.get(sent.location + "x"), "petal_width", "not a number", "0.2x")
+    assert client.get("/classify").location == "/", "no flower, no answer"
+
+
+def test_where_the_room_is_open_an_answer_shows_its_address_there_as_a_qr_code(client):
+    room = {
+        "workshop.room_url": "http://10.0.0.7:8000/04_iris",
+        "workshop.qr_url": "/qr/04.svg?path=",
+    }
+    path = f"/classify?{urlencode(FLOWER)}"
+    page = Page(client.get(path, environ_base=room))
+    assert room["workshop.room_url"] + path in page.text
+    (code,) = page.all("img")
+    assert code["src"] == room["workshop.qr_url"] + quote(path)
+    assert code["alt"]
+
+
 def test_the_picture_shows_all_flowers_and_yours_and_says_so_in_words(client):
-    answer = Page(client.post("/classify", data=VIRGINICA))
+    answer = Page(classify(client, **VIRGINICA))
     marks = [use for use in answer.all("use") if "x" in use]
     known = [use for use in marks if use["href"] != "#star"]
     hollow = [use for use in known if "hollow" in use["class"]]
@@ -267,7 +296,8 @@ def test_a_mistake_brings_the_form_back_with_its_message(client, message):
         assert page.by_id("sepal_length")["value"] == "5.1", "the others keep what was typed"
     assert classify(client, sepal_length="30").status_code == 200
     for typed in ("5.15", "5,15", " 5.15 ", "515e-2", "+5.15", "٥.١٥"):
-        assert "5.15 cm" in Page(classify(client, sepal_length=typed)).text
+        page = Page(classify(client, sepal_length=typed))
+        assert page.by_id("sepal_length")["value"] == "5.15"
 
 
 def test_the_example_in_each_message_is_a_length_that_flowers_have(client, built):
@@ -341,7 +371,7 @@ def test_a_copy_for_wine_needs_the_changes_that_its_own_messages_ask_for(tmp_pat
 import app, json
 client = app.create_app().test_client()
 typical = {typical}
-pages = [client.get("/"), client.get("/model"), client.post("/classify", data=typical)]
+pages = [client.get("/"), client.get("/model"), client.post("/classify", data=typical, follow_redirects=True)]
 refused = client.post("/classify", data=typical | {{"proline": "2001"}})
 answer = client.post("/api/predict", json=typical)
 print(json.dumps([[each.status_code for each in [*pages, refused, answer]], answer.json]))
