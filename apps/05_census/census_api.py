@@ -30,7 +30,7 @@ from census_model import FEATURES, OPTIONAL, CensusModel
 INFO = Info(
     title="Census income API",
     version="1.0.0",
-    description="How probable is it that a person of the 1994 US census earns more than $50,000 a "
+    description="How probable is it that a person of a US survey of 1994 earns more than $50,000 a "
     "year? For learning only: never use it to decide about people.",
 )
 ONE_PERSON_LIMIT = 64 * 1024  # bytes of a body

@@ -96,8 +96,8 @@ class PersonForm(FlaskForm):
         csrf = False
 
     age = WholeNumberField("Age", LIMITS["age"])
-    sex = CategoryField("Sex", description="as the census asked")
-    race = CategoryField("Race", description="as the census asked")
+    sex = CategoryField("Sex", description="as the survey recorded it")
+    race = CategoryField("Race", description="as the survey recorded it")
     marital_status = CategoryField("Marital status", description="in 1994")
     education = CategoryField("Education", description="the highest level reached")
     workclass = CategoryField("Kind of employer", description="of the main job")
@@ -121,8 +121,8 @@ ABOUT = {  # what the API's documentation says about each feature, and an exampl
     "workclass": ("Kind of employer; null or left out if it isn't known", "State-gov"),
     "education": ("Highest level reached", "Bachelors"),
     "marital_status": ("Marital status", "Never-married"),
-    "race": ("Race, as the census of 1994 asked", "White"),
-    "sex": ("Sex, as the census of 1994 asked", "Male"),
+    "race": ("Race, as the survey of 1994 recorded it", "White"),
+    "sex": ("Sex, as the survey of 1994 recorded it", "Male"),
     "hours_per_week": ("Usual hours of work a week", 40),
 }
 STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True)

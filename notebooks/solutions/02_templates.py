@@ -14,3 +14,18 @@ answer = """
 
 # %% Exercise 02.3
 # The change is in 02.3.diff: a line with + is new, a line with - goes, the others show where.
+
+# %% Exercise 02.4
+from flask import Flask, render_template_string, request
+
+PAGE = """
+<h1>{{ guests|length }} guests</h1>
+<ul>{% for guest in guests %}<li>{{ guest }}</li>{% endfor %}</ul>
+"""
+answer = Flask("guest list")
+
+
+@answer.get("/guests")
+def guests():
+    names = request.args.get("names", "").split(",")
+    return render_template_string(PAGE, guests=names)

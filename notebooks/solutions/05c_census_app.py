@@ -9,3 +9,18 @@ answer = scored["probability"].sum()
 
 # %% Exercise 05.10
 # The change is in 05.10.diff: a line with + is new, a line with - goes, the others show where.
+
+# %% Exercise 05.11
+from flask import Flask, abort, request
+
+answer = Flask("census")
+
+
+@answer.get("/probability")
+def probability():
+    asked = person | request.args.to_dict()
+    for name, feature in card["features"].items():
+        if asked[name] not in feature.get("categories", [asked[name]]):
+            abort(422, f"{name} must be one of {', '.join(feature['categories'])}.")
+    row = pd.DataFrame([asked])[census_model.FEATURES]
+    return {"probability": pipeline.predict_proba(row)[0, 1]}

@@ -9,12 +9,13 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import requests
-from exercise_support import SOLUTIONS, people, verdict_on
+from exercise_support import SOLUTIONS, people, trained, verdict_on
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from sklearn.compose import ColumnTransformer
@@ -25,10 +26,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from workshop.core.build import model_module
 from workshop.core.datasets import read_iris
-from workshop.core.stages import STAGES
+from workshop.core.stages import STAGES, find_stage
 from workshop.learn import exercises
-from workshop.learn.exercises import attacks
+from workshop.learn.exercises import attacks, iris
+from workshop.learn.exercises.census_data import PERSON
 from workshop.setup.process import ROOT
 
 Answers = tuple[
@@ -428,6 +431,76 @@ def forged_cookie() -> Answers:
         (signed({"account": 1}, "dev"), "`signer(word).loads(found)`"),
     ]
     return [signed({"account": 1})], wrong
+
+
+# Small apps that a cell makes, broken, for a learner to fix
+
+
+BROKEN = {  # the notebook; then what is there once the exercise is solved, the slip, and a word of the hint
+    "02.4": (
+        "02_templates",
+        ("{{ guest }}", "{{ name }}", "2 entries"),
+        ("{{ guest }}", "{{ guest|safe }}", "`safe`"),
+        ("guests=names", "guests=names[1:]", "'1 guests'"),
+        ('"/guests"', '"/guest"', "GET /guests"),
+    ),
+    "04.5": (
+        "04_iris",
+        ("pipeline.predict", 'pipeline["classify"].predict', "'versicolor'"),
+        ("species[0]", "species.tolist()", "['setosa']"),
+        ('{"species": species[0]}', '{"name": species[0]}', '`{"species": ...}`'),
+        ("pipeline.predict", "pipelin.predict", "'pipelin'"),
+    ),
+    "05.11": (
+        "05c_census_app",
+        ("abort(422", "print(422", "sex=male"),
+        ('card["features"].items()', '[("sex", card["features"]["sex"])]', "education=bachelors"),
+        ("abort(422", "abort(404", "404"),
+        ("[0, 1]", '[0, 1] - 2', "-1."),
+    ),
+}  # fmt: skip
+
+
+def small_app(source: str) -> Flask:
+    """The app that a cell makes, with the names that the notebook has given before."""
+    census, card = trained("05_census")
+    names = {"pd": pd, "FEATURES": iris.FEATURES, "pipeline": trained("04_iris")[0]}
+    if "census" in source:
+        module = model_module(find_stage("census"))
+        names = {
+            "pd": pd,
+            "pipeline": census,
+            "card": card,
+            "census_model": module,
+            "person": PERSON,
+        }
+    exec(source, names)  # noqa: S102 (it is ours)
+    return names["answer"]
+
+
+def solution(number: str) -> str:
+    """The stored solution of an exercise whose answer is an app."""
+    text = (SOLUTIONS / f"{BROKEN[number][0]}.py").read_text(encoding="utf-8")
+    return text.partition(f"# %% Exercise {number}\n")[2].partition("# %%")[0]
+
+
+@pytest.mark.parametrize("number", BROKEN)
+def test_a_broken_app_is_not_solved_as_it_came(number):
+    name, *_ = BROKEN[number]
+    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    came = sources[sources.index(f'check("{number}", answer)') - 1]
+    assert verdict_on(number, small_app(came)).status == "not yet"
+
+
+def fixed_app(number: str) -> Answers:
+    """The stored solution, and that with one slip each."""
+    right, (_, *slips) = solution(number), BROKEN[number]
+    wrong = [(small_app(right.replace(old, new, 1)), word) for old, new, word in slips]
+    return [small_app(right)], wrong
+
+
+ANSWERS |= {number: partial(fixed_app, number) for number in BROKEN}
 
 
 @pytest.mark.parametrize("number", ANSWERS)

@@ -84,7 +84,8 @@ def test_the_solutions_solve_the_exercises(file, models, tmp_path, monkeypatch):
     for name in apps & TYPED.keys():
         list(bring_typed(name, fresh=False))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    asked, wanted = {}, []
+    # `what_they_need` finds what gives a name, and not what trains the pipeline that has one.
+    asked, wanted = {}, [c for c in code if "model-steps" in c.metadata.get("tags", [])]
     for number, (blank, cell) in enumerate(pairwise(code)):
         if found := CHECK_CELL.match(cell.source):
             assert cell.outputs[0].data["text/plain"].startswith("… Not solved yet"), found[1]
@@ -115,12 +116,12 @@ def assert_nothing_is_taken(solution, later):
         taken -= given
 
 
-def test_every_exercise_belongs_to_a_notebook_whose_last_one_changes_its_app():
+def test_every_exercise_belongs_to_a_notebook_and_one_of_them_changes_its_app():
     for stage in STAGES:
         solved = [list(solutions(file)) for file in stage.notebook_files if file in NOTEBOOKS]
         assert [number for numbers in solved for number in numbers] == exercises_of(stage.slug)
-        for *_, last in solved:
-            assert changed_apps(last), last
+        for numbers in solved:
+            assert any(map(changed_apps, numbers)), numbers
 
 
 @pytest.mark.parametrize("name", TYPED)

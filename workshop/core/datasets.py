@@ -66,7 +66,9 @@ CENSUS_COLUMNS = (
     *("native_country", "income"),
 )
 CENSUS_STANDIN = DATA / "census_standin.csv"
-CENSUS_SOURCE = "UCI Adult census income (Becker and Kohavi 1996, CC BY 4.0): 1994 US census"
+CENSUS_SOURCE = (
+    "UCI Adult census income (Becker and Kohavi 1996, CC BY 4.0): Current Population Survey, 1994"
+)
 NO_PEOPLE = "data/census_standin.csv, 10,000 people who don't exist"
 
 HOUSING = RemoteData(

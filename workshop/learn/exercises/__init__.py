@@ -13,6 +13,7 @@ import math
 import re
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -22,6 +23,8 @@ from typing import Any
 
 import click
 import requests
+from flask import Flask
+from werkzeug.test import TestResponse
 
 from workshop.core.errors import ServerDied, WorkshopError
 from workshop.core.own_apps import TYPED, OwnApp
@@ -51,7 +54,7 @@ class Wrong(Exception):
 
 
 class NotYet(Exception):
-    """A check of an app raises it when nothing of the change is there; the learner gets the hint."""
+    """A check raises it when nothing of the change to an app is there; the learner gets the hint."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,23 @@ def _end(thread: threading.Thread) -> None:
     )
 
 
+def ask_small_app(answer: object, method: str, path: str, **what: object) -> TestResponse:
+    """What an app that a cell makes answers to a request; `what` is for Flask's test client.
+
+    Raises `Wrong` if there is no app, and what a view raises.
+    """
+    if not isinstance(answer, Flask):
+        raise Wrong("`answer` must be the app itself: keep the line `answer = Flask(...)`.")
+    answer.config["PROPAGATE_EXCEPTIONS"] = (
+        True  # the error itself, and no traceback in the notebook
+    )
+    with warnings.catch_warnings(action="ignore"):
+        reply = answer.test_client().open(path, method=method, **what)
+    if reply.status_code in (404, 405):
+        raise Wrong(f"{method} {path} is answered with {reply.status_code}. Bring the route back.")
+    return reply
+
+
 def number_in(answer: object, hint: str) -> float:
     """Return an answer as a finite number. Raises `Wrong` with `hint` if it isn't one."""
     if isinstance(answer, bool) or not isinstance(answer, Real) or not math.isfinite(answer):
@@ -266,7 +286,8 @@ def _verdict(number: str, check: Callable[[], str]) -> Verdict:
         keep_solved(number)
         return Verdict("solved", told)
     except NotYet:
-        return Verdict("not yet", f"{_next_hint(number)} {UNSAVED}")
+        hint = _next_hint(number)
+        return Verdict("not yet", f"{hint} {UNSAVED}" if _CHECKS[number].app else hint)
     except (Wrong, WorkshopError) as problem:
         return Verdict("wrong", str(problem))
     except SyntaxError as error:  # in an app's file that the check imports

@@ -1,4 +1,4 @@
-"""The checks of 05c: a gap sent to the API, a thousand people scored, and one more route.
+"""The checks of 05c: a gap sent to the API, a thousand people scored, one more route, and a broken app.
 
 They don't read the census data, so they need no network: the ranges fit both the real people and the
 stand-in.
@@ -10,7 +10,14 @@ import json
 
 import requests
 
-from workshop.learn.exercises import ChangedApp, NotYet, Wrong, exercise, number_in
+from workshop.learn.exercises import (
+    ChangedApp,
+    NotYet,
+    Wrong,
+    ask_small_app,
+    exercise,
+    number_in,
+)
 from workshop.learn.exercises.census_data import NO_MODEL
 from workshop.learn.exercises.census_model import groups_of_card
 
@@ -144,4 +151,43 @@ def _look_for_groups(app: ChangedApp) -> None:
     raise Wrong(
         f"nothing answers {GROUPS_ROUTE}. The view must stand inside `create_api` in `census_api.py`, above "
         "`return api`, as far indented as the others."
+    )
+
+
+SLIPS = {"sex": "male", "education": "bachelors"}
+
+
+@exercise(
+    "05.11",
+    hint="the app says that somebody who never married probably earns more than the same person married.",
+    then="`pipeline.predict_proba(row)` has two numbers: which one is the probability of yes?",
+)
+def small_census_app(answer: object) -> str:
+    """A small app that had two mistakes: the wrong column, and words that the model doesn't know."""
+
+    def probability(**change: str) -> float:
+        reply = ask_small_app(answer, "GET", "/probability", query_string=change)
+        if reply.status_code != 200 or not isinstance(reply.json, dict):
+            raise Wrong(
+                f"/probability about {change or 'the person'} is answered with {reply.status_code}."
+            )
+        return number_in(reply.json.get("probability"), '`"probability"` must be a number.')
+
+    alone, married = probability(), probability(marital_status="Married-civ-spouse")
+    if alone > married:
+        raise NotYet
+    if not 0 <= alone < married <= 1:
+        raise Wrong(
+            f"the probability is {alone:.3f}, and {married:.3f} for the same person married."
+        )
+    for name, word in SLIPS.items():
+        status = ask_small_app(answer, "GET", "/probability", query_string={name: word}).status_code
+        if status not in (400, 422):
+            raise Wrong(
+                f"`{name}={word}` is answered with {status}. The model doesn't know that word, and "
+                "ignores it. Compare each word with the card, and refuse what isn't there with 422."
+            )
+    probability(sex="Female")
+    return (
+        "both mistakes are fixed. Neither crashed: each gave a number that looked like any other."
     )

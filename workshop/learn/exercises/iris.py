@@ -1,4 +1,4 @@
-"""The checks of stage 04: a rule by hand, a pipeline, a page that admits doubt, an app of one's own."""
+"""The checks of stage 04: a rule by hand, a pipeline, a page that admits doubt, two apps."""
 
 import re
 from numbers import Real
@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from workshop.core.datasets import read_iris
-from workshop.learn.exercises import ChangedApp, NotYet, Wrong, exercise
+from workshop.learn.exercises import ChangedApp, NotYet, Wrong, ask_small_app, exercise
 from workshop.learn.exercises.cells import of_notebook
 
 PETALS = ["petal_length", "petal_width"]
@@ -267,3 +267,33 @@ def _judge_own(species: str, reply: requests.Response, asked: str) -> None:
         raise Wrong(
             f"{asked} with a clear {species} doesn't answer {species}: {reply.text[:100]!r}."
         )
+
+
+@exercise(
+    "04.5",
+    hint="the app crashes: JSON can hold text and numbers, but not the array that `predict` returns.",
+    then="there is one row, so what is in the array?",
+)
+def small_iris_app(answer: object) -> str:
+    """A small app that had two mistakes: it sent an array, and left the scaler out."""
+    for species, lengths in CLEAR.items():
+        flower = dict(zip(FEATURES, lengths, strict=True))
+        try:
+            found = ask_small_app(answer, "POST", "/predict", json=flower).json
+        except TypeError as error:
+            if "JSON" not in str(error):
+                raise
+            raise NotYet from None
+        if not isinstance(found, dict) or "species" not in found:
+            raise Wrong('the reply must be a dictionary with the species: `{"species": ...}`.')
+        if isinstance(found["species"], list):
+            raise Wrong(f"`species` must be text, but it is the list {found['species']}.")
+        if found["species"] != species:
+            raise Wrong(
+                f"the app runs, and calls a clear {species} {found['species']!r}. Which part of the pipeline "
+                "does it ask, and does that part know centimeters?"
+            )
+    return (
+        "both mistakes are fixed. The first one crashed, so it was easy to find. The second gave wrong "
+        "answers in silence, and only a flower whose species you know could show it."
+    )

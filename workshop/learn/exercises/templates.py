@@ -1,10 +1,10 @@
-"""The checks of stage 02: a template with a value, one with a loop, and a new page in the app."""
+"""The checks of stage 02: two templates, a new page in the app, and a broken app to fix."""
 
 from html.parser import HTMLParser
 
 from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, UndefinedError
 
-from workshop.learn.exercises import ChangedApp, Wrong, exercise
+from workshop.learn.exercises import ChangedApp, NotYet, Wrong, ask_small_app, exercise
 from workshop.learn.exercises.slips import jinja_remedy
 
 SEATS_RULE = "/seats/<int:count>"
@@ -198,3 +198,30 @@ def seats_page(app: ChangedApp) -> str:
             '`url_for("seats", count=3)`.'
         )
     return "your page has the same frame as all the others, counts as people do, and can be found."
+
+
+@exercise(
+    "02.4",
+    hint="the heading says 0 guests: the template's list is empty.",
+    then="which name does the template use for the list, and which names does the view's last line pass on?",
+)
+def small_guest_app(answer: object) -> str:
+    """A small app that had two mistakes: a name that the view doesn't pass on, and one in the loop."""
+    for names in (["Ada", "Grace"], ["Ada", "Grace", HOSTILE.replace(",", "")]):
+        reply = ask_small_app(answer, "GET", "/guests", query_string={"names": ",".join(names)})
+        [heading, *_] = texts_of("h1", reply.text) or [""]
+        if heading == "0 guests":
+            raise NotYet
+        if heading != f"{len(names)} guests":
+            raise Wrong(f"for {len(names)} names, the heading says {heading!r}.")
+        entries = texts_of("li", reply.text)
+        if not any(entries):
+            raise Wrong(
+                f"the list has {len(entries)} entries, and they are empty. What does the loop call each "
+                "guest, and what is between the braces of the entry?"
+            )
+        if HOSTILE in reply.text:
+            raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
+        if entries != names:
+            raise Wrong(f"the list must be {', '.join(names)}, but it is {', '.join(entries)}.")
+    return "both mistakes are fixed. Jinja shows nothing where a name is missing, so compare the names first."
