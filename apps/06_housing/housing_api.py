@@ -42,7 +42,7 @@ class Saved(BaseModel):
     district: District
     price_usd: Dollars
     interval_usd: Interval
-    created: AwareDatetime = Field(description="UTC")
+    created: AwareDatetime | None = Field(description="UTC; null if the date is damaged")
 
 
 class SavedList(RootModel[list[Saved]]):

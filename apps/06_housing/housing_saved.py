@@ -15,7 +15,7 @@ from flask.typing import ResponseReturnValue as Page
 from sqlalchemy import Select, delete, func, select, update
 from werkzeug.exceptions import Conflict, NotFound
 
-from housing_database import SavedPrediction, hold, open_session
+from housing_database import UNKNOWN, SavedPrediction, hold, open_session
 from housing_forms import NameForm
 from housing_login import current_account, login_required
 from housing_model import FEATURES, HousingModel
@@ -99,9 +99,9 @@ def district_of(saved: SavedPrediction) -> dict[str, float]:
     return {name: getattr(saved, name) for name in FEATURES}
 
 
-def moment(saved: SavedPrediction) -> str:
-    """Return when a row was made: UTC, ISO 8601."""
-    return f"{saved.created.isoformat()}Z"
+def moment(saved: SavedPrediction) -> str | None:
+    """Return when a row was made: UTC, ISO 8601. None if the database's date can't be read."""
+    return None if saved.created == UNKNOWN else f"{saved.created.isoformat()}Z"
 
 
 def as_json(saved: SavedPrediction) -> dict[str, Any]:
