@@ -10,13 +10,22 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    flash,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue as Page
 from sqlalchemy import Select, delete, func, select, update
 from werkzeug.exceptions import Conflict, NotFound
 
 from housing_database import UNKNOWN, SavedPrediction, hold, open_session
-from housing_forms import NameForm
+from housing_forms import LABELS, NameForm
 from housing_login import current_account, login_required
 from housing_model import FEATURES, HousingModel
 from housing_picture import california
@@ -162,7 +171,13 @@ def one_page(number: str) -> Page:
         saved = rename(current_account().id, number, form.name.data)
         flash(f"It is now called “{saved.name}”.")
         return redirect(url_for("saved.list_page"), 303)
-    shown = {"saved": saved, "district": district, "form": form, "map": california(district)}
+    shown = {
+        "saved": saved,
+        "labels": LABELS,
+        "district": district,
+        "form": form,
+        "map": california(current_app.config["CARD"], district),
+    }
     return render_template("saved_one.html", **shown), 422 if form.errors else 200
 
 
