@@ -46,7 +46,7 @@ function show({ prediction, probabilities, interval, warnings }) {
 }
 
 function write(id, text, value) {
-  const element = document.getElementById(id);
+  const element = document.querySelector(`#${id} data`) ?? document.getElementById(id);
   element.textContent = text;
   if (element.tagName === "DATA") element.value = value;
 }
