@@ -38,12 +38,12 @@ from werkzeug.http import HTTP_STATUS_CODES
 from housing_accounts import accounts
 from housing_api import DOCUMENT, PROBLEM_JSON, create_api
 from housing_database import SEEN, DatabaseUnavailable, cause, db, explain, init_engine, look_soon
-from housing_forms import DistrictForm, SaveForm
+from housing_forms import LABELS, DistrictForm, SaveForm
 from housing_guard import guard
 from housing_key import secret_key
 from housing_login import current_account, init_login, login_required
-from housing_model import MODEL_FOLDER, HousingModel, ModelUnavailable, load
-from housing_picture import california
+from housing_model import FEATURES, MODEL_FOLDER, UNITS, HousingModel, ModelUnavailable, load
+from housing_picture import california, curve_picture, distribution
 from housing_saved import pages, save
 
 INSTANCE_FOLDER = Path(__file__).parent / "instance"  # the database and the secret key
@@ -71,7 +71,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     app.config.from_mapping(config)
     app.secret_key = app.secret_key or secret_key(app)
     app.json.sort_keys = False
-    app.jinja_env.filters.update(dollars=dollars, plain=plain, compass=compass)
+    app.jinja_env.filters.update(dollars=dollars, plain=plain, compass=compass, spoken=spoken)
     guard(app)
     init_engine(app)
     init_login(app)
@@ -85,6 +85,8 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     except ModelUnavailable as error:
         app.logger.warning("%s", error, exc_info=error.__cause__)
         model, problem = None, error
+
+    app.config["CARD"] = model.card if model else None  # for the map of a saved prediction
 
     # `app.get` and `app.post` would put a route into the API's document; these are pages.
     @app.route("/home")
@@ -102,7 +104,8 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         form = DistrictForm(request.values)
         if not form.validate():
             return show_form(model, form), 422
-        return show_answer(model, SaveForm(None, data=form.district))
+        shown = form.district | {"over": form.over.data}
+        return show_answer(model, SaveForm(None, data=shown))
 
     @app.route("/saved", methods=["POST"])
     @login_required
@@ -166,22 +169,32 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
 def show_form(model: HousingModel, form: DistrictForm) -> str:
     """Return the page with the form."""
-    return render_template("index.html", form=form, card=model.card, map=california())
+    return render_template("index.html", form=form, card=model.card, map=california(model.card))
 
 
 def show_answer(model: HousingModel, form: SaveForm) -> str:
     """Return the page with the model's answer to a valid form."""
-    district = form.district
+    district, over = form.district, form.over.data
     form.model_version.data = model.version
+    answer = model.answer(district)
+    address = url_for("predict", **district, **({} if over == FEATURES[0] else {"over": over}))
+    prices = {"price_usd": answer.price_usd, "interval_usd": answer.interval_usd}
     return render_template(
         "result.html",
         form=form,
         district=district,
-        answer=model.answer(district),
+        labels=LABELS,
+        answer=answer,
         card=model.card,
-        map=california(district),
-        address=url_for("predict", **district),
+        map=california(model.card, district),
+        distribution=distribution(
+            model.card["prices"], (answer.low_usd, answer.price_usd, answer.high_usd)
+        ),
+        curve=curve_picture(model.curve(district, over), district[over]),
+        address=address,
+        page=address.removeprefix(request.script_root),  # for the QR code of the room's address
         question=json.dumps(district),
+        reply=json.dumps(prices | {"model_version": answer.model_version}, indent=2),
     )
 
 
@@ -265,6 +278,13 @@ def dollars(amount: float) -> str:
 def plain(number: float) -> str:
     """Return a number for people, with at most two decimals: `5.23`, `1167`."""
     return f"{number:.2f}".rstrip("0").rstrip(".")
+
+
+def spoken(number: float, feature: str) -> str:
+    """Return a feature's number as people say it: `$35,400 a year`, `1.05 bedrooms per household`."""
+    if feature == "median_income":
+        return f"{dollars(10_000 * number)} a year"
+    return f"{plain(number)} {UNITS[feature]}"
 
 
 def compass(place: tuple[float, float]) -> str:

@@ -42,7 +42,7 @@ class Saved(BaseModel):
     district: District
     price_usd: Dollars
     interval_usd: Interval
-    created: AwareDatetime = Field(description="UTC")
+    created: AwareDatetime | None = Field(description="UTC; null if the date is damaged")
 
 
 class SavedList(RootModel[list[Saved]]):
@@ -65,6 +65,20 @@ class Feature(BaseModel):
     max: float
 
 
+class Column(Feature):
+    """A feature of the model; all but one in a hundred districts are above `low`, and below `high`."""
+
+    low: float
+    high: float
+
+
+class PriceCounts(BaseModel):
+    """How many training districts had which price: from 0 on, in steps. Less than five count as none."""
+
+    step_usd: int
+    counts: list[int]
+
+
 class ModelCard(BaseModel):
     """What the model was trained on, how well it does, and what it takes."""
 
@@ -72,8 +86,10 @@ class ModelCard(BaseModel):
     stage: str
     name: str
     data: dict[str, str | bool | int]
-    features: dict[str, Feature]
+    features: dict[str, Column]
     target: Feature
+    prices: PriceCounts
+    map: list[list[float]] = Field(description="Latitude, longitude and mean price of small areas")
     interval: dict[str, float]
     metrics: dict[str, float | None]
     versions: dict[str, str]

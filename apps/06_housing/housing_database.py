@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import click
 import sqlalchemy as sa
@@ -32,6 +32,7 @@ USERNAME_LENGTH = 64
 FORM = "postgresql://user:password@host/name"  # of DATABASE_URL
 BUSY = "wait a little, then try again"
 SEEN = "housing_tables"  # the app's note that it has seen the tables
+UNKNOWN = datetime(1, 1, 1)  # what a date that can't be read counts as: long over
 HERE = Path(__file__).resolve().parent
 
 # What was read stays readable after a commit, even if another request deletes the row.
@@ -43,10 +44,29 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+class Moment(sa.types.TypeDecorator):
+    """A date and time. What is none (SQLite stores anything in any column) is read as UNKNOWN."""
+
+    impl, cache_ok = sa.DateTime, True
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        """Return the function that reads a value; None if the driver does it by itself."""
+        if not (read := super().result_processor(dialect, coltype)):
+            return None
+
+        def read_or_unknown(value: Any) -> datetime | None:
+            try:
+                return read(value)
+            except (TypeError, ValueError):
+                return UNKNOWN
+
+        return read_or_unknown
+
+
 class Base(DeclarativeBase):
     """What all tables have in common."""
 
-    type_annotation_map: ClassVar = {float: sa.Double}
+    type_annotation_map: ClassVar = {float: sa.Double, datetime: Moment}
     # The number of a deleted row is never given to a new one.
     __table_args__: ClassVar = {"sqlite_autoincrement": True}
 

@@ -33,6 +33,7 @@ FIELDS = {
     "longitude": ("Longitude", -125, -114, "Degrees; negative in the west", -118.49),
 }
 USERNAME_CHARACTERS = f"{string.ascii_lowercase}{string.digits}._-"
+LABELS = {name: label for name, (label, *_) in FIELDS.items()}
 LIMITS = {name: (low, high) for name, (_, low, high, _, _) in FIELDS.items()}
 
 
@@ -41,6 +42,14 @@ class NumberField(FloatField):
 
     # As text, what was typed arrives as it was; type="number" throws away what it can't read.
     widget = TextInput()
+
+    def _value(self) -> str:
+        """Return what the field shows: what was typed, or a number without needless zeros."""
+        return (
+            f"{self.data:.10g}"
+            if isinstance(self.data, float) and not self.raw_data
+            else super()._value()
+        )
 
     def process_formdata(self, valuelist: list[str]) -> None:
         """Turn what was typed into a number, or say what is wrong with it."""
@@ -74,6 +83,11 @@ class DistrictForm(FlaskForm):
         choices=[SelectChoice("", "Latitude and longitude, as below"), *map(SelectChoice, PLACES)],
         validate_choice=False,  # done below, with a better message
     )
+    over = SelectField(
+        "Over what?",  # the curve; the place has the map
+        choices=[SelectChoice(name, FIELDS[name][0]) for name in FEATURES[:-2]],
+        validate_choice=False,
+    )
 
     def __init__(self, formdata: Any, **kwargs: Any) -> None:
         if formdata and formdata.get("place") in PLACES:
@@ -82,6 +96,8 @@ class DistrictForm(FlaskForm):
             formdata["latitude"], formdata["longitude"] = str(latitude), str(longitude)
         super().__init__(formdata, **kwargs)
         self.place.data = self.place.data or ""  # a link may leave it out
+        if self.over.data not in FEATURES[:-2]:
+            self.over.data = FEATURES[0]
 
     def validate_place(self, field: SelectField) -> None:
         """Refuse what is not in the list; a link written by hand may have anything."""

@@ -20,7 +20,7 @@ from flask import Flask, current_app, g, redirect, request, session, url_for
 from flask_limiter import Limiter
 from limits import parse
 from limits.strategies import MovingWindowRateLimiter
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, select, update
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import TooManyRequests, Unauthorized
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -142,10 +142,14 @@ def current_account() -> Account | None:
         g.account = None
         if "account" in session:
             this = LoginSession.digest == digest(session.get("key", ""))
-            valid = LoginSession.created > now() - SESSION_LASTS, Account.id == session["account"]
-            query = select(Account).join(LoginSession).where(this, *valid)
-            g.account = open_session().scalar(query)
-            if g.account is None:
+            query = select(Account, LoginSession).join(LoginSession)
+            found = (
+                open_session().execute(query.where(this, Account.id == session["account"])).first()
+            )
+            # Compared here and not in the query: a date that can't be read is UNKNOWN only here.
+            if found and found.LoginSession.created > now() - SESSION_LASTS:
+                g.account = found.Account
+            else:
                 session.clear()
     return g.account
 
@@ -193,9 +197,9 @@ def account_of_token() -> int:
     # Not `request.authorization`, which raises a ValueError for some headers that nobody should send.
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        valid = or_(ApiToken.expires.is_(None), ApiToken.expires > now())
-        query = select(ApiToken).where(ApiToken.digest == digest(token.strip()), valid)
-        if found := open_session().scalar(query):
+        query = select(ApiToken).where(ApiToken.digest == digest(token.strip()))
+        found = open_session().scalar(query)
+        if found and (found.expires is None or found.expires > now()):
             note_use(found)
             return found.account_id
     ask = "Send a token: Authorization: Bearer ... You make one on your account page."

@@ -32,6 +32,8 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
+from housing_picture import price_grid
+
 UNITS = {
     "median_income": "10,000 $",
     "house_age": "years",
@@ -44,6 +46,8 @@ UNITS = {
 }
 FEATURES = list(UNITS)
 TARGET = "price"
+STEP = 25_000  # dollars; how wide each bar of the card's distribution of prices is
+FEWEST = 5  # districts in a bar or on a place of the map, so that the card shows no row of the data
 LEVEL = 0.9  # the share of districts whose price the interval should hold
 
 STAGE = "06_housing"
@@ -61,9 +65,11 @@ PARTS = {
     "interval": "level margin_usd",
     "metrics": "r2 mae_usd interval_coverage interval_mean_width_usd share_capped mae_capped_usd",
     "versions": "python scikit_learn",
-    **{name: "unit min median max" for name in ("target", *(f"features > {x}" for x in FEATURES))},
+    "prices": "step_usd counts",
+    "target": "unit min median max",
+    **{f"features > {name}": "unit min low median high max" for name in FEATURES},
 }
-CARD_FIELDS = ["stage", "name", "sha256", "card_sha256"]
+CARD_FIELDS = ["stage", "name", "map", "sha256", "card_sha256"]
 CARD_FIELDS += [f"{field} > {part}" for field, parts in PARTS.items() for part in parts.split()]
 
 
@@ -93,6 +99,10 @@ def train(housing: Any) -> tuple[Estimators, Card]:
         margin = fit_interval(estimators, training)
         metrics = measure(estimators, margin, test, training[TARGET].max())
     spread = training.agg(["min", "median", "max"]).to_dict()
+    for name, share in {"low": 0.01, "high": 0.99}.items():  # without the few that are unlike all
+        for column, number in training.quantile(share).items():
+            spread[column][name] = float(number)
+    bars = np.bincount((training[TARGET] // STEP).astype(int))
     # The hash is of the tables, not of a file: the data may be a download or the stand-in.
     csv = "".join(part.to_csv(index=False, lineterminator="\n") for part in (training, test))
     return estimators, {
@@ -107,6 +117,8 @@ def train(housing: Any) -> tuple[Estimators, Card]:
         },
         "features": {name: {"unit": unit, **spread[name]} for name, unit in UNITS.items()},
         "target": {"unit": "$", **spread[TARGET]},
+        "prices": {"step_usd": STEP, "counts": [int(n) if n >= FEWEST else 0 for n in bars]},
+        "map": price_grid(training[["latitude", "longitude", TARGET]], TARGET, FEWEST),
         "interval": {"level": LEVEL, "margin_usd": margin},
         "metrics": metrics,
         "versions": {"python": sys.version.split()[0], "scikit_learn": sklearn.__version__},
@@ -195,6 +207,18 @@ class HousingModel:
             found = predict_prices(self.estimators, row, self.card["interval"]["margin_usd"])
         price, low, high = (int(values[0]) for values in found)
         return Answer(price, low, high, self.version)
+
+    def curve(self, district: dict[str, float], feature: str) -> list[tuple[float, ...]]:
+        """Return 41 points of (value, price, low, high): only `feature` changes, in even steps.
+
+        It runs over 98 of 100 training districts, and as far as the district itself.
+        """
+        known, here = self.card["features"][feature], district[feature]
+        values = np.linspace(min(known["low"], here), max(known["high"], here), 41)
+        rows = pd.DataFrame([district | {feature: float(value)} for value in values])[FEATURES]
+        with threadpool_limits(limits=1):
+            found = predict_prices(self.estimators, rows, self.card["interval"]["margin_usd"])
+        return [tuple(map(float, point)) for point in zip(values, *found, strict=True)]
 
 
 class ModelUnavailable(Exception):

@@ -1,11 +1,14 @@
-"""The map of California: where its places and a district lie in the picture.
+"""The pictures: the map of California, the distribution of prices, and the curve over one feature.
 
-This module does the sums; the template `_map.html` draws. Coordinates are those of the SVG's
-viewBox, which grow to the right and *down*.
+This module does the sums; the templates `_map.html` and `_charts.html` draw. Coordinates are those of
+the SVG's viewBox, which grow to the right and *down*.
 """
 
 import math
+from itertools import pairwise
 from typing import Any
+
+import pandas as pd
 
 # Latitude and longitude of the middle of each, in degrees.
 PLACES = {
@@ -24,7 +27,17 @@ PLACES = {
     "Santa Barbara": (34.42, -119.70),
     "South Lake Tahoe": (38.94, -119.98),
 }
-LABELLED = ("Eureka", "Sacramento", "San Francisco", "Fresno", "Los Angeles", "San Diego")
+# Where a label is: how far from its place (right and down), and which of its ends is there. Those at the
+# coast are out at sea, so that no line crosses them.
+LABELS = {
+    "Eureka": (14, 4, "start"),
+    "Sacramento": (4, -26, "middle"),
+    "San Francisco": (-16, 4, "end"),
+    "Fresno": (12, 4, "start"),
+    "Los Angeles": (-12, 26, "end"),
+    "San Diego": (-14, 4, "end"),
+}
+CLASSES = (100_000, 150_000, 200_000, 300_000)  # dollars; where the map's colors change
 
 # Its border, in a few straight lines: north, east, Colorado River, south, and up the coast.
 BORDER = [
@@ -34,7 +47,7 @@ BORDER = [
     *((35.8, -121.35), (36.6, -121.95), (36.8, -121.8), (37.1, -122.3), (37.8, -122.5)),
     *((38.0, -123.0), (38.95, -123.73), (40.0, -124.05), (40.44, -124.4), (41.05, -124.15)),
 ]
-NORTH, SOUTH, WEST, EAST = 42.3, 32.2, -124.9, -113.7
+NORTH, SOUTH, WEST, EAST = 42.3, 32.2, -125.9, -113.7
 HEIGHT = 480
 SCALE = HEIGHT / (NORTH - SOUTH)  # units per degree of latitude
 SQUEEZE = math.cos(math.radians(37.3))  # a degree of longitude is shorter, in the middle of the map
@@ -46,15 +59,46 @@ def point(latitude: float, longitude: float) -> tuple[float, float]:
     return round((longitude - WEST) * SQUEEZE * SCALE, 1), round((NORTH - latitude) * SCALE, 1)
 
 
-def california(district: dict[str, float] | None = None) -> dict[str, Any]:
-    """Return what `_map.html` draws: the border, the places, and the district's own."""
+def price_grid(training: pd.DataFrame, price: str, fewest: int) -> list[list[float]]:
+    """Return [latitude, longitude, mean price] of the parts of California, for the model's card.
+
+    Each is a square of 0.1 degrees. The districts of squares with less than `fewest` are put together in
+    squares of 0.2 and then 0.4 degrees; what is still alone is left out. So no row of the data is shown.
+    """
+    cells, rest = [], training
+    for size in (0.1, 0.2, 0.4):
+        row, column = ((rest[name] / size).round() for name in ("latitude", "longitude"))
+        square = row.astype(str) + " " + column.astype(str)
+        few = square.map(square.value_counts()) < fewest
+        cells.append(rest[~few].groupby(square[~few]).mean())
+        rest = rest[few]
+    found = pd.concat(cells)
+    found[price] = found[price].round(-3)  # in whole thousands
+    return found.round(1)[["latitude", "longitude", price]].to_numpy().tolist()
+
+
+def california(card: dict[str, Any], district: dict[str, float] | None = None) -> dict[str, Any]:
+    """Return what `_map.html` draws: border and places, the card's prices, and the district's own."""
     corners = " L".join(f"{x} {y}" for x, y in (point(*corner) for corner in BORDER))
+    colors: list[list[str]] = [[] for _ in (*CLASSES, None)]
+    wide, high = round(0.1 * SQUEEZE * SCALE, 1), round(0.1 * SCALE, 1)
+    for latitude, longitude, price in card["map"]:
+        x, y = point(latitude + 0.05, longitude - 0.05)
+        color = sum(price >= limit for limit in CLASSES)
+        colors[color].append(f"M{x} {y}h{wide}v{high}h-{wide}z")
+    limits = [f"${limit:,}" for limit in CLASSES]
+    between = [f"{low} to {high}" for low, high in pairwise(limits)]
     picture: dict[str, Any] = {
         "width": WIDTH,
         "height": HEIGHT,
         "border": f"M{corners}Z",
         "places": {name: point(*place) for name, place in PLACES.items()},
-        "labelled": LABELLED,
+        "at": PLACES,
+        "labels": LABELS,
+        "colors": ["".join(squares) for squares in colors],
+        "legend": [f"below {limits[0]}", *between, f"{limits[-1]} or more"],
+        # for a click on the map: the corner's coordinates, and units per degree
+        "frame": {"north": NORTH, "west": WEST, "down": SCALE, "right": SQUEEZE * SCALE},
         "mark": None,
     }
     if district:
@@ -62,6 +106,47 @@ def california(district: dict[str, float] | None = None) -> dict[str, Any]:
         picture |= {"mark": point(*where), "where": where}
         picture["nearest"], picture["distance"] = nearest(*where)
     return picture
+
+
+CHART_WIDTH, BASE = 420, 160  # what is below the base is for the axis's numbers
+
+
+def distribution(prices: dict[str, Any], answer: tuple[int, int, int]) -> dict[str, Any]:
+    """Return what `_charts.html` draws of an answer: how many districts had which price, and the interval.
+
+    `prices` is the card's. `answer` is low, price and high, in dollars.
+    """
+    counts, step = prices["counts"], prices["step_usd"]
+    top = step * len(counts)
+    wide, most = CHART_WIDTH / len(counts), max(counts) or 1
+    bars = [
+        f"M{place * wide:.1f} {BASE}v{-130 * count / most:.1f}h{wide - 2:.1f}V{BASE}z"
+        for place, count in enumerate(counts)
+    ]
+    low, price, high = (min(amount, top) / top * CHART_WIDTH for amount in answer)
+    ticks = [(amount / top * CHART_WIDTH, amount) for amount in range(0, top, 200_000)]
+    return {"bars": "".join(bars), "low": low, "high": high, "price": price, "ticks": ticks}
+
+
+def curve_picture(curve: list[tuple[float, ...]], here: float) -> dict[str, Any]:
+    """Return what `_charts.html` draws of a model's curve, and where the district itself is on it."""
+    first, last = curve[0][0], curve[-1][0]
+    top = max(500_000, *(high for *_, high in curve))
+
+    def place(value: float, price: float) -> str:
+        x = (value - first) / ((last - first) or 1) * CHART_WIDTH
+        return f"{x:.1f} {BASE - price / top * (BASE - 10):.1f}"
+
+    line = [place(value, price) for value, price, _, _ in curve]
+    band = [place(value, low) for value, _, low, _ in curve]
+    band += [place(value, high) for value, _, _, high in reversed(curve)]
+    return {
+        "line": "M" + " L".join(line),
+        "band": "M" + " L".join(band) + "Z",
+        "here": place(here, 0).split()[0],
+        "grid": [(place(0, amount).split()[1], amount) for amount in (0, 200_000, 400_000)],
+        "ends": (first, last),
+    }
 
 
 def nearest(latitude: float, longitude: float) -> tuple[str, float]:

@@ -10,13 +10,22 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    flash,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue as Page
 from sqlalchemy import Select, delete, func, select, update
 from werkzeug.exceptions import Conflict, NotFound
 
-from housing_database import SavedPrediction, hold, open_session
-from housing_forms import NameForm
+from housing_database import UNKNOWN, SavedPrediction, hold, open_session
+from housing_forms import LABELS, NameForm
 from housing_login import current_account, login_required
 from housing_model import FEATURES, HousingModel
 from housing_picture import california
@@ -102,9 +111,9 @@ def district_of(saved: SavedPrediction) -> dict[str, float]:
     return {name: getattr(saved, name) for name in FEATURES}
 
 
-def moment(saved: SavedPrediction) -> str:
-    """Return when a row was made: UTC, ISO 8601."""
-    return f"{saved.created.isoformat()}Z"
+def moment(saved: SavedPrediction) -> str | None:
+    """Return when a row was made: UTC, ISO 8601. None if the database's date can't be read."""
+    return None if saved.created == UNKNOWN else f"{saved.created.isoformat()}Z"
 
 
 def as_json(saved: SavedPrediction) -> dict[str, Any]:
@@ -163,7 +172,13 @@ def one_page(number: str) -> Page:
         saved = rename(current_account().id, number, form.name.data)
         flash(f"It is now called “{saved.name}”.")
         return redirect(url_for("saved.list_page"), 303)
-    shown = {"saved": saved, "district": district, "form": form, "map": california(district)}
+    shown = {
+        "saved": saved,
+        "labels": LABELS,
+        "district": district,
+        "form": form,
+        "map": california(current_app.config["CARD"], district),
+    }
     return render_template("saved_one.html", **shown), 422 if form.errors else 200
 
 

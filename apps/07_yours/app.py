@@ -50,15 +50,15 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         """The form, filled in with what is typical of the table."""
         return render_template("index.html", typed=model.typical, errors={})
 
-    @app.get("/predict")
-    def predict_nothing() -> Response:
-        """If you reload or bookmark the address of an answer, you get the form."""
-        return redirect(url_for("index"))
+    @app.route("/predict", methods=["GET", "POST"])
+    def predict_form() -> Response | str | tuple[str, int]:
+        """The answer, next to the form as it was filled in; or what is wrong, field by field.
 
-    @app.post("/predict")
-    def predict_form() -> str | tuple[str, int]:
-        """The answer, next to the form as it was filled in; or what is wrong, field by field."""
-        typed = {name: request.form.get(f"f{i}", "") for i, name in enumerate(model.typical)}
+        An address can hold the row, so that an answer can be reloaded and shared.
+        """
+        if request.method == "GET" and not request.args:
+            return redirect(url_for("index"))
+        typed = {name: request.values.get(f"f{i}", "") for i, name in enumerate(model.typical)}
         try:
             found = answer([model.read(typed)])[0]
         except Refusal as refusal:

@@ -89,7 +89,6 @@ NO_PAGE = {
     *("create_note", "read_note", "write_note", "delete_note", "saved.download"),
     *("prime_nothing", "classify_nothing", "saved.delete_from_page"),
     *("accounts.logout", "accounts.logout_everywhere", "accounts.revoke_token"),
-    "predict_nothing",
     *("openapi.openapi", "openapi.doc_url", "swagger.oauth2-redirect"),
 }
 

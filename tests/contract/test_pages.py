@@ -54,9 +54,7 @@ def assert_sound(page, path):
     assert len(ids) == len(set(ids)), path
     for tag, attributes in page.elements:
         assert tag not in ("style", "iframe"), path
-        assert tag != "script" or attributes.get("src"), (
-            path
-        )  # the policy runs none in the page itself
+        assert tag != "script" or attributes.get("src"), path
         assert not [name for name in attributes if name == "style" or name.startswith("on")], path
         named = [
             attributes.get(key) or "" for key in ("aria-describedby", "aria-labelledby", "for")

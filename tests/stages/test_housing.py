@@ -1,6 +1,7 @@
 """Stage 06: the model and its interval, the question and its answer, and the predictions that are kept."""
 
 import csv
+import html
 import io
 import re
 import sys
@@ -179,7 +180,7 @@ def test_the_limits_hold_for_every_district_and_are_the_same_in_the_api(client):
 
 def test_the_map_shows_every_place_inside_the_state_and_knows_distances():
     border = [housing_picture.point(*corner) for corner in housing_picture.BORDER]
-    for name, (x, y) in housing_picture.california()["places"].items():
+    for name, (x, y) in housing_picture.california({"map": []})["places"].items():
         crossings = 0
         for (x1, y1), (x2, y2) in zip(border, border[1:] + border[:1], strict=True):
             if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
@@ -189,6 +190,60 @@ def test_the_map_shows_every_place_inside_the_state_and_knows_distances():
     distance = housing_picture.kilometres(cities["San Francisco"], cities["Los Angeles"])
     assert distance == pytest.approx(559, abs=5)
     assert housing_picture.nearest(37.8, -122.4)[0] == "San Francisco"
+
+
+def test_the_card_shows_where_houses_cost_what_and_no_row_of_the_data(trained):
+    training = few(fetch_housing()).train
+    together = training.iloc[
+        [0] * 4 + [1] * 5
+    ].copy()  # four districts on one square, five on another
+    together["latitude"] = [40.0] * 4 + [33.0] * 5
+    together["longitude"] = [-122.0] * 4 + [-117.0] * 5
+    (only,) = housing_picture.price_grid(together, "price", 5)
+    assert only[:2] == [33.0, -117.0]
+    near = together.assign(latitude=33.0, longitude=[-117.0] * 8 + [-117.1])  # a neighbor alone
+    assert len(housing_picture.price_grid(near, "price", 5)) == 1
+    cells = trained[1]["map"]
+    assert len(cells) <= len(training) / 5
+    for latitude, longitude, price in cells:
+        assert (latitude, longitude) == (round(latitude, 1), round(longitude, 1))
+        assert training["price"].min() - 1000 <= price <= training["price"].max() + 1000
+    assert all(count == 0 or count >= 5 for count in trained[1]["prices"]["counts"])
+
+
+@pytest.mark.parametrize("feature", FEATURES[:-2])
+def test_the_curve_goes_through_the_answer(built, feature):
+    model = housing_model.load(built)
+    known = model.card["features"][feature]
+    for value in (known["low"], known["high"], 2 * known["high"]):
+        district = BERKELEY | {feature: value}
+        values, prices, lows, highs = zip(*model.curve(district, feature), strict=True)
+        answer = model.answer(district)
+        place = int(np.argmin(np.abs(np.array(values) - value)))
+        assert (prices[place], lows[place], highs[place]) == (
+            answer.price_usd,
+            answer.low_usd,
+            answer.high_usd,
+        )
+
+
+def test_the_page_of_an_answer_asks_again_and_keeps_the_curve_in_its_address(client):
+    page = client.get("/predict", query_string=BERKELEY | {"over": "house_age"})
+    assert "over the age of the houses" in page.text
+    typed = next(each for _, each in Page(page).forms if "house_age" in each)
+    assert client.post("/predict", data=typed).status_code == 200
+    address = html.unescape(re.search(r'id="address"[^>]* href="([^"]+)"', page.text)[1])
+    assert "over=house_age" in address
+    assert client.get(address).text == client.get(address).text
+    for odd in ("latitude", "<script>", ""):
+        page = client.get("/predict", query_string=BERKELEY | {"over": odd})
+        assert "over the median income" in page.text
+    assert "$81,000 a year" in page.text
+    assert "1.02 bedrooms per household" in page.text
+    assert 'src="/qr/x.svg?path=%2Fpredict%3F' not in page.text
+    room = {"SCRIPT_NAME": "/x", "workshop.qr_url": "/qr/x.svg?path="}
+    page = client.get("/predict", query_string=BERKELEY, environ_overrides=room)
+    assert 'src="/qr/x.svg?path=%2Fpredict%3F' in page.text
 
 
 # What is kept

@@ -229,6 +229,29 @@ def test_a_file_with_tables_of_another_form_is_of_another_version(sqlite_config)
     assert "another version" in page.text
 
 
+@pytest.mark.parametrize("date", ["yesterday", "", 12, b"\xff"])
+def test_a_date_that_cannot_be_read_is_shown_as_unknown_and_opens_nothing(app, anna, date):
+    saved = anna.saves("one")
+
+    def damage(table, column):
+        with app.app_context(), database.db.engine.begin() as connection:
+            connection.execute(text(f"UPDATE {table} SET {column} = :date"), {"date": date})  # noqa: S608
+
+    for table in ("account", "saved_prediction", "api_token"):
+        damage(table, "created")
+    damage("api_token", "last_used")
+    for path in ("/saved", f"/saved/{saved['id']}", "/account", "/saved/download.csv"):
+        page = anna.browser.get(path)
+        assert page.status_code == 200, path
+        assert "0001-" not in page.text, path
+    assert anna.list() == [saved | {"created": None}]
+    damage("api_token", "expires")
+    answer = anna.browser.get("/api/v1/saved", headers=anna.headers)
+    assert answer.status_code == 401
+    damage("login_session", "created")
+    assert anna.browser.get("/account").status_code == 303
+
+
 @pytest.mark.parametrize(
     "url",
     ["nonsense", "postgresql://me:very-secret@host:none/x", "mysql://me:very-secret@host/x"],

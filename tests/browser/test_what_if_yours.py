@@ -1,0 +1,68 @@
+"""Stage 07 as something to play with, for a table of classes and one of numbers."""
+
+import re
+import threading
+
+import pytest
+from browser_support import heading, submit
+from playwright.sync_api import expect
+from werkzeug.serving import make_server
+from yours_support import HEADER, app, fit, plain_rows, write
+
+
+@pytest.fixture(params=["kind", "y"])
+def site(request, tmp_path):
+    """The app of a table with this target, on a server of its own; its address."""
+    fit(write(tmp_path / "table.csv", HEADER, plain_rows(200)), request.param, tmp_path / "model")
+    made = app.create_app({"MODEL_FOLDER": tmp_path / "model", "PREDICTION_LOG": "off"})
+    with make_server("127.0.0.1", 0, made, threaded=True) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.port}"
+        server.shutdown()
+        thread.join()
+
+
+def shown(page):
+    """The prediction, and the bars or the interval."""
+    return page.locator("section", has=page.locator("#said")).locator(
+        "#prediction, #bars, #low, #high"
+    )
+
+
+def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(site, new_context):
+    page = new_context().new_page()  # not watched: the API's 422 is part of this
+    page.goto(f"{site}/")
+    x = page.locator("[data-feature=x]")
+    assert submit(page, "Predict") == 200
+    page.evaluate("window.stayed = true")
+    before = shown(page).all_inner_texts()
+    x.fill("long")
+    expect(x).to_have_attribute("aria-invalid", "true")
+    expect(x).to_have_accessible_description(re.compile("Send a number"))
+    assert shown(page).all_inner_texts() == before
+    x.fill("1,75")
+    expect(page).to_have_url(re.compile(r"/predict\?.*1%2C75"))
+    expect(x).to_have_attribute("aria-invalid", "false")
+    expect(page.get_by_role("status")).to_contain_text(page.locator("#prediction").inner_text())
+    after = shown(page).all_inner_texts()
+    assert after != before
+    assert page.evaluate("window.stayed")
+    plain = new_context(java_script_enabled=False).new_page()
+    plain.goto(page.url)
+    assert shown(plain).all_inner_texts() == after
+    plain.locator("[data-feature=x]").fill("1.75")
+    assert submit(plain, "Predict") == 200
+    assert shown(plain).all_inner_texts() == after
+
+
+def test_a_refused_form_opens_with_the_focus_on_what_is_wrong(site, page):
+    page.goto(f"{site}/")
+    page.locator("[data-feature=x]").fill("long")
+    assert submit(page, "Predict") == 422
+    expect(page.get_by_role("alert")).to_be_focused()
+    link = page.get_by_role("alert").get_by_role("link")
+    expect(link).to_have_text(re.compile("x: Send a number"))
+    link.click()
+    expect(page.locator("[data-feature=x]")).to_be_focused()
+    expect(heading(page)).to_have_count(1)
