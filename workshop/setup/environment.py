@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workshop.setup.lock import LOCK, PROJECT
-from workshop.setup.process import ROOT, SetupError
+from workshop.setup.process import ROOT, SetupError, setting
 
 NO_VENV = (
     "This Python cannot make virtual environments: install its venv package "
@@ -66,7 +66,7 @@ class Environment:
 
 def find_environment() -> Environment:
     """The environment to use, whether it exists yet or not."""
-    if os.environ.get("WORKSHOP_NO_VENV") == "1":
+    if setting("WORKSHOP_NO_VENV") == "1":
         prefix = Path(sys.prefix)
         return Environment(prefix, Path(sys.executable), ROOT / ".workshop-setup", own=False)
     prefix = ROOT / ".venv"

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from workshop.setup.process import ROOT
+from workshop.setup.process import ROOT, setting
 
 MARKER = "kit.json"  # lies in the folder that `python3 -m workshop kit FOLDER` makes
 
@@ -19,8 +19,7 @@ def mirrors() -> list[tuple[str, str]]:
 
     They are what `WORKSHOP_MIRROR` says, and the kit that this repository is a part of.
     """
-    # cmd.exe's `set WORKSHOP_MIRROR="D:\data"` keeps the quotes as part of the value.
-    named = os.environ.get("WORKSHOP_MIRROR", "").strip(" \"'")
+    named = setting("WORKSHOP_MIRROR")
     found = [("WORKSHOP_MIRROR", named)] if named else []
     kit = ROOT.parent
     if (kit / MARKER).is_file():

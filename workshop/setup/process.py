@@ -11,6 +11,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def setting(name: str) -> str:
+    """A variable's value, empty if it isn't set; without the quotes and spaces of `set NAME="VALUE" `.
+
+    cmd.exe, the old command prompt of Windows, keeps both as part of the value.
+    """
+    return os.environ.get(name, "").strip(" \"'")
+
+
 class SetupError(Exception):
     """Set-up cannot go on; the message is one sentence that says what to do."""
 

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 from workshop.core.files import shown_path
 from workshop.core.own_apps import OwnApp, find_app, own_apps
 from workshop.core.stages import STAGES, base, stages_with_model
-from workshop.host.ports import FOLDER, GALLERY_URL, gallery_at, is_free
+from workshop.host.ports import FOLDER, GALLERY_URL, another_port, gallery_at, is_free
+from workshop.learn.my_copy import DAMAGED, cells_of
 from workshop.setup.environment import find_environment
 from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
 from workshop.setup.lock import LOCK, locked
@@ -128,6 +129,16 @@ def kernel() -> Iterator[Finding]:
     yield Finding("kernel", False, f"{trouble}; {fix}")
 
 
+def notebooks() -> Iterator[Finding]:
+    """Whether each notebook can be opened: a full disk or a dead battery may have cut one short."""
+    files = [file for stage in STAGES for file in stage.notebook_files if file.is_file()]
+    damaged = [file for file in files if cells_of(file.read_bytes()) is None]
+    for file in damaged:
+        yield Finding("notebooks", False, f"{shown_path(file, base())} {DAMAGED}")
+    if not damaged:
+        yield Finding("notebooks", True, f"{len(files)} can be opened")
+
+
 def write_access() -> Iterator[Finding]:
     """Whether notebooks, data and models can be saved."""
     models = [stage.card_file.parent for stage in stages_with_model()]
@@ -159,10 +170,12 @@ def ports() -> Iterator[Finding]:
     wrong = []
     if gallery:
         where = f"another copy of the workshop runs on {GALLERY_PORT}"
-        wrong.append(f"{where} (end that one, or use start --port)")
+        wrong.append(f"{where} (end that one, or use start --port {another_port(GALLERY_PORT)})")
     for port, option in ((GALLERY_PORT, "--port"), (LAB_PORT, "--lab-port")):
         if not (is_free(port) or (gallery and port == GALLERY_PORT)):
-            wrong.append(f"in use by another program: {port} (use start {option})")
+            wrong.append(
+                f"in use by another program: {port} (use start {option} {another_port(port)})"
+            )
     text = f"{GALLERY_PORT} and {LAB_PORT} are free"
     yield Finding("ports", not wrong, "; ".join(wrong) or text)
 
@@ -281,7 +294,10 @@ def why_ended(log: str, folder: Path) -> str:
     return "its code ended Python"
 
 
-EXAMINATIONS = (interpreter, lock, kernel, write_access, ports, data, mirror, stages, your_apps)
+EXAMINATIONS = (
+    *(interpreter, lock, kernel, notebooks, write_access),
+    *(ports, data, mirror, stages, your_apps),
+)
 
 
 def examine() -> Iterator[Finding]:
