@@ -24,6 +24,7 @@ from workshop.core.command_line import (
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import BASE, STAGES, Stage, base, require_app, stages_with_model
 from workshop.learn.my_copy import use_my_copy
+from workshop.setup.mirror import bypass_proxies_here
 from workshop.setup.process import ROOT, replace_process
 
 PORT = PortType()
@@ -293,6 +294,7 @@ COMMAND_ORDER = tuple(commands.commands)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code. An error a person can fix is one sentence."""
+    bypass_proxies_here()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # ✓ and · on any terminal

@@ -1,16 +1,20 @@
 """What goes wrong in real rooms: other people's settings, damaged files, and slips of the hand."""
 
 import json
+import os
 import re
 import socket
 
 import pytest
-from mirror_support import Server
+import requests
+from mirror_support import Server, http
 
+from workshop import serve
 from workshop.core.stages import BASE, COPY, base
+from workshop.host import start
 from workshop.host.ports import free_port, is_free
 from workshop.learn import my_copy
-from workshop.setup import process
+from workshop.setup import mirror, process
 from workshop.setup.environment import find_environment
 from workshop.setup.process import ROOT
 from workshop.teach import doctor
@@ -100,3 +104,75 @@ def test_other_values_may_have_quotes_too(monkeypatch):
     monkeypatch.setenv("WORKSHOP_NO_VENV", '"1" ')
     assert not find_environment().own
     assert process.setting("WORKSHOP_NO_VENV") == "1"
+
+
+# Proxies and Jupyter's configuration
+
+CONFIGURATION = """
+c.ServerApp.base_url = "/elsewhere/"
+c.ServerApp.certfile = "/nowhere/certificate.pem"
+c.ServerApp.contents_manager_class = "not_installed.Manager"
+"""
+
+
+NOWHERE, SOCKS = "http://127.0.0.1:9", "socks5://127.0.0.1:9"
+
+
+@pytest.fixture
+def set_proxies(monkeypatch):
+    """Sets the variables named, and no other that is about proxies; all are as before in the end."""
+    for name in [name for name in os.environ if name.upper().endswith("_PROXY")]:
+        monkeypatch.delenv(name)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+
+    def set_them(**values):
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    return set_them
+
+
+@pytest.mark.parametrize(
+    ("proxies", "direct"),
+    [
+        ({"HTTP_PROXY": NOWHERE}, ["localhost", "127.0.0.1"]),
+        ({"all_proxy": SOCKS, "no_proxy": "a, localhost"}, ["a", "localhost", "127.0.0.1"]),
+        ({"HTTP_PROXY": NOWHERE, "no_proxy": "*"}, ["*"]),
+        ({}, [""]),
+    ],
+)
+def test_no_proxy_is_asked_for_what_is_on_this_machine(set_proxies, proxies, direct):
+    set_proxies(**proxies)
+    mirror.bypass_proxies_here()
+    found = os.environ["NO_PROXY"] or os.environ["no_proxy"]
+    assert [name.strip() for name in found.split(",")] == direct
+    with Server(http(b"here")) as server:
+        assert requests.get(server.url, timeout=5).text == "here"
+
+
+def test_a_notebook_asks_the_app_that_it_serves_past_the_proxy(set_proxies):
+    set_proxies(ALL_PROXY=SOCKS)
+    with serve("hello") as url:
+        assert requests.get(url, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("proxy", [SOCKS, "proxy.example:80"])
+def test_jupyterlab_starts_whatever_its_user_has_configured(
+    tmp_path, monkeypatch, set_proxies, proxy
+):
+    (tmp_path / "jupyter_server_config.py").write_text(CONFIGURATION, encoding="utf-8")
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("JUPYTER_NO_CONFIG", "1" if proxy == SOCKS else "")
+    set_proxies(ALL_PROXY=proxy)
+    with start.lab_server(free_port(), "secret", "http://127.0.0.1:9") as lab:
+        lab.wait_until_ready()
+
+        def get(path):
+            return requests.get(f"{lab.url}{path}?token=secret", timeout=10).json()
+
+        settings = get("/lab/api/settings")["settings"]
+        (news,) = [each for each in settings if each["id"].endswith("extension:notification")]
+        assert news["schema"]["properties"]["fetchNews"]["default"] == "false", "our own setting"
+        assert get("/api/terminals") == []

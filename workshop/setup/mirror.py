@@ -50,9 +50,18 @@ def go_past_proxy(url: str) -> None:
     """
     host = urlsplit(url).hostname or ""
     direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    if is_in_the_room(host) and host not in direct.split(","):
+    named = [name.strip() for name in direct.split(",")]
+    if is_in_the_room(host) and not {host, "*"}.intersection(named):
         # Programs differ in the spelling they look for.
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, [direct, host]))
+
+
+def bypass_proxies_here() -> None:
+    """Let this process, and all it starts, ask servers on this machine themselves."""
+    # Not without a proxy: once a variable is set, Python doesn't ask the system's settings for one.
+    if any(name.upper().endswith("_PROXY") and value for name, value in os.environ.items()):
+        for host in ("localhost", "127.0.0.1"):
+            go_past_proxy(f"http://{host}")
 
 
 def is_in_the_room(host: str) -> bool:
