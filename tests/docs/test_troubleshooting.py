@@ -39,7 +39,8 @@ from workshop.host import gallery
 from workshop.host.ports import free_port
 from workshop.learn import my_copy
 from workshop.setup import mirror
-from workshop.setup.process import ROOT
+from workshop.setup.environment import make_environment
+from workshop.setup.process import ROOT, SetupError
 from workshop.setup.set_up import sentence_for
 from workshop.teach import doctor, try_stage
 from workshop.upkeep import refresh_notebooks
@@ -147,8 +148,10 @@ def old_python(bench):
 
 @problem("Python cannot make environments")
 def no_venv(bench):
-    (bench.folder / "venv.py").write_text("raise ImportError('ensurepip')\n", encoding="utf-8")
-    return type_in(bench.house(), PYTHONPATH=str(bench.folder))
+    bench.patch.setitem(sys.modules, "venv", None)  # as where it isn't installed
+    with pytest.raises(SetupError) as refusal:
+        make_environment(bench.folder / ".venv")
+    return str(refusal.value)
 
 
 @problem("The packages cannot be downloaded")

@@ -86,7 +86,7 @@ def test_lock(tmp_path, monkeypatch):
     missing = [f"no-such-package-{number}==1.0" for number in range(4)]
     file.write_text("\n".join(["click==0.1", *missing, ""]), encoding="utf-8")
     finding = only(doctor.lock)
-    assert_wrong(finding, "click is ", "==0.1", "no-such-package-0", "2 more", "; delete ")
+    assert_wrong(finding, "click is ", "==0.1", "no-such-package-0", "2 more", "doctor --repair")
     assert "no-such-package-3" not in finding.text
 
 

@@ -14,7 +14,7 @@ from workshop.core.stages import BASE, COPY, base
 from workshop.host import start
 from workshop.host.ports import free_port, is_free
 from workshop.learn import my_copy
-from workshop.setup import mirror, process
+from workshop.setup import environment, mirror, process
 from workshop.setup.environment import find_environment
 from workshop.setup.process import ROOT
 from workshop.teach import doctor
@@ -176,3 +176,49 @@ def test_jupyterlab_starts_whatever_its_user_has_configured(
         (news,) = [each for each in settings if each["id"].endswith("extension:notification")]
         assert news["schema"]["properties"]["fetchNews"]["default"] == "false", "our own setting"
         assert get("/api/terminals") == []
+
+
+# Damaged packages, and files in the way
+
+
+@pytest.mark.parametrize(("content", "is_damaged"), [(b"x = 1\n", 0), (b"x = ", 1), (None, 1)])
+def test_a_package_is_damaged_if_a_file_is_gone_or_cut_short(
+    tmp_path, monkeypatch, content, is_damaged
+):
+    (tmp_path / "cut-1.0.dist-info").mkdir()
+    record = "cut.py,sha256=0,6\ncut-1.0.dist-info/RECORD,,\n__pycache__/cut.cpython-311.pyc,,\n"
+    (tmp_path / "cut-1.0.dist-info" / "RECORD").write_text(record, encoding="utf-8")
+    about = "Metadata-Version: 2.1\nName: cut\nVersion: 1.0\n"
+    (tmp_path / "cut-1.0.dist-info" / "METADATA").write_text(about, encoding="utf-8")
+    if content is not None:
+        (tmp_path / "cut.py").write_bytes(content)
+    (tmp_path / "requirements.txt").write_text("cut==1.0\n", encoding="utf-8")
+    for module in (environment, doctor):
+        monkeypatch.setattr(module, "LOCK", tmp_path / "requirements.txt")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert environment.damage() == ({"cut": "cut.py"} if is_damaged else {})
+    told = wrong(doctor.lock)
+    assert len(told) == is_damaged
+    assert all("cut.py" in text and "doctor --repair" in text for text in told)
+
+
+@pytest.mark.parametrize("name", ["notebooks/random.py", "apps/01_hello/flask.py", "apps/me/numpy"])
+def test_a_file_in_the_way_is_named_and_nothing_else_is_blamed_for_it(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(BASE, str(tmp_path))
+    assert wrong(doctor.modules) == []
+    file = tmp_path / name
+    (file if file.suffix else file / "__init__.py").parent.mkdir(parents=True)
+    (file if file.suffix else file / "__init__.py").touch()
+    found = list(doctor.examine())
+    (bad,) = [finding for finding in found if not finding.well]
+    assert str(file) in bad.text
+    assert "rename" in bad.text
+    assert found[-1].note
+
+
+def test_what_pythonpath_puts_in_the_way_is_named(tmp_path, monkeypatch):
+    (tmp_path / "click.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (text,) = wrong(doctor.modules)
+    assert str(tmp_path / "click.py") in text
+    assert "PYTHONPATH" in text

@@ -5,13 +5,16 @@ made for. While the stamp matches, a call costs one hash of two small files; whe
 interrupted and starts over (what was downloaded is still in the installer's cache).
 """
 
+import csv
 import hashlib
+import importlib.metadata
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workshop.setup.lock import LOCK, PROJECT
+from workshop.setup.lock import LOCK, PROJECT, locked
 from workshop.setup.process import ROOT, SetupError, setting
 
 NO_VENV = (
@@ -37,7 +40,12 @@ class Environment:
     @property
     def is_ready(self) -> bool:
         """Whether everything that attendees use is installed."""
-        return self.python.exists() and self.is_stamped(self.stamp, LOCK)
+        return self.is_made and self.is_stamped(self.stamp, LOCK)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether its Python is there, and knows that it is this environment's."""
+        return self.python.exists() and (not self.own or (self.prefix / "pyvenv.cfg").is_file())
 
     def digest(self, *locks: Path) -> str:
         """What a stamp must say: it changes with the locks, the project file and the folder."""
@@ -72,6 +80,33 @@ def find_environment() -> Environment:
     prefix = ROOT / ".venv"
     python = prefix / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     return Environment(prefix, python, prefix / "workshop-setup", own=True)
+
+
+def damage() -> dict[str, str]:
+    """The packages of the lock of which a file is gone or cut short, each with the path of such a file.
+
+    What is not installed at all isn't among them.
+    """
+    found = {}
+    for name in {pin.partition("==")[0] for pin in locked(LOCK)}:
+        for installed in importlib.metadata.distributions(name=name):
+            for file, _, size in csv.reader((installed.read_text("RECORD") or "").splitlines()):
+                path = Path(installed.locate_file(file))
+                # A file without a size is the record itself, or what Python has compiled.
+                if size and not (path.is_file() and path.stat().st_size == int(size)):
+                    found[name] = file
+    return found
+
+
+def shadows(folders: Iterable[Path]) -> list[Path]:
+    """The files in `folders` that have the name of a module which the workshop, or Python, has too.
+
+    Programs and notebooks next to such a file import it instead.
+    """
+    taken = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()} - {"workshop"}
+    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
+    modules = [f for f in files if f.suffix == ".py" or (f / "__init__.py").is_file()]
+    return [file for file in modules if file.stem in taken]
 
 
 def make_environment(prefix: Path) -> None:

@@ -22,7 +22,7 @@ from workshop.core.own_apps import OwnApp, find_app, own_apps
 from workshop.core.stages import STAGES, base, stages_with_model
 from workshop.host.ports import FOLDER, GALLERY_URL, another_port, gallery_at, is_free
 from workshop.learn.my_copy import DAMAGED, cells_of
-from workshop.setup.environment import find_environment
+from workshop.setup.environment import damage, find_environment, shadows
 from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
 from workshop.setup.lock import LOCK, locked
 from workshop.setup.mirror import is_url, mirrors, shown
@@ -69,13 +69,16 @@ def interpreter() -> Iterator[Finding]:
 
 
 def lock() -> Iterator[Finding]:
-    """Whether each package is installed at the version of the lock."""
+    """Whether each package is installed at the version of the lock, and all its files are there."""
     from packaging.requirements import Requirement
 
     pins = map(Requirement, locked(LOCK))
     wanted = [pin for pin in pins if not pin.marker or pin.marker.evaluate()]
-    wrong = []
+    damaged = damage()
+    wrong = [f"{name} is damaged ({file})" for name, file in damaged.items()]
     for pin in wanted:
+        if pin.name in damaged:
+            continue  # what says its version may be gone too
         try:
             found = importlib.metadata.version(pin.name)
         except importlib.metadata.PackageNotFoundError:
@@ -87,8 +90,22 @@ def lock() -> Iterator[Finding]:
         yield Finding("lock", True, f"{len(wanted)} packages as requirements.txt says")
         return
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    fix = f"delete {find_environment().stamp} and run any workshop command again"
+    fix = "install it again with: python3 -m workshop doctor --repair"
     yield Finding("lock", False, f"{', '.join(wrong[:3])}{more}; {fix}")
+
+
+def modules() -> Iterator[Finding]:
+    """Whether a file is in the way of a module: next to a notebook or app, or where PYTHONPATH leads."""
+    apps = [*(ROOT / "apps").glob("*"), *(base() / "apps").glob("*")]
+    named = [Path(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    places = [ROOT, Path.cwd(), ROOT / "notebooks", base() / "notebooks", *apps, *named]
+    found = shadows(dict.fromkeys(places))
+    for file in found:
+        fix = "rename it" if file.parent not in named else "rename it, or unset PYTHONPATH"
+        text = f"{shown_path(file)} is taken for the module {file.stem}, which others need; {fix}"
+        yield Finding("modules", False, text)
+    if not found:
+        yield Finding("modules", True, "no file has the name of a module that others need")
 
 
 def kernel() -> Iterator[Finding]:
@@ -295,16 +312,25 @@ def why_ended(log: str, folder: Path) -> str:
 
 
 EXAMINATIONS = (
-    *(interpreter, lock, kernel, notebooks, write_access),
+    *(interpreter, lock, modules, kernel, notebooks, write_access),
     *(ports, data, mirror, stages, your_apps),
 )
+
+BASIC = (interpreter, lock, modules)  # while one of these is wrong, stages would be blamed for it
 
 
 def examine() -> Iterator[Finding]:
     """Every finding, as it is made."""
+    wrong = False
     for examination in EXAMINATIONS:
+        if wrong and examination not in BASIC:
+            text = "everything else is examined when that is fixed: ask the doctor again then"
+            yield Finding("the rest", True, text, note=True)
+            return
         try:
-            yield from examination()
+            for finding in examination():
+                yield finding
+                wrong |= examination in BASIC and not finding.well
         except Exception as error:  # noqa: BLE001 (the doctor's tools come from the lock, and may be gone)
             subject = examination.__name__.replace("_", " ")
             text = f"can't be examined ({type(error).__name__}: {error}); {set_up_anew()}"
