@@ -145,6 +145,7 @@ def make_kit(house, index, stick):
 
     usb_kit.ROOT, usb_kit.LOCK = house, house / "requirements.txt"
     datasets.DATA = house / "data"
+    os.environ.pop("WORKSHOP_MIRROR", None)  # the house gets no data, which a second kit would have
     os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
     return cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"])
 
@@ -157,9 +158,11 @@ def set_up(house, wheels):
         ]  # so that the workshop in `house` is imported, as when it is run there
     sys.path.insert(0, str(house))
     from workshop.__main__ import main
-    from workshop.setup import process
+    from workshop.setup import installer, process, set_up
 
     os.environ["WORKSHOP_MIRROR"] = str(wheels)
+    # As if pip had got it: what is interrupted here is what uv and the workshop write.
+    installer.find_uv = set_up.find_uv = lambda *_: [Path(sys.executable).with_name("uv")]
     process.replace_process = lambda _: 0  # the command itself doesn't matter here
     return main([])
 

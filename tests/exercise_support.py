@@ -54,10 +54,12 @@ class Copy:
         """Replace `old`, which must be there once, in a file of the app."""
         text = (self.app / name).read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
-        (self.app / name).write_text(text.replace(old, new), encoding="utf-8", newline="\n")
+        self.write(name, text.replace(old, new))
 
     def write(self, name: str, text: str) -> None:
         """Make a file of the app, or overwrite it."""
+        # Bytecode of a file with the same length that was written in the same second would count as its own.
+        shutil.rmtree(self.app / "__pycache__", ignore_errors=True)
         (self.app / name).write_text(text, encoding="utf-8", newline="\n")
 
     def solve(self, number: str) -> None:

@@ -129,6 +129,7 @@ def init_command() -> str:
     python = python.parent.resolve() / python.name
     if python.is_relative_to(roots[0]):
         python = python.relative_to(roots[0])
+    python = f'"{python}"' if " " in str(python) else python
     app = (HERE / "app.py").relative_to(roots[0]).as_posix()
     return f"{python} -m flask --app {app} init-db"
 
@@ -248,7 +249,7 @@ def tables_are_there(connection: sa.Connection) -> bool:
     """Return whether the database has this app's tables. Raises DatabaseUnavailable if it has others."""
 
     def columns(name: str) -> set[str]:
-        return set(connection.execute(sa.text(f"SELECT * FROM {name} LIMIT 0")).keys())  # noqa: S608
+        return set(connection.execute(sa.text(f"SELECT * FROM {name} LIMIT 0")).keys())  # noqa: S608  # nosec B608
 
     wanted = {name: set(table.columns.keys()) for name, table in Base.metadata.tables.items()}
     found = wanted.keys() & sa.inspect(connection).get_table_names()

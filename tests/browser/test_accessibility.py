@@ -75,6 +75,8 @@ STATES = [
     ("/06_housing/account", None, 200),
     ("/06_housing/account/tokens", {"name": "mine"}, 201),
     ("/06_housing/account/tokens", {"name": ""}, 422),
+    ("/06_housing/account/password", None, 200),
+    ("/06_housing/account/password", {"password": "wrong", "new_password": "12"}, 422),
     ("/06_housing/account/delete", None, 200),
     ("/06_housing/account/delete", {"password": "wrong"}, 422),
 ]

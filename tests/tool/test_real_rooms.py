@@ -9,7 +9,7 @@ import pytest
 import requests
 from mirror_support import Server, http
 
-from workshop import serve
+from workshop import fetch_census, serve
 from workshop.core.stages import BASE, COPY, base
 from workshop.host import start
 from workshop.host.ports import free_port, is_free
@@ -98,6 +98,14 @@ def test_a_folder_for_the_copy_as_people_write_it(tmp_path, monkeypatch, before,
     assert base().is_absolute()
     monkeypatch.setenv(BASE, " ")
     assert base() in (COPY, ROOT), "as if it were not set"
+
+
+@pytest.mark.parametrize("name", [f"14{os.pathsep}11", "two\nlines"])
+def test_a_folder_for_the_copy_that_a_tool_would_misread_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(BASE, str(tmp_path / name))
+    with pytest.raises(my_copy.CopyFailed, match="WORKSHOP_WORK"):
+        my_copy.use_my_copy()
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_values_may_have_quotes_too(monkeypatch):
@@ -222,3 +230,21 @@ def test_what_pythonpath_puts_in_the_way_is_named(tmp_path, monkeypatch):
     (text,) = wrong(doctor.modules)
     assert str(tmp_path / "click.py") in text
     assert "PYTHONPATH" in text
+
+
+# A room with a mirror
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_mirror_that_somebody_forgot_is_named_where_the_real_data_is_missing(
+    tmp_path, monkeypatch, named
+):
+    monkeypatch.setattr(mirror, "MARKER", "no kit.json")
+    monkeypatch.setenv("WORKSHOP_OFFLINE", "1")
+    monkeypatch.setenv("WORKSHOP_MIRROR", str(tmp_path) if named else "")
+    note = fetch_census(tmp_path).note
+    assert ("set WORKSHOP_MIRROR to" in note) != named
+    if not named:
+        (finding,) = doctor.mirror()
+        assert finding.well
+        assert "set WORKSHOP_MIRROR to" in finding.text

@@ -192,6 +192,13 @@ def test_modules_of_others_are_not_imported(house_to_fill, wheels, tmp_path):
     assert "Setting up" not in runs(call(house_to_fill, python=python, **theirs))
 
 
+def test_where_uv_cannot_be_had_it_is_named(house_to_fill, wheels, tmp_path):
+    stick = shutil.copytree(wheels, tmp_path / "stick", ignore=shutil.ignore_patterns("uv-*"))
+    run = call(house_to_fill, WORKSHOP_MIRROR=str(stick), PIP_NO_INDEX="1")
+    assert "uv, which installs" in run.stderr
+    assert str(stick) in refuses(run)
+
+
 @pytest.fixture
 def bare(tmp_path):
     """A Python without pip."""

@@ -11,8 +11,10 @@ import io
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import zipfile
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -150,28 +152,28 @@ def unpack(dataset: RemoteData, archive: bytes) -> dict[str, bytes]:
 def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None = None) -> bytes:
     """Get the archive at `url` before `deadline`, a time of the monotonic clock.
 
-    Raises DataUnavailableError, and NotThereError if the server answers with status 404.
+    pooch works in a thread, which is left behind if it takes too long: nothing else limits how long
+    a look-up of a host's name takes, or a server that sends its headers byte by byte.
     """
     import pooch
     from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException
 
     def watch(size: int) -> None:
-        """After each chunk, draw a line; end a download that is far too large or takes too long."""
+        """Draw a line after each chunk, and at the end, when pooch gives the total as the size.
+
+        Ends a download that is far too large. If time was up, the folder is gone: raises OSError.
+        """
         megabytes = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
         if megabytes > LARGEST:
             raise DataUnavailableError(f"it sent more than {LARGEST} MB")
-        if time.monotonic() > deadline:
-            raise DataUnavailableError("it took too long")
         if sys.stderr.isatty():  # a line drawn many times is no good in a notebook or a log file
-            end = "\n" if size == bar.total else "\r"  # at the end, pooch gives the total
+            end = "\n" if size == bar.total else "\r"
             print(f"{megabytes:.1f} MB", end=end, file=sys.stderr)
 
     def get(*arguments: object) -> None:
         """Download once. Raises ChunkedEncodingError if it is broken off, and worth another try."""
-        left = max(0.1, deadline - time.monotonic())
-        patience = tuple(min(seconds, left) for seconds in PATIENCE)
         try:
-            pooch.HTTPDownloader(progressbar=bar, timeout=patience)(*arguments)
+            pooch.HTTPDownloader(progressbar=bar, timeout=PATIENCE)(*arguments)
         except ChunkedEncodingError:
             raise
         except RequestException as error:
@@ -185,15 +187,25 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
                 raise DataUnavailableError("it can't be reached") from error
             raise DataUnavailableError(f"asking it failed: {type(error).__name__}") from error
 
+    def run() -> None:
+        try:
+            received.set_result(Path(source.fetch(name, downloader=get)).read_bytes())
+        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+            received.set_exception(error)
+
+    name = dataset.archive
+    received: Future[bytes] = Future()
     bar = SimpleNamespace(total=0, update=watch, reset=lambda: None, close=lambda: None)
     pooch.get_logger().setLevel("WARNING")  # it would log the URL, and a password in it
-    name = dataset.archive
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             source = pooch.create(
                 folder, "", registry={name: sha256}, urls={name: url}, retry_if_failed=1
             )
-            return Path(source.fetch(name, downloader=get)).read_bytes()
+            threading.Thread(target=run, daemon=True).start()
+            return received.result(max(0.0, deadline - time.monotonic()))
+    except TimeoutError as error:
+        raise DataUnavailableError("it took too long") from error
     except ChunkedEncodingError as error:
         raise DataUnavailableError("it broke off the download") from error
     except ValueError as error:

@@ -20,7 +20,7 @@ from workshop.core.errors import WorkshopError
 from workshop.core.files import sweep, write_whole
 from workshop.core.own_apps import PORTS, TYPED
 from workshop.core.stages import BASE, COPY, Stage, base
-from workshop.setup.process import ROOT, setting
+from workshop.setup.process import ROOT, is_plain, setting
 
 # What a learner opens and runs, and what the notebooks' links lead to.
 COPIED = ("notebooks", "apps", "docs", "data/iris.csv", "data/penguins.csv", "data/README.md")
@@ -55,6 +55,11 @@ def use_my_copy(make: bool = True) -> None:
     one. Raises `CopyFailed`.
     """
     copy = (base() if setting(BASE) else COPY).absolute()
+    if not is_plain(copy):
+        raise CopyFailed(
+            f"No copy can be made in {copy}: set WORKSHOP_WORK to a folder whose path has letters, "
+            "digits and spaces."
+        )
     if make or copy.is_dir():
         os.environ[BASE] = str(copy)
     if make and copy != ROOT:

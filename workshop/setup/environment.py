@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workshop.setup.lock import LOCK, PROJECT, locked
-from workshop.setup.process import ROOT, SetupError, setting
+from workshop.setup.process import ROOT, SetupError, is_plain, setting
 
 NO_VENV = (
     "This Python cannot make virtual environments: install its venv package "
@@ -111,7 +111,7 @@ def shadows(folders: Iterable[Path]) -> list[Path]:
 
 def make_environment(prefix: Path) -> None:
     """Make the virtual environment from nothing, whatever an interrupted set-up left there."""
-    if os.pathsep in str(prefix) or not str(prefix).isprintable():
+    if not is_plain(prefix):
         raise SetupError(
             f"No environment can be made in {ROOT}: give the folder a name of letters, digits and "
             "spaces, then run the same command again."

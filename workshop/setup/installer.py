@@ -3,6 +3,7 @@
 They come from a place: the folder or URL with the wheels of a mirror or kit, or None for the network.
 """
 
+import base64
 import http.client
 import importlib.util
 import os
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from workshop.setup import mirror
 from workshop.setup.environment import NO_VENV, Environment
@@ -51,7 +52,13 @@ def wheels_in(place: str) -> str | None:
         url = f"{place.rstrip('/')}/wheels/"
         try:
             mirror.go_past_proxy(url)
-            with urllib.request.urlopen(url, timeout=MIRROR_LIMIT) as page:  # noqa: S310 (http or https)
+            address = urlsplit(url)
+            login, _, host = address.netloc.rpartition("@")
+            request = urllib.request.Request(address._replace(netloc=host).geturl())  # noqa: S310 (http or https)
+            if login:  # urllib would take a name and password for a part of the host
+                token = base64.b64encode(unquote(login).encode()).decode()
+                request.add_header("Authorization", f"Basic {token}")
+            with urllib.request.urlopen(request, timeout=MIRROR_LIMIT) as page:  # noqa: S310
                 return url if b".whl" in page.read(10**6) else None
         except HTTPError:
             return None

@@ -19,6 +19,11 @@ def setting(name: str) -> str:
     return os.environ.get(name, "").strip(" \"'")
 
 
+def is_plain(folder: Path) -> bool:
+    """Whether no tool on the way takes a part of a folder's path for something else."""
+    return os.pathsep not in str(folder) and str(folder).isprintable()
+
+
 class SetupError(Exception):
     """Set-up cannot go on; the message is one sentence that says what to do."""
 

@@ -211,7 +211,9 @@ def mirror() -> Iterator[Finding]:
 
     asked = mirrors()
     if not asked:
-        yield Finding("mirror", True, "none is set, and none is needed")
+        yield Finding(
+            "mirror", True, "none is set (if the room has one, set WORKSHOP_MIRROR to its address)"
+        )
     for name, place in asked:
         holds = []
         try:
