@@ -61,9 +61,7 @@ def main(arguments):
         # An upgraded Python looks for its packages in another folder; a virus scanner may take a file.
         if importlib.util.find_spec("click") and not damage():
             raise
-        say(
-            "Packages are gone or damaged (was Python upgraded?): the same command installs them again."
-        )
+        say("Packages are gone or damaged (by an upgrade?): the same command installs them again.")
         try:
             environment.forget()
         except OSError as error:

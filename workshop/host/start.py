@@ -101,9 +101,8 @@ def lab_server(port: int, token: str, gallery_url: str, settings: Path | None = 
     }
     if settings:
         environ["JUPYTERLAB_SETTINGS_DIR"] = str(settings)
-    return Server(
-        "JupyterLab", ["workshop.host.jupyter_lab", *options], f"http://127.0.0.1:{port}", environ
-    )
+    command = ["workshop.host.jupyter_lab", *options]
+    return Server("JupyterLab", command, f"http://127.0.0.1:{port}", environ)
 
 
 @contextlib.contextmanager

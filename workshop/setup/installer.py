@@ -111,11 +111,10 @@ def pip_for(environment: Environment) -> list[str | Path]:
         raise SetupError(
             f"{environment.python} has no pip: install it for this Python, then run the same command again."
         )
-    if subprocess.run(
-        [environment.python, "-P", "-m", "ensurepip"], capture_output=True
-    ).returncode:
+    python = [environment.python, "-P", "-m"]
+    if subprocess.run([*python, "ensurepip"], capture_output=True).returncode:
         raise SetupError(NO_VENV)
-    return [environment.python, "-P", "-m", "pip"]
+    return [*python, "pip"]
 
 
 def find_uv(environment: Environment, place: str | None) -> list[str | Path]:
@@ -126,10 +125,9 @@ def find_uv(environment: Environment, place: str | None) -> list[str | Path]:
     """
     uv = [environment.python, "-P", "-m", "uv"]
     entries = {pin: entry for pin, entry in locked(LOCK).items() if pin.startswith("uv==")}
-    there = subprocess.run(
-        [*uv, "--version"], capture_output=True, text=True, errors="replace"
-    ).stdout
-    if [f"uv=={version}" for version in there.split()[1:2]] == list(entries):
+    read = {"capture_output": True, "text": True, "errors": "replace"}
+    there = subprocess.run([*uv, "--version"], **read).stdout.split()[1:2]
+    if [f"uv=={version}" for version in there] == list(entries):
         return uv
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "uv.txt")  # hashes can only be given in files
@@ -137,9 +135,7 @@ def find_uv(environment: Environment, place: str | None) -> list[str | Path]:
         run = subprocess.run(
             [*pip_for(environment), "install", "--quiet", "--force-reinstall", "--retries=1"]
             + ["--timeout=15", *find_links(place), "-r", file],
-            capture_output=True,
-            text=True,
-            errors="replace",
+            **read,
             # Where a system asks for installs in another place, pip would fill that, or refuse.
             env=os.environ | (ELSEWHERE if environment.own else {}),
         )

@@ -190,9 +190,8 @@ def ports() -> Iterator[Finding]:
         wrong.append(f"{where} (end that one, or use start --port {another_port(GALLERY_PORT)})")
     for port, option in ((GALLERY_PORT, "--port"), (LAB_PORT, "--lab-port")):
         if not (is_free(port) or (gallery and port == GALLERY_PORT)):
-            wrong.append(
-                f"in use by another program: {port} (use start {option} {another_port(port)})"
-            )
+            fix = f"use start {option} {another_port(port)}"
+            wrong.append(f"in use by another program: {port} ({fix})")
     text = f"{GALLERY_PORT} and {LAB_PORT} are free"
     yield Finding("ports", not wrong, "; ".join(wrong) or text)
 
@@ -211,9 +210,8 @@ def mirror() -> Iterator[Finding]:
 
     asked = mirrors()
     if not asked:
-        yield Finding(
-            "mirror", True, "none is set (if the room has one, set WORKSHOP_MIRROR to its address)"
-        )
+        text = "none is set (if the room has one, set WORKSHOP_MIRROR to its address)"
+        yield Finding("mirror", True, text)
     for name, place in asked:
         holds = []
         try:
@@ -313,12 +311,11 @@ def why_ended(log: str, folder: Path) -> str:
     return "its code ended Python"
 
 
+BASIC = (interpreter, lock, modules)  # while one of these is wrong, stages would be blamed for it
 EXAMINATIONS = (
-    *(interpreter, lock, modules, kernel, notebooks, write_access),
+    *(*BASIC, kernel, notebooks, write_access),
     *(ports, data, mirror, stages, your_apps),
 )
-
-BASIC = (interpreter, lock, modules)  # while one of these is wrong, stages would be blamed for it
 
 
 def examine() -> Iterator[Finding]:
