@@ -12,6 +12,7 @@ from mirror_support import Server, http
 from workshop import fetch_census, serve
 from workshop.core.stages import BASE, COPY, base
 from workshop.host import start
+from workshop.host.guard import MOST_THREADS, Share
 from workshop.host.ports import free_port, is_free
 from workshop.learn import my_copy
 from workshop.setup import environment, mirror, process
@@ -118,6 +119,7 @@ def test_other_values_may_have_quotes_too(monkeypatch):
 
 CONFIGURATION = """
 c.ServerApp.base_url = "/elsewhere/"
+c.ServerApp.token = c.IdentityProvider.token = ""
 c.ServerApp.certfile = "/nowhere/certificate.pem"
 c.ServerApp.contents_manager_class = "not_installed.Manager"
 """
@@ -184,6 +186,7 @@ def test_jupyterlab_starts_whatever_its_user_has_configured(
         (news,) = [each for each in settings if each["id"].endswith("extension:notification")]
         assert news["schema"]["properties"]["fetchNews"]["default"] == "false", "our own setting"
         assert get("/api/terminals") == []
+        assert requests.get(f"{lab.url}/api/terminals", timeout=10).status_code == 403
 
 
 # Damaged packages, and files in the way
@@ -248,3 +251,23 @@ def test_a_mirror_that_somebody_forgot_is_named_where_the_real_data_is_missing(
         (finding,) = doctor.mirror()
         assert finding.well
         assert "set WORKSHOP_MIRROR to" in finding.text
+
+
+# Promises
+
+
+def test_every_action_is_pinned_by_commit():
+    folders = [ROOT, ROOT / "apps" / "07_yours"]
+    files = [file for folder in folders for file in folder.glob(".github/workflows/*.yml")]
+    used = [line for file in files for line in re.findall(r"uses: (.*)", file.read_text("utf-8"))]
+    assert len(used) > 4
+    assert [u for u in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", u)] == []
+
+
+def test_as_many_bodies_are_held_as_the_page_on_security_says():
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    share = Share(MOST_THREADS)
+    numbers = f"{MOST_THREADS} threads", f"Up to {share.most} of", f"up to {share.most_for_one} of"
+    assert [number for number in numbers if number not in text] == []
+    held = {address: sum(share.take(address) for _ in range(200)) for address in ("a", "b", "c")}
+    assert held == {"a": share.most_for_one, "b": share.most_for_one, "c": 0}
