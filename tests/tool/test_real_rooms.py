@@ -2,8 +2,10 @@
 
 import json
 import os
+import py_compile
 import re
 import socket
+from pathlib import Path
 
 import pytest
 import requests
@@ -211,6 +213,17 @@ def test_a_package_is_damaged_if_a_file_is_gone_or_cut_short(
     told = wrong(doctor.lock)
     assert len(told) == is_damaged
     assert all("cut.py" in text and "doctor --repair" in text for text in told)
+
+
+def test_what_python_has_compiled_goes_if_it_is_cut_short(tmp_path):
+    (tmp_path / "module.py").write_text("x = 1\n", encoding="utf-8")
+    compiled = Path(py_compile.compile(tmp_path / "module.py"))
+    environment.drop_cut(compiled)
+    assert compiled.exists()
+    compiled.write_bytes(compiled.read_bytes()[:-9])
+    for _ in range(2):
+        environment.drop_cut(compiled)
+        assert not compiled.exists()
 
 
 @pytest.mark.parametrize("name", ["notebooks/random.py", "apps/01_hello/flask.py", "apps/me/numpy"])

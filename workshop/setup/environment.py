@@ -8,6 +8,8 @@ interrupted and starts over (what was downloaded is still in the installer's cac
 import csv
 import hashlib
 import importlib.metadata
+import importlib.util
+import marshal
 import os
 import sys
 from collections.abc import Iterable
@@ -85,7 +87,8 @@ def find_environment() -> Environment:
 def damage() -> dict[str, str]:
     """The packages of the lock of which a file is gone or cut short, each with the path of such a file.
 
-    What is not installed at all isn't among them.
+    What is not installed at all isn't among them. A compiled file that is cut short is deleted: Python
+    makes another.
     """
     found = {}
     for name in {pin.partition("==")[0] for pin in locked(LOCK)}:
@@ -95,7 +98,19 @@ def damage() -> dict[str, str]:
                 # A file without a size is the record itself, or what Python has compiled.
                 if size and not (path.is_file() and path.stat().st_size == int(size)):
                     found[name] = file
+                elif path.suffix == ".py":
+                    drop_cut(Path(importlib.util.cache_from_source(path)))
     return found
+
+
+def drop_cut(compiled: Path) -> None:
+    """Delete a file that Python has compiled if it's cut short, as it may be since the disk was full."""
+    try:
+        marshal.loads(compiled.read_bytes()[16:])  # noqa: S302 (as an import would)
+    except FileNotFoundError:
+        pass
+    except (EOFError, ValueError, TypeError):
+        compiled.unlink()
 
 
 def shadows(folders: Iterable[Path]) -> list[Path]:
