@@ -12,9 +12,10 @@ import requests
 from mirror_support import Server, http
 
 from workshop import fetch_census, serve
+from workshop.core.errors import WorkshopError
 from workshop.core.stages import BASE, COPY, base
 from workshop.host import start
-from workshop.host.guard import MOST_THREADS, Share
+from workshop.host.guard import MOST_THREADS, THREADS, TRUSTED_PROXIES, Share, number
 from workshop.host.ports import free_port, is_free
 from workshop.learn import my_copy
 from workshop.setup import environment, mirror, process
@@ -72,11 +73,16 @@ def test_an_empty_cell_at_the_end_is_jupyterlab_s_and_a_filled_one_the_learner_s
     assert kept == [[], [file.relative_to(copy)]]
 
 
-@pytest.mark.parametrize("size", [0, 1, 2000])
-def test_a_notebook_that_is_cut_short_is_noticed_and_comes_back(copy, capsys, size):
+@pytest.mark.parametrize(
+    "change",
+    [lambda was: was[:0], lambda was: was[:2000], lambda was: b"<<<<<<< HEAD\n" + was]
+    + [lambda was: b"\xef\xbb\xbf" + was],
+    ids=["empty", "cut", "in conflict", "with a byte-order mark"],
+)
+def test_a_notebook_that_cannot_be_opened_is_noticed_and_comes_back(copy, capsys, change):
     file = copy / "notebooks" / "01_hello.ipynb"
     assert wrong(doctor.notebooks) == []
-    file.write_bytes(file.read_bytes()[:size])
+    file.write_bytes(change(file.read_bytes()))
     my_copy.use_my_copy()
     told = [*wrong(doctor.notebooks), capsys.readouterr().out]
     assert all("notebooks/01_hello.ipynb" in text and "rename" in text for text in told)
@@ -109,6 +115,16 @@ def test_a_folder_for_the_copy_that_a_tool_would_misread_is_refused(tmp_path, mo
     with pytest.raises(my_copy.CopyFailed, match="WORKSHOP_WORK"):
         my_copy.use_my_copy()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [THREADS, TRUSTED_PROXIES])
+def test_a_number_that_is_none_is_named(monkeypatch, name):
+    monkeypatch.setenv(name, '"4" ')
+    assert number(name, 128) == 4
+    for text in ("four", "-1", "4.5"):
+        monkeypatch.setenv(name, text)
+        with pytest.raises(WorkshopError, match=f"{name} is '{text}': set it to a number"):
+            number(name, 128)
 
 
 def test_other_values_may_have_quotes_too(monkeypatch):

@@ -74,7 +74,7 @@ def lab_folders() -> dict[str, str]:
         "JUPYTER_CONFIG_DIR": str(own / "config"),
         "JUPYTER_CONFIG_PATH": str(LAB),
         "JUPYTER_NO_CONFIG": "",  # which would leave out ours too
-        "IPYTHONDIR": str(own / "ipython"),
+        "IPYTHONDIR": str(own),  # makes no more than its own folder
     }
 
 

@@ -151,7 +151,7 @@ def fingerprint(file: Path) -> str | None:
 def cells_of(content: bytes) -> list[tuple[str, str]] | None:
     """Return type and text of each cell of a notebook; None if it's damaged, such as cut short."""
     try:
-        cells = json.loads(content)["cells"]
+        cells = json.loads(content.decode())["cells"]  # as JupyterLab reads it
         return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     except (ValueError, KeyError, TypeError):
         return None
