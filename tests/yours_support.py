@@ -79,12 +79,8 @@ def fit(path: Path, target: str, folder: Path, task="auto", drop=(), keep=(), ki
     Most tests are about tables, so `kind` is the estimator that is trained soonest, not train.py's choice.
     """
     options = argparse.Namespace(task=task, drop=list(drop), keep=list(keep), model=kind)
-    limit = csv.field_size_limit()  # of this process; a table's reading raises it
-    try:
-        with contextlib.redirect_stdout(io.StringIO()) as said:
-            card = train.save(*train.train(path, target, options), folder)
-    finally:
-        csv.field_size_limit(limit)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        card = train.save(*train.train(path, target, options), folder)
     return said.getvalue(), card
 
 

@@ -194,19 +194,24 @@ def train(stages: tuple[Stage, ...], export: Path | None) -> None:
 
 @commands.command()
 @argument("stage", type=StageType())
-@argument("people", type=PathType(exists=True, dir_okay=False, path_type=Path), metavar="FILE.csv")
+@argument(
+    "people",
+    type=PathType(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE.csv",
+)
 @option(
     "-o",
     "--output",
     required=True,
     type=FILE,
-    help="Where the result goes; bad rows go to a .bad.csv next to it.",
+    help="Where the result goes; bad rows go to a new .bad.csv next to it.",
 )
 @option("--dask", metavar="ADDRESS", help="Use the workers of this Dask cluster.")
 def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
     """Predict for everyone in a CSV file with a stage's model.
 
-    The result is the file with the predictions added. Exit code 3: done, and some rows were set aside.
+    The result is the file with the predictions added; - is standard input or output. Rows that were set
+    aside can be fixed in their file, and that file scored. Exit code 3: done, and some rows were set aside.
     """
     from workshop.core import score as scoring
 

@@ -9,27 +9,33 @@ ADVICE = {
     404: "Look for a typing mistake in the address, or start again from the list of all pages.",
     500: "The fault is in the app, not in what you did. Its log, where it runs, has the reason.",
 }
+# Where else the server leads, if it says so: its keys in a request's environment, and a link's text.
+WAYS = {"workshop.gallery_url": "All stages", "workshop.notebook_url": "Notebook of this stage"}
 
 
 def page(title: str, text: str = "", links: list[str] | None = None) -> str:
-    """Return a whole HTML page, with a link to the start page unless it is the start page.
+    """Return a whole HTML page, with links to the start page and to where else the server leads.
 
     Everything in it is escaped: whatever it is, a browser shows it and runs none of it.
     """
     title, text = escape(title), escape(text)
-    items = "".join(f'<li><a href="{escape(link)}">{escape(link)}</a></li>' for link in links or [])
-    is_start = request.endpoint == "index"
+    # Each link is a paragraph of its own: a finger needs the space between them.
+    items = (f'<li><p><a href="{escape(link)}">{escape(link)}</a></p></li>' for link in links or [])
+    ways = {} if request.endpoint == "index" else {url_for("index"): "All pages of this app"}
+    ways |= {request.environ[key]: text for key, text in WAYS.items() if key in request.environ}
+    ways_out = " · ".join(f'<a href="{escape(url)}">{text}</a>' for url, text in ways.items())
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
+<link rel="icon" type="image/svg+xml" href="{url_for("static", filename="icon.svg")}">
 <main>
 <h1>{title}</h1>
 {f"<p>{text}</p>" if text else ""}
-{f"<ul>{items}</ul>" if links else ""}
-{"" if is_start else f'<p><a href="{url_for("index")}">All pages of this app</a></p>'}
+{f"<ul>{''.join(items)}</ul>" if links else ""}
+{f"<p>{ways_out}</p>" if ways else ""}
 </main>
 </html>
 """

@@ -15,7 +15,16 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import models_json_schema
 
 from census_csv import ANSWER, MAX_COLUMNS, Answers, score_batch, score_people, write_csv
-from census_forms import ABOUT, LIMITS, MAX_PEOPLE, Refusal, api_models, errors_of, refuse_batch
+from census_forms import (
+    ABOUT,
+    COMPRESSED,
+    LIMITS,
+    MAX_PEOPLE,
+    Refusal,
+    api_models,
+    errors_of,
+    refuse_batch,
+)
 from census_model import FEATURES, OPTIONAL, CensusModel
 
 INFO = Info(
@@ -137,8 +146,9 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
     def predict_batch() -> Response:
         """People as JSON, or as CSV with a header row; the answers keep their order.
 
-        Columns of a CSV that the model doesn't know are carried along. With `Accept: text/csv` the
-        answer is the table as it was sent, plus `probability` and `label`. One bad row refuses the
+        Columns of a CSV that the model doesn't know are carried along; an empty cell means unknown.
+        With `Accept: text/csv` the answer is the table as it was sent, plus `probability` and `label`,
+        with an apostrophe before what a spreadsheet would run as a formula. One bad row refuses the
         whole batch, and the errors name every bad row by its index.
         """
         if request.mimetype not in MOST_VALUES:
@@ -166,13 +176,15 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
 
 
 def body_of_batch() -> bytes:
-    """Return the request's body. Raises Refusal for one with too many values.
+    """Return the request's body. Raises Refusal for one with too many values, or a compressed one.
 
     Reading takes time for each value, and 8 MB have room for millions of empty lists, which would
     take many seconds. The marks next to values are counted first, which takes milliseconds.
     """
     marks, most = MOST_VALUES[request.mimetype]
     body = request.get_data(cache=False)
+    if request.content_encoding or body.startswith(b"\x1f\x8b"):
+        raise Refusal(415, COMPRESSED)
     if len(body) - len(body.translate(None, marks)) > most:  # one pass, which deletes the marks
         people = f"Send at most {MAX_PEOPLE:,} people in one call"
         raise Refusal(422, f"{people}: this body has more values than they do.")

@@ -7,9 +7,9 @@ turns a row with a cell too few into one with gaps, and shifts the columns for a
 
 import csv
 import io
-from collections import Counter
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import ValidationError
@@ -22,8 +22,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ANSWER = ("probability", "label")  # the columns that are added
+SET_ASIDE = ("line", "problem")  # those that `workshop score` puts before the rows it can't score
 MAX_COLUMNS = 50
 CHUNK = 2_000  # rows of a batch that are scored together; more at once would take more memory
+
+# What people and programs write for "not known", in small letters; here, only an empty cell means that.
+GAPS = {"?", "-", ".", "na", "n/a", "#n/a", "<na>", "nan", "null", "nil", "none", "unknown"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+NO_CSV = {  # by what a file begins with, as it is decoded below
+    "\x1f\udc8b": "compressed (gzip): unpack it first",
+    "PK\x03\x04": "a workbook or another zip file: save the table in it as CSV UTF-8",
+}
+# What makes a spreadsheet run a cell, where a cell may begin: a spreadsheet of another country divides
+# at other marks, and not at ours. The wide and small forms are for Chinese and Japanese text.
+STARTS = r'[\s"]*[=+@＝＋＠﹦﹢﹫−－﹣-]'
+RUNS = re.compile(rf"(^|[;|\t\r\n])(?={STARTS})")  # in a cell
+MAY_RUN = re.compile(rf"[,;|\t\r\n]{STARTS}")  # in a table, which is searched in far less time
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*(e[+-]?\d+)?", re.IGNORECASE)
 
 Answers = list[tuple[float, str] | None]
 Errors = list[dict[str, Any]]
@@ -51,7 +66,7 @@ def score_people(model: CensusModel, people: "pd.DataFrame") -> tuple[Answers, E
                 added[cell] = contribution(model.card["weights"], name, getattr(person, name))
             except ValidationError as invalid:
                 message = errors_of(invalid, model.card)[0]["message"]
-                wrong[cell] = "Field required" if value is None else message
+                wrong[cell] = about_gap(name, cell) or message
                 added[cell] = np.nan
         columns.append(np.array([added[cell] for cell in cells], dtype=float))
         for index, cell in enumerate(cells if wrong else []):
@@ -69,7 +84,9 @@ def read_cell(name: str, cell: Any) -> Any:
     """Return the value of a cell: None for a missing one; of a number, text that isn't one as it is."""
     if not isinstance(cell, str):
         return None if cell != cell else cell  # only nan differs from itself
-    text = cell.strip()
+    text = cell.strip().strip(
+        '"'
+    )  # after a space, a CSV reader takes a quotation mark for a letter
     if name not in NUMBERS:
         return text or None
     try:
@@ -78,53 +95,106 @@ def read_cell(name: str, cell: Any) -> Any:
         return text or None
 
 
+def about_gap(name: str, cell: Any) -> str | None:
+    """Return what to do about a cell that stands for a missing value, or None for any other cell."""
+    text = "" if cell is None else str(cell).strip()
+    if text and text.casefold() not in GAPS:
+        return None
+    if name in OPTIONAL:
+        return f'An empty cell means unknown, and "{text}" does not: leave the cell empty.'
+    return "Field required: the model needs to know this. Fill it in, or leave the row out."
+
+
 def score_rows(
     model: CensusModel, header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> tuple[Answers, Errors]:
     """Return what `score_people` does, for rows of a CSV file whose header has been checked.
 
-    A row with another number of cells is an error of the field `person`.
+    What is wrong with a row as a whole is an error of the field `person`.
     """
     import pandas as pd
 
-    whole = [index for index, row in enumerate(rows) if len(row) == len(header)]
-    columns = zip(*(rows[index] for index in whole), strict=True) if whole else [[] for _ in header]
-    cells = {name: cells for name, cells in zip(header, columns, strict=True) if name in FEATURES}
-    people = pd.DataFrame(cells, dtype=object)
-    found, errors = score_people(model, people)
+    broken = {index: why for index, row in enumerate(rows) if (why := fault(row, len(header)))}
+    whole = [index for index in range(len(rows)) if index not in broken]
+    columns = list(zip(*(rows[index] for index in whole), strict=True)) or [[] for _ in header]
+    cells = {name: columns[found[0]] for name, found in find_columns(header).items() if found}
+    found, errors = score_people(model, pd.DataFrame(cells, dtype=object))
     errors = [error | {"index": whole[error["index"]]} for error in errors]
-    for index, row in enumerate(rows):
-        if len(row) != len(header):
-            message = f"This row has {len(row)} cells; the header names {len(header)} columns."
-            errors.append({"index": index, "field": "person", "message": message})
+    for index, message in broken.items():
+        errors.append({"index": index, "field": "person", "message": message})
     answers: Answers = [None] * len(rows)
     for index, answer in zip(whole, found, strict=True):
         answers[index] = answer
     return answers, sorted(errors, key=lambda error: error["index"])
 
 
+def fault(row: Sequence[str], width: int) -> str | None:
+    """Return what is wrong with a row of a table with `width` columns, as a whole, if anything is."""
+    text = ",".join(row)
+    lines = re.split("\r\n?|\n", text) if "\n" in text or "\r" in text else [text]
+    if len(lines) > 1 and all(line.count(",") == width - 1 for line in lines):
+        lost = f"{len(lines) - 1:,} row{'s' * (len(lines) > 2)} below it"
+        return f"A quotation mark in this row makes the {lost} part of a cell: delete the mark."
+    if len(row) == width:
+        return None
+    problem = f"This row has {len(row)} cells; the header names {width} columns."
+    if len(row) > width:
+        return f"{problem} Is there a comma too many, or a column without a name?"
+    return f"{problem} Is a comma missing, or is there a quotation mark too many?"
+
+
 def read_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file that are not empty, each with the line it begins in, from 1.
 
-    Raises Refusal if the file isn't CSV in UTF-8.
+    A line such as `sep=,` before the first row is left out, and so are empty cells beyond the columns of
+    the first row. Raises Refusal if the file isn't CSV in UTF-8.
     """
     text = io.TextIOWrapper(
         file, "utf-8-sig", "surrogateescape", newline=""
     )  # Excel puts a mark first
-    reader, line = csv.reader(text, strict=True), 1
+    first = text.readline()
+    for start, what in NO_CSV.items():
+        if first.startswith(start):
+            raise Refusal(400, f"The CSV is {what}.")
+    if "\0" in first:
+        raise Refusal(400, 'The CSV is UTF-16, not UTF-8. Save it as "CSV UTF-8".')
+    noted = first.lower().lstrip('"').startswith("sep=")
+    reader = csv.reader(text if noted else chain([first], text), strict=True)
+    line, width = 1 + noted, 0
     try:
         for row in reader:
             "".join(row).encode()  # fails for bytes that aren't UTF-8, in their own line
-            if row:
+            if any(map(str.strip, row)):
+                width = width or len(row)
+                while len(row) > width and not row[-1].strip():
+                    del row[-1]
                 yield line, row
-            line = reader.line_num + 1  # a quoted cell may have several lines
+            line = reader.line_num + noted + 1  # a quoted cell may have several lines
     except csv.Error as error:
-        problem = f"from line {line} on: {error}. Fix that line."
-        raise Refusal(400, f"The CSV can't be read {problem}") from error
+        problem = f"The CSV can't be read from line {line} on: {error}."
+        if lost := reader.line_num + noted - line:
+            problem += f" A quotation mark makes {lost:,} more below it part of a cell."
+        raise Refusal(400, f"{problem} Fix that line.") from error
     except UnicodeEncodeError as error:
         problem = f'from line {line} on: it isn\'t UTF-8. Save it as "CSV UTF-8".'
         raise Refusal(400, f"The CSV can't be read {problem}") from error
     text.detach()  # or it would close the file, which is the caller's
+
+
+def find_columns(header: Sequence[str]) -> dict[str, list[int]]:
+    """Return where each feature's column is: of its own name, else of one like `Hours-per-week`."""
+    alike = [re.sub(r"[\W_]+", "_", name).lower() for name in header]
+    return {
+        name: [place for place, each in enumerate(names) if each == name]
+        for name in FEATURES
+        for names in [header if name in header else alike]
+    }
+
+
+def own_columns(header: Sequence[str]) -> slice:
+    """Return which columns of a table are its own, and not what scoring it before has added."""
+    start = len(SET_ASIDE) if tuple(header[:2]) == SET_ASIDE else 0
+    return slice(start, len(header) - len(ANSWER) * (tuple(header[-2:]) == ANSWER))
 
 
 def check_header(first: Sequence[str]) -> list[str]:
@@ -133,19 +203,26 @@ def check_header(first: Sequence[str]) -> list[str]:
     Columns it doesn't know, such as a name or an id, are fine: they are carried along.
     """
     header = [name.strip() for name in first]
-    found = {}
-    for name, times in Counter(header).items():
-        if name in ANSWER:
-            found[name] = "The answer adds a column of this name. Rename yours."
-        elif name in FEATURES and times > 1:
+    message = "The answer adds a column of this name. Rename yours."
+    found = {name: message for name in header[own_columns(header)] if name in ANSWER}
+    columns = find_columns(header)
+    for name, places in columns.items():
+        if len(places) > 1:
             found[name] = "This column is there more than once."
-    for name in FEATURES:
-        if name not in header and name not in OPTIONAL:
+        elif not places and name not in OPTIONAL:
             found[name] = "This column is missing from the first row, which names the columns."
-    if len(header) > MAX_COLUMNS:
+    used = [mark for mark in SEPARATORS if "".join(header).count(mark) >= len(header)]
+    if not header:
+        found = {"body": "The table is empty: its first row names the columns."}
+    elif len(header) > MAX_COLUMNS:
         found = {"body": f"There are {len(header):,} columns; send at most {MAX_COLUMNS}."}
-    if found and len(header) == 1 and ";" in header[0]:
-        found = {"body": "Separate the columns by commas, not by semicolons."}
+    elif found and used:
+        found = {"body": f"Separate the columns by commas, not by {SEPARATORS[used[0]]}."}
+    elif not any(columns.values()):
+        names = ", ".join(FEATURES)
+        found = {
+            "body": f"The first row has to name the columns: {names}. Is it a title, or missing?"
+        }
     errors = [{"index": None, "field": name, "message": each} for name, each in found.items()]
     if errors:
         raise refuse_batch(errors)
@@ -159,7 +236,8 @@ def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], An
     """
     rows = read_rows(io.BytesIO(body))
     header = check_header(next(rows, (1, []))[1])
-    yield [header], [ANSWER]
+    own = own_columns(header)
+    yield [header[own]], [ANSWER]
     errors: Errors = []
     people = 0
     while chunk := [row for _, row in islice(rows, CHUNK)]:
@@ -170,13 +248,27 @@ def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], An
             message = f"Send at most {MAX_PEOPLE:,} rows in one call."
             raise refuse_batch([{"index": None, "field": "people", "message": message}])
         if not errors:
-            yield chunk, answers
+            yield [row[own] for row in chunk], answers
     if errors:
         raise refuse_batch(errors)
 
 
 def write_csv(rows: Iterable[Sequence[Any]], answers: Answers) -> str:
-    """Return rows, with their answers added, as the text of a CSV file."""
+    """Return rows that have an answer, and it, as the text of a CSV file that is safe to open."""
+    answered = [[*row, *a] for row, a in zip(rows, answers, strict=True) if a is not None]
+    text = as_text(answered)
+    return as_text(map(harmless, row) for row in answered) if MAY_RUN.search(f"\n{text}") else text
+
+
+def as_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as the text of a CSV file."""
     buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerows([*row, *a] for row, a in zip(rows, answers, strict=True))
+    csv.writer(buffer).writerows(rows)
     return buffer.getvalue()
+
+
+def harmless(cell: Any) -> Any:
+    """Return a cell, with an apostrophe before whatever a spreadsheet would run as a formula."""
+    if not isinstance(cell, str) or NUMBER.fullmatch(cell):
+        return cell
+    return RUNS.sub(r"\1'", cell)

@@ -5,10 +5,12 @@ what a program sends, is made from the card, and so are the choices of the form.
 """
 
 import json
+import math
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from flask import request
 from flask_wtf import FlaskForm
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic import ValidationError as Invalid
@@ -25,6 +27,7 @@ LIMITS = {  # both ends included
 }
 MAX_PEOPLE = 10_000  # in one batch
 TOO_MANY_ERRORS = 100_000  # to look at: a full batch has fewer values
+COMPRESSED = "The body is compressed. Send it as it is, with no Content-Encoding."
 
 
 def spell_out(value: str | int | None) -> str:
@@ -178,13 +181,28 @@ def errors_of(invalid: Invalid, card: Card) -> list[dict[str, Any]]:
                 place = {"index": None} if invalid.title == "People" else {}
                 field = (*loc, "body")[0]
         if each["type"] == "json_invalid":
-            raise Refusal(400, f"{message}.")
-        if each["type"] == "literal_error" and isinstance(word, str):
+            raise no_json(word, message)
+        if isinstance(word, float) and not math.isfinite(word):  # json.dumps knows their names
+            remedy = "send null if this isn't known" if field in OPTIONAL else "send a value"
+            message = f"{json.dumps(word)} is no value: {remedy}."
+        elif each["type"] == "literal_error" and isinstance(word, str):
             message = f"Unknown category. Known: {', '.join(card['features'][field]['categories'])}"
         elif each["type"] == "literal_error":
             message = "Input should be a valid string"
         errors.append(place | {"field": str(field), "message": message})
     return errors
+
+
+def no_json(body: bytes, message: str) -> Refusal:
+    """Return why a body isn't JSON: because of what it seems to be instead, or the parser's `message`."""
+    encoding = json.detect_encoding(body)
+    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # those are gzip's
+        return Refusal(415, COMPRESSED)
+    if encoding == "utf-8-sig":
+        return Refusal(400, "The JSON begins with a byte-order mark. Send it without one.")
+    if encoding != "utf-8":
+        return Refusal(400, f"The JSON is {encoding.upper()}. Send it as UTF-8.")
+    return Refusal(400, f"{message}.")
 
 
 def refuse_batch(errors: list[dict[str, Any]]) -> Refusal:

@@ -9,6 +9,7 @@ Run it in this folder: `flask --app app.py init-db` once, then `flask --app app.
 
 import json
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -218,14 +219,29 @@ def no_database(error: DatabaseUnavailable | SQLAlchemyError) -> Response:
 
 def refuse(invalid: ValidationError) -> Response:
     """Return what is wrong with a body: 400 if it isn't JSON, else 422, field by field."""
-    found = invalid.errors(include_url=False, include_context=False, include_input=False)
+    found = invalid.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
-        return problem_details(400, f"{found[0]['msg']}.")
+        return problem_details(*no_json(found[0]["input"], found[0]["msg"]))
     errors = []
     for each in found:
         message = each["msg"].removeprefix("Value error, ")  # pydantic's, before our own words
+        value = each["input"]
+        if isinstance(value, float) and not math.isfinite(value):  # JSON itself has no such number
+            message = f"{json.dumps(value)} is not a value; send a number with digits."
         errors.append({"field": ".".join(map(str, each["loc"])) or "body", "message": message})
     return problem_details(422, "The body is not what this address takes; see errors.", errors)
+
+
+def no_json(body: bytes, message: str) -> tuple[int, str]:
+    """Return the status for a body that isn't JSON, and what it seems to be, or the parser's `message`."""
+    encoding = json.detect_encoding(body)
+    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # gzip begins like this
+        return 415, "The body is compressed. Send it as it is, with no Content-Encoding."
+    if encoding == "utf-8-sig":
+        return 400, "The JSON begins with a byte-order mark. Send it without one."
+    if encoding != "utf-8":
+        return 400, f"The JSON is {encoding.upper()}. Send it as UTF-8."
+    return 400, f"{message}."
 
 
 def asked_by_api() -> bool:

@@ -9,8 +9,8 @@ from flask import Flask, Response, abort, request
 # A page loads only files of its own app, runs no script and no style that is written into it, sends
 # forms only to its own app, and is shown inside no other page.
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-# The page that documents the API comes with a library, which writes styles and scripts into it.
-INLINE = "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+# The page that documents the API comes with a library, which writes styles into it.
+INLINE = "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 HEADERS = {
     "Referrer-Policy": "same-origin",  # an address may hold what somebody typed
     "X-Content-Type-Options": "nosniff",  # a file is what the app says it is

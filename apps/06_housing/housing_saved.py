@@ -30,6 +30,9 @@ SORTS = {
 }
 NEWEST_FIRST = "-created"
 PRICES = ["price_usd", "low_usd", "high_usd", "model_version"]
+# What makes a spreadsheet run a cell, where a cell may begin: one set up for another country divides at
+# other marks than a comma. The wide and small forms are for Chinese and Japanese text.
+RUNS = re.compile('(^|[;|\t\r\n])(?=[\\s"]*[=+@＝＋＠﹦﹢﹫−－﹣-])')
 
 
 def mine(account_id: int) -> Select:
@@ -117,15 +120,13 @@ def as_json(saved: SavedPrediction) -> dict[str, Any]:
 
 
 def as_csv(rows: list[SavedPrediction]) -> str:
-    """Return rows as a table; the first line names the columns."""
+    """Return rows as a table that is safe to open; the first line names the columns."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(["id", "name", *FEATURES, *PRICES, "created"])
     for row in rows:
-        # A spreadsheet takes text that starts like this for a formula, and runs it.
-        name = f"'{row.name}" if row.name.startswith(("=", "+", "-", "@")) else row.name
         numbers = [getattr(row, column) for column in (*FEATURES, *PRICES)]
-        writer.writerow([row.id, name, *numbers, moment(row)])
+        writer.writerow([row.id, RUNS.sub(r"\1'", row.name), *numbers, moment(row)])
     return buffer.getvalue()
 
 

@@ -133,13 +133,24 @@ def without_model(app: Flask, problem: ModelUnavailable) -> Flask:
 
 
 def read_json() -> Any:
-    """Return the body of the request. Answers 415 or 400 where it is not JSON."""
+    """Return the body of the request. Answers 415 or 400 where it is not JSON, and says what it is."""
     if request.mimetype != "application/json":
         abort(415, "Send JSON, with Content-Type: application/json.")
+    body = request.get_data()
     try:
-        return from_json(request.get_data(), allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        abort(400, f"The body is not JSON: {error}.")
+        problem = f"The body is not JSON: {error}."
+    encoding = json.detect_encoding(body)
+    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # gzip begins like this
+        abort(415, "The body is compressed. Send it as it is, with no Content-Encoding.")
+    if encoding == "utf-8-sig":
+        problem = "The JSON begins with a byte-order mark. Send it without one."
+    elif encoding != "utf-8":
+        problem = f"The JSON is {encoding.upper()}. Send it as UTF-8."
+    elif b"NaN" in body or b"Infinity" in body:
+        problem += " JSON has no NaN and no Infinity: send null for a value that isn't known."
+    abort(400, problem)
 
 
 def asked_by_api() -> bool:

@@ -64,7 +64,7 @@ def read_card(path: Path) -> dict[str, Any]:
         card = dict(json.loads(path.read_bytes()))
     except FileNotFoundError as error:
         raise ModelUnavailable("There is no trained model yet") from error
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, RecursionError, TypeError, ValueError) as error:
         raise ModelUnavailable(f"The card {path.name} can't be read") from error
     if missing := [name for name in FIELDS if name not in card]:
         raise ModelUnavailable(f"The card {path.name} has no field {missing[0]}")

@@ -13,6 +13,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -64,6 +65,17 @@ class Table:
     rows_in_file: int
 
 
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells be as long as a quotation mark may have made them; the limit is the whole process's."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+@_long_cells()
 def read_table(path: Path) -> Table:
     """Read a CSV file. Raises TableProblem for one that is no table, and OSError."""
     text = _decode(path.read_bytes())
@@ -78,6 +90,10 @@ def read_table(path: Path) -> Table:
             raise TableProblem(
                 f"{problem}: is a separator or a quotation mark missing, or too many?"
             )
+        lines = delimiter.join(cells).split("\n")
+        if lines[1:] and all(each.count(delimiter) == len(names) - 1 for each in lines):
+            problem = f"Line {line} has a quotation mark too many"
+            raise TableProblem(f"{problem}: {len(lines) - 1} more below it became part of a cell.")
         gaps.update(name for name, cell in zip(names, cells, strict=True) if is_gap(cell))
         if place in chosen:
             rows.append(cells)
@@ -99,14 +115,15 @@ def _decode(content: bytes) -> str:
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each row that is not empty, with the line on which it begins."""
-    csv.field_size_limit(2**31 - 1)  # for cells that a quotation mark has made long
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     line = 1
     for row in reader:
         cells = [cell.strip() for cell in row]
         if any(cell.count("\n") > 50 for cell in cells):
             raise TableProblem(f"Line {line} opens a quotation mark that is never closed.")
-        if any(cells) and not (line == 1 and cells[0].startswith("sep=")):  # a note for Excel
+        if any(cells) and not (
+            line == 1 and cells[0].lower().startswith("sep=")
+        ):  # a note for Excel
             yield line, cells
         line = reader.line_num + 1
 

@@ -1,7 +1,5 @@
 """Slides: every cell's part in them, and `start --present` in a real browser, without a network."""
 
-from itertools import pairwise
-
 import nbformat
 import pytest
 from browser_support import watch
@@ -9,55 +7,80 @@ from playwright.sync_api import expect
 
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import BASE, STAGES
-from workshop.host import start
+from workshop.host import slides, start
 from workshop.host.ports import free_port
-from workshop.upkeep import refresh_notebooks as notebooks
 
 FILES = [file for stage in STAGES for file in stage.notebook_files]
 LOOKED_AT = [
-    "Three things:\n\n- one",
-    "Two steps:\n\n1. one",
+    "- one",
+    "1. one",
     "| a | b |\n|---|---|\n| 1 | 2 |",
     "![A flower](flower.png)",
-    "A script:\n\n```python\nprint()\n```",
+    "```python\nprint()\n\nprint()\n```",
 ]
-
-
-def kinds(notebook):
-    """The marks that the rule gives, after checking that a second time changes nothing."""
-    notebooks.mark_slides(notebook)
-    once = nbformat.writes(notebook)
-    notebooks.mark_slides(notebook)
-    assert nbformat.writes(notebook) == once
-    return [cell.metadata.slideshow.slide_type for cell in notebook.cells]
+FIGURE = nbformat.v4.new_output("display_data", {"image/png": ""})
 
 
 def of_cells(*cells):
-    """A notebook: a string is prose, a string in a list is code."""
+    """A notebook: a string is prose, a string in a list is code, with its outputs behind it."""
     code, prose = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
-    made = [code(*cell) if isinstance(cell, list) else prose(cell) for cell in cells]
+    made = [
+        code(cell[0], outputs=cell[1:]) if isinstance(cell, list) else prose(cell) for cell in cells
+    ]
     return nbformat.v4.new_notebook(cells=made)
 
 
-def test_a_heading_begins_a_slide_and_prose_is_what_the_presenter_says():
-    cells = ["## Why?", "Because.", ["1"], "It is -1.\n1994 was a year", ["2"], "## Next?", ["3"]]
-    found = kinds(of_cells(*cells))
-    assert found == ["slide", "notes", "fragment", "notes", "subslide", "slide", "fragment"]
+def pages(notebook):
+    """The slides' pages: what is shown on each, and the speaker notes as `aside`."""
+    made = slides.as_slides(notebook)
+    nbformat.validate(made)
+    found = []
+    for cell in made.cells:
+        kind = cell.metadata.slideshow.slide_type
+        if kind in ("slide", "subslide"):
+            found.append([])
+        found[-1].append({"aside": cell.source} if kind == "notes" else cell.source)
+    return found
 
 
-@pytest.mark.parametrize("cell", LOOKED_AT)
-def test_what_a_room_looks_at_is_on_the_slide(cell):
-    assert kinds(of_cells("# Title", cell, cell)) == ["slide", "fragment", "subslide"]
+def test_a_sentence_that_answers_the_heading_is_shown_and_the_rest_is_said():
+    cells = ["## Why?", "Because. It is -1.\n\nMore.", ["1"], "Said.", ["2"], "## Next?", ["3"]]
+    first = ["## Why?", "Because.", {"aside": "It is -1.\n\nMore."}, "1", {"aside": "Said."}, "2"]
+    assert pages(of_cells(*cells)) == [first, ["## Next?", "3"]]
+    assert pages(of_cells("## A", f"{'so ' * 60}long.", ["1"]))[0][1].keys() == {"aside"}
+
+
+@pytest.mark.parametrize("looked_at", LOOKED_AT)
+def test_what_a_room_looks_at_is_on_the_slide(looked_at):
+    [page] = pages(of_cells("# Title", ["1"], f"Said.\n\nLook:\n\n{looked_at}\n\nSaid too."))
+    assert page == ["# Title", "1", f"Look:\n\n{looked_at}", {"aside": "Said.\n\nSaid too."}]
+
+
+def test_a_page_is_full_before_the_next_begins_and_one_line_is_no_page():
+    ten = ["a = 1\n" * 10]
+    assert [len(page) for page in pages(of_cells("# T", ten, ten, ten, ten))] == [3, 2]
+    assert [len(page) for page in pages(of_cells("# T", ten, ten, ["b = 1"], ten))] == [3, 2]
+    assert [len(page) for page in pages(of_cells("# T", ten, ["b", FIGURE], ["c"]))] == [2, 2]
+
+
+def test_exercises_are_left_to_the_notebook():
+    cells = ["## Exercises", "Try.", ["x"], "## Exercise 04.1", "Do.", ["answer = ..."], "## Recap"]
+    assert pages(of_cells(*cells)) == [["## Exercises", "Try."], ["## Recap"]]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_cell_carries_its_mark_and_a_heading_has_a_cell_of_its_own(file):
+def test_the_slides_of_a_notebook_begin_with_what_you_will_do_and_no_page_is_one_line(file):
     notebook = nbformat.read(file, as_version=4)
-    found = [cell.metadata.get("slideshow", {}).get("slide_type") for cell in notebook.cells]
-    assert found == kinds(notebook), "run: python3 -m workshop refresh STAGE"
-    assert ("slide", "subslide") not in pairwise(found), "an empty slide"
+    made = pages(notebook)
+    title = [text for text in made[0] if isinstance(text, str)]
+    assert title[0].startswith("# ")
+    assert "You will" in title[-1]
+    assert len(made) < 45
+    lines = {cell.source for cell in notebook.cells if slides.is_line(cell)}
+    for page in made:
+        assert any(isinstance(text, str) and text not in lines for text in page), page
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and notebooks.HEADING.match(cell.source):
+        if cell.cell_type == "markdown" and slides.HEADING.match(cell.source):
             assert "\n" not in cell.source.strip(), "its text would fill the slide"
 
 
@@ -67,13 +90,14 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("present")
     (folder / "notebooks").mkdir()
     shown = of_cells(
-        *("# 04 · A title", "You say this **aloud**.", "- you show a list", ["print(6 * 7)"])
+        *("# 04 · A title", "You read this. You say this **aloud**.", "- you show a list"),
+        ["print(6 * 7)\n" + "# so\n" * 22],
     )
-    notebooks.mark_slides(shown)
     shown.metadata["language_info"] = {"name": "python"}  # as `refresh` does: so a kernel is found
-    nbformat.write(shown, folder / "notebooks" / "shown.ipynb")
+    nbformat.write(shown, folder / "notebooks" / "00_start_here.ipynb")
     with pytest.MonkeyPatch.context() as patch, start.large_type() as settings:
         patch.setenv(BASE, str(folder))
+        slides.make_slides()
         with start.lab_server(free_port(), "secret", "http://127.0.0.1:8000", settings) as server:
             yield server.wait_until_ready().url
     assert not settings.exists(), "they end with the talk"
@@ -85,7 +109,7 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     context.set_default_timeout(60_000)
     page = context.new_page()
     page.set_viewport_size({"width": 1280, "height": 720})
-    page.goto(f"{lab}/rise/notebooks/shown.ipynb?token=secret")
+    page.goto(f"{lab}/rise/slides/00_start_here.ipynb?token=secret")
     slide = page.locator("section.present section.present")
     expect(slide).to_have_attribute("id", "slide-0-0", timeout=60_000)
     item = slide.locator("li")
@@ -108,9 +132,23 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     output = page.locator("#slide-0-1 .jp-OutputArea-output")
     expect(output).to_have_text("42\n", timeout=60_000)
 
-    page.goto(f"{lab}/lab/tree/notebooks/shown.ipynb?token=secret")
+    page.goto(f"{lab}/lab/tree/notebooks/00_start_here.ipynb?token=secret")
     prose = page.locator(".jp-RenderedMarkdown p").first
     expect(prose).to_have_css("font-size", "22px", timeout=60_000)
+    letters = (
+        "e => parseFloat(getComputedStyle(e).maxWidth) / parseFloat(getComputedStyle(e).fontSize)"
+    )
+    assert prose.evaluate(letters) < 50, "a line has about 90 letters, of half that width each"
+    expect(page.locator(".jp-TableOfContents")).to_be_visible()
+    # In a narrow output, a word goes to the next line whole.
+    pieces = page.evaluate("""() => {
+        const area = document.createElement("div")
+        area.className = "jp-OutputArea-output"
+        area.innerHTML = "<pre style='width: 12ch'>two words <span>unbroken</span></pre>"
+        document.body.append(area)
+        return area.querySelector("span").getClientRects().length
+    }""")
+    assert pieces == 1, "the word is in pieces"
     assert [each for each in trouble if "leaves this machine" in each] == []
 
 

@@ -151,9 +151,10 @@ def test_the_house_stylesheet_is_the_same_everywhere():
     with_pages = [s for s in STAGES if (s.folder / "templates" / "base.html").exists()]
     assert len(copies) == len(with_pages) + 1
     assert len({copy.read_bytes() for copy in copies}) == 1
-    of_apis = [*ROOT.glob("apps/*/static/documentation.css")]
-    assert len(of_apis) == 2
-    assert len({copy.read_bytes() for copy in of_apis}) == 1
+    for name in ("css", "js"):
+        of_apis = [*ROOT.glob(f"apps/*/static/documentation.{name}")]
+        assert len(of_apis) == 2
+        assert len({copy.read_bytes() for copy in of_apis}) == 1
 
 
 # What a folder's requirements.txt says

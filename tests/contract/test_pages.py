@@ -1,8 +1,10 @@
 """Every page of every app, as visitors meet it: reachable below a prefix, with what assistive technology
 needs and nothing that a strict policy forbids; and the pages that say what went wrong."""
 
+import json
 import re
 import secrets
+from importlib.metadata import version
 from itertools import pairwise
 
 import pytest
@@ -86,13 +88,39 @@ def test_every_page_is_sound_and_its_links_stay_below_a_prefix(slug, apps, clien
         assert mounted.get(link).status_code in (200, 302, 303, 405, 422) or "/oops" in link, link
 
 
+def test_links_back_are_there_only_where_the_server_says_where_they_lead(slug, apps):
+    client = apps[slug].test_client()
+    known = {"workshop.gallery_url": "/out/", "workshop.notebook_url": "/out/notebook/x"}
+    assert not {"/out/", "/out/notebook/x"} & Page(client.get("/")).links
+    for path in ("/", "/nothing"):
+        links = Page(client.get(path, environ_base=known)).links
+        assert set(known.values()) <= links or (slug, path) == ("02_templates", "/nothing")
+
+
+def test_no_two_pages_of_the_workshop_have_the_same_title(apps):
+    seen = {}
+    for slug, app in apps.items():
+        for path in {"/", *PAGES.get(slug, ())} - {"/home"}:
+            answer = app.test_client().get(path)
+            if answer.status_code == 200:
+                title = re.search("<title>(.*?)</title>", answer.text)[1]
+                page = slug, path.partition("?")[0]
+                assert seen.setdefault(title, page) == page, title
+
+
 @pytest.mark.parametrize("slug", ["05_census", "06_housing"])
 def test_the_documentation_page_and_its_files_need_no_network(slug, client):
     assert client.get("/openapi/").location == "/openapi/swagger"
-    html = client.get("/openapi/swagger").text
-    assert "validatorUrl" in html  # set to null: the page would ask another host for a badge
-    assert "/openapi/swagger/js/swagger-ui-bundle.js" in Page(html).links
-    for link in Page(html).links:
+    page = Page(client.get("/openapi/swagger"))
+    [config] = [
+        json.loads(each["data-config"]) for each in page.all("div") if "data-config" in each
+    ]
+    assert config["validatorUrl"] is None, "the page would ask another host for a badge"
+    assert all("defer" in script for script in page.all("script")), "the page is shown first"
+    # Browsers keep what is behind these addresses, so another version needs another address.
+    large = {link for link in page.links if link.startswith("/openapi/swagger/")}
+    assert {link.partition("?v=")[2] for link in large} == {version("flask-openapi-swagger")}
+    for link in page.links:
         assert link.startswith("/")
         assert client.get(link).status_code == 200
 

@@ -11,7 +11,10 @@ from workshop.host.background import Server
 from workshop.host.ports import free_port
 from workshop.setup.process import ROOT
 
-SOURCE = (ROOT / "docs" / "cheat-sheet.html").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+STYLE = f"<style>{(DOCS / 'cheat-sheet.css').read_text(encoding='utf-8')}</style>"
+LINK = '<link rel="stylesheet" href="cheat-sheet.css">'
+SOURCE = (DOCS / "cheat-sheet.html").read_text(encoding="utf-8").replace(LINK, STYLE)
 
 
 @pytest.fixture

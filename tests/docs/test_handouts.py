@@ -1,4 +1,4 @@
-"""The pages that people are handed: what they promise, link to, and have typed is there, and plans add up."""
+"""The pages that people are handed: what they promise, link to, and have typed is there."""
 
 import ast
 import os
@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import click
-import nbformat
 import pytest
 
 from workshop import cli
@@ -20,7 +19,6 @@ from workshop.upkeep.browsers import installed_browsers
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data" / "README.md"])
 HANDOUTS = [*PAGES, ROOT / "docs" / "cheat-sheet.html"]
 GUIDE = guide.GUIDE.read_text(encoding="utf-8")
-PLANS = {"90 minutes": 90, "Half a day": 240, "A full day": 480}
 
 
 def anchors(page):
@@ -140,59 +138,3 @@ def test_a_command_renews_the_guide_or_says_what_is_wrong_with_the_sheets(capsys
         assert cli.run(guide.COMMAND.split()[3:]) == 1
         assert told in capsys.readouterr().err
         assert guide.GUIDE.read_bytes().decode("utf-8") == renewed
-
-
-# The guide's plans
-
-
-def plan(name):
-    """The rows of a plan: what happens, from which minute, and the minutes of talk, exercises and break."""
-    table = GUIDE.partition(f"### {name}\n")[2].partition("###")[0]
-    rows = [
-        [cell.strip(" *") for cell in line.strip("|").split("|")]
-        for line in table.splitlines()
-        if re.match(r"\| (\d:\d\d )?\|", line)
-    ]
-    return [
-        (what, at, *(int(cell or 0) for cell in minutes), late) for at, what, *minutes, late in rows
-    ]
-
-
-@pytest.mark.parametrize("name", PLANS)
-def test_a_plan_adds_up_and_says_what_to_cut(name):
-    *rows, total = plan(name)
-    now, stages = 0, 0
-    for what, at, talk, exercises, pause, late in rows:
-        assert at == f"{now // 60}:{now % 60:02}", what
-        now += talk + exercises + pause
-        if re.match(r"\d\d ", what):
-            stage, stages = find_stage(what[:2]), stages + 1
-            assert what == f"{stage.code} {stage.title}"
-            assert talk + exercises <= stage.minutes
-            assert late, f"{what}: what to cut?"
-    assert (now, stages >= 3) == (PLANS[name], True)
-    sums = [sum(column) for column in zip(*(row[2:5] for row in rows), strict=True)]
-    assert total == ("Total", "", *sums, f"{PLANS[name]} minutes")
-
-
-def test_the_full_day_says_how_much_it_cuts():
-    stages = {row[0][:2]: row[2] + row[3] for row in plan("A full day") if row[0][:1].isdecimal()}
-    whole = sum(stage.minutes for stage in STAGES)
-    assert f"{whole} minutes of stages meet {sum(stages.values())}," in GUIDE
-    for code in ("05", "06"):
-        assert f"{code} from {find_stage(code).minutes} to {stages[code]}" in GUIDE
-    assert f"cards are {whole} in all" in GUIDE
-
-
-def test_the_questions_that_the_guide_quotes_are_headings_of_notebooks():
-    headings = {
-        line.removeprefix("## ")
-        for file in (ROOT / "notebooks").glob("*.ipynb")
-        for cell in nbformat.read(file, as_version=4).cells
-        if cell.cell_type == "markdown"
-        for line in cell.source.splitlines()
-    }
-    plans = GUIDE.partition("## Three plans")[2].partition("## Run sheets")[0]
-    quoted = set(re.findall(r'"([^"]+\?)"', plans))
-    assert len(quoted) > 5
-    assert quoted <= headings

@@ -89,6 +89,9 @@ def request_for_a_note() -> Answers:
 def greeting() -> Answers:
     wrong = [
         ("<h2>Hello, {name}!</h2>", "`{{ name }}`"),
+        (f"<h2>Hello, {{ name }}!</h2>", "`f`"),  # noqa: F541 (the slip)
+        ("{% if {{ name }} %}<h2>Hello, {{ name }}!</h2>{% endif %}", "`{{` and `}}`"),
+        ("{% if name == 'Ada' %}a{% else if name %}b{% endif %}", "`elif`"),
         ("<h2>Hello, {{ nmae }}!</h2>", "'nmae'"),
         ("<h2>Hello, {{ name }!</h2>", "line 1"),
         ("<h2>Hello, {{ name|safe }}!</h2>", "`safe`"),
@@ -111,6 +114,8 @@ def guest_list() -> Answers:
     wrong = [
         (written(loop="names"), "`names|sort`"),
         (written(loop="sorted(names)"), "`sorted`"),
+        (written(loop="names.sort()"), "`names.sort()`"),
+        (written(loop="sort(names)"), "`names|sort`"),
         (written(entry="{{ name|safe }}"), "`safe`"),
         (written(entry="{{ names }}"), "`{{ name }}`"),
         (written(empty=""), "`{% else %}`"),

@@ -90,6 +90,8 @@ SLIPS = {
         ],
         "templates/seats.html": [
             ("== 0", "== -1", "'Sold out'"),
+            ("== 0", "= 0", r"seats\.html, line \d+: .*`==`"),
+            ("elif", "else if", r"seats\.html, line \d+: .*`elif`"),
             ("block main", "block content", "{% block main %}`"),
             ('{% extends "base.html" %}', "", '{% extends "base.html" %}'),
             ("{% endif %}\n", "", r"seats\.html, line \d+: .*'endblock'"),
@@ -119,6 +121,8 @@ SLIPS = {
             (WARN, "{% if true %}", "99.7%.*`if`"),
             (WARN, WARN.replace("<", ">"), "below"),
             (WARN, WARN.replace("0.8", "0.9"), "80.2%"),
+            (WARN, WARN.replace("[species]", '["species"]'), r"line 8: .*`species`"),
+            (WARN, WARN.replace("probabilities[species]", "{{ probabilities[species] }}"), "`{{`"),
             (WARN, WARN.replace("[species]", ""), r"result\.html, line 8: TypeError"),
             ("rely on it.</p>\n{% endif %}\n", "</p>", r"result\.html, line \d+: .*endif"),
         ],

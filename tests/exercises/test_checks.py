@@ -6,8 +6,11 @@ import pytest
 from exercise_support import copy_of, verdict_on  # noqa: F401
 
 from workshop import check
+from workshop.core.progress import exercises_in, solved_of
+from workshop.core.stages import BASE, STAGES, find_stage
 from workshop.learn import exercises
 from workshop.learn.exercises import Wrong, exercise, exercises_of
+from workshop.setup.process import ROOT
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
@@ -19,8 +22,9 @@ def double(monkeypatch):
     """An exercise of stage 04 that asks for twice a number."""
     exercises_of(4)
     monkeypatch.setattr(exercises, "_CHECKS", dict(exercises._CHECKS))
+    monkeypatch.setattr(exercises, "_HINTED", set())
 
-    @exercise("04.99", hint="multiply by two")
+    @exercise("04.99", hint="look at the number", then="multiply by two")
     def _(answer):
         if answer(2) == 2:
             raise Wrong("that is the number itself")
@@ -31,8 +35,8 @@ def double(monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "status", "message"),
     [
-        (..., "not yet", "multiply by two"),
-        (None, "not yet", "multiply by two"),
+        (..., "not yet", "look at the number"),
+        (None, "not yet", "look at the number"),
         (lambda n: n + n, "solved", "twice the number"),
         (lambda n: n, "wrong", "that is the number itself"),
         (lambda n: n / 0, "wrong", "ZeroDivisionError: division by zero"),
@@ -51,6 +55,19 @@ def test_an_exercise_that_is_not_there_lists_those_that_are(double):
     assert "'77'" in check("77.1", 1).message
 
 
+def test_what_is_solved_is_kept_in_the_learner_s_copy_for_the_gallery(tmp_path, monkeypatch):
+    for stage in STAGES:
+        assert sorted(exercises_in(stage)) == sorted(exercises_of(stage.code))
+    first = find_stage(0)
+    for folder, kept in ((tmp_path, 1), (ROOT, 0), (tmp_path / "not there", 0)):
+        monkeypatch.setenv(BASE, str(folder))
+        before = solved_of(first)
+        assert check("00.1", 8000).status == "wrong"
+        assert solved_of(first) == before
+        assert check("00.1", 8004).status == "solved"
+        assert solved_of(first) == before + kept
+
+
 # An app in a process of its own, as a learner's `check` runs it
 
 
@@ -58,7 +75,7 @@ def test_an_exercise_that_is_not_there_lists_those_that_are(double):
 def asked(double):
     """Lets exercise 04.99 ask the app of stage 01 for a page `/new`."""
 
-    @exercise("04.99", hint="add the page", app="01")
+    @exercise("04.99", hint="look", then="add the page", app="01")
     def _(app):
         return f"it says {app.get_added('/new/7', '/new/<int:number>').text}"
 

@@ -103,7 +103,7 @@ def test_a_number_is_answered_with_a_page(client, typed, answer):
     response = ask(client, typed)
     assert response.status_code == 200
     assert Page(response).in_tag("h1") == [answer]
-    assert f"<title>{answer}</title>" in response.text
+    assert f"<title>{answer} · " in response.text
 
 
 def test_the_answer_says_why(client):

@@ -1,6 +1,7 @@
 """Stage 07: any table becomes an app whose form and API answer."""
 # ruff: noqa: S311 (tables for tests)
 
+import csv
 import json
 import random
 import re
@@ -117,7 +118,7 @@ def test_what_spreadsheets_and_r_add_to_a_table(tmp_path):
         [f"{head},,,,,", *(f"{row},,,,," for row in plain), ",,,,,,,,"],
         [head, *(f"{row}," for row in plain)],
         [head, *(f"{number},{row}" for number, row in enumerate(plain))],
-        ["sep=,", head, *plain],
+        ["SEP=,", head, *plain],
     ):
         (tmp_path / "t.csv").write_text("\n".join(lines))
         assert list(make(tmp_path / "t.csv", "kind").features) == HEADER[:3]
@@ -231,16 +232,19 @@ NO_TABLES = [
     ("Sales, 2026\n" + GOOD, "t", "title"),
     ("t\n" + "x\ny\n" * 40, "t", "one column"),
     (GOOD.replace(ROW_3, '0.01,1.5,"y'), "t", "Line 3 opens a quotation mark"),
+    (GOOD.replace("0.57,1.5,y", '0.57,1.5,"y'), "t", "Line 59 has a quotation mark too many: 2"),
+    (GOOD.replace("y\n0.04", '"y\n0.04').replace("x\n0.07", 'x"\n0.07'), "t", "Line 5 has"),
     (b"PK\x03\x04 a workbook", "t", "not CSV"),
 ]
 
 
 def test_what_is_no_table_is_refused_in_a_sentence(tmp_path):
-    path = tmp_path / "t.csv"
+    path, limit = tmp_path / "t.csv", csv.field_size_limit()
     for content, target, told in NO_TABLES:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(table.TableProblem) as refused:
             fit(path, target, tmp_path / "model")
+        assert csv.field_size_limit() == limit, "that is the whole process's"
         assert told in str(refused.value)
         assert "\n" not in str(refused.value)
         assert not (tmp_path / "model").exists()

@@ -11,11 +11,14 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import platform
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbclient
@@ -31,11 +34,12 @@ from trouble_support import (
 
 from workshop import cli
 from workshop.core import datasets
+from workshop.core.files import shown_path
 from workshop.core.stages import BASE, STAGES, find_stage, load_module
 from workshop.host.ports import FOLDER, GALLERY_URL, free_port
 from workshop.setup import mirror
 from workshop.setup.process import ROOT
-from workshop.teach import doctor, try_stage
+from workshop.teach import doctor, try_stage, wheels
 from workshop.teach.doctor import Finding, summary
 
 # ruff: noqa: F811 (a fixture that is imported is asked for by its name)
@@ -67,7 +71,7 @@ def gallery(folder=FOLDER):
 
 def test_interpreter(monkeypatch):
     assert only(doctor.interpreter).well
-    assert sys.prefix in only(doctor.interpreter).text
+    assert shown_path(Path(sys.prefix)) in only(doctor.interpreter).text
     monkeypatch.setattr(doctor, "find_environment", lambda: SimpleNamespace(is_current=False))
     assert_wrong(only(doctor.interpreter), "python3 -m workshop doctor")
 
@@ -473,13 +477,29 @@ def test_an_examination_that_breaks_is_a_finding_and_the_others_go_on(monkeypatc
     assert cli.run(["doctor"]) == 0
 
 
-def test_the_last_line(monkeypatch):
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [
+        ("linux", "x86_64", "linux"),
+        ("linux", "aarch64", "linux-arm"),
+        ("darwin", "arm64", "macos"),
+        ("darwin", "x86_64", "macos-intel"),
+        ("win32", "win-amd64", "windows"),
+        ("win32", "win-arm64", "windows-arm"),
+    ],
+)
+def test_the_last_line_says_which_kit_a_computer_needs(monkeypatch, system, machine, name):
     monkeypatch.setattr(sys, "version_info", SimpleNamespace(major=3, minor=12))
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: machine)
     digest = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()[:6]
-    for platform, name in {"linux": "linux", "darwin": "mac", "win32": "win"}.items():
-        monkeypatch.setattr(sys, "platform", platform)
-        line = f"workshop: ready · {digest} · py3.12 · {name}"
-        assert summary([Finding("lock", True, "")]) == line
+    line = f"workshop: ready · {digest} · py3.12 · {name}"
+    assert summary([Finding("lock", True, "")]) == line
+    assert (name in wheels.SYSTEMS) == (name != "windows-arm")
+
+
+def test_the_last_line_names_what_is_wrong():
     findings = [Finding(s, s == "lock", "") for s in ("ports", "data", "data", "lock")]
     assert summary(findings).startswith("workshop: not ready (data, ports) · ")
 

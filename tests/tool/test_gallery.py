@@ -1,14 +1,15 @@
 """The gallery's landing page: what it says of each stage, and who learns the way to JupyterLab."""
 
 import os
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pytest
-from flask import Flask, abort
+from app_support import Page
+from flask import Flask, abort, request
 from host_support import Mounted
 from werkzeug.test import Client
 
-from workshop.core.stages import find_stage
+from workshop.core.stages import STAGES, find_stage
 from workshop.host import gallery, network
 from workshop.host.ports import FOLDER
 from workshop.setup.process import ROOT
@@ -50,6 +51,47 @@ def test_the_prefix_counts_only_behind_a_proxy(monkeypatch, behind, prefix):
     headers = {"X-Forwarded-Prefix": "/user/ada/proxy/8000"}
     page = Client(gallery.create_gallery()).get("/", headers=headers).text
     assert f'href="{prefix}/02_templates/"' in page
+
+
+def test_an_app_is_told_where_its_pages_can_lead(monkeypatch):
+    def told():
+        return {key: value for key, value in request.environ.items() if key.startswith("workshop.")}
+
+    app = Flask(__name__)
+    app.add_url_rule("/told", view_func=told)
+    mount = Mounted(find_stage("census"), app)
+    monkeypatch.setattr(gallery, "stages_with_app", lambda: [mount.stage])
+    monkeypatch.setattr(gallery, "Mount", lambda stage, in_gallery: mount)
+    monkeypatch.setattr(gallery, "end_with_main_process", lambda: None)
+    monkeypatch.setenv(gallery.LAB_PORT, "8888")
+    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
+    client = Client(gallery.create_gallery())
+
+    def ask(path, address="127.0.0.1"):
+        return client.get(path, environ_base={"REMOTE_ADDR": address})
+
+    here = {"workshop.gallery_url": "/", "workshop.notebook_url": "/notebook/05_census"}
+    assert ask("/05_census/told").json == here
+    lab = "http://127.0.0.1:8888/lab/tree/notebooks"
+    assert ask("/notebook/05_census").location == f"{lab}/05c_census_app.ipynb?token=secret"
+    assert ask("/notebook/01_hello").location == f"{lab}/01_hello.ipynb?token=secret"
+    # Who is not at this machine has no notebook, and learns nothing of the way to it.
+    assert ask("/05_census/told", "192.168.1.20").json == {"workshop.gallery_url": "/"}
+    assert ask("/notebook/05_census", "192.168.1.20").location == "/#stage-05"
+    assert ask("/notebook/none").status_code == 404
+
+    assert ask("/qr/05_census.svg").status_code == 404, "nobody else is let in"
+    monkeypatch.setenv(gallery.ROOM, "http://192.168.1.17:8000/")
+    told = ask("/05_census/told").json
+    assert told["workshop.room_url"] == "http://192.168.1.17:8000/05_census"
+    start = told["workshop.qr_url"]
+    drawn = ask(f"{start}{quote('/probability?age=39&city=São%20Paulo')}")
+    assert drawn.mimetype == "image/svg+xml"
+    assert 'xmlns="http://www.w3.org/2000/svg"' in drawn.text, "or an <img> shows nothing"
+    room = f"{told['workshop.room_url']}/probability?age=39&amp;city=S%C3%A3o%20Paulo<"
+    assert room in drawn.text
+    assert ask(f"{start}{'x' * 1000}").status_code == 414
+    assert ask("/qr/none.svg?path=/").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -106,6 +148,32 @@ def test_the_room_s_address_is_shown_where_others_are_let_in(gallery_page, monke
     first_card = 'id="stage-00"'
     assert presenter.index(room) < presenter.index(first_card), "above, for the presenter"
     assert attendee.index(room) > attendee.index(first_card)
+
+
+def test_what_is_solved_is_told_to_the_learner_only(gallery_page, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
+    assert "exercises solved" not in gallery_page("127.0.0.1")
+    (tmp_path / ".solved").mkdir()
+    (tmp_path / ".solved" / "04.2").touch()
+    monkeypatch.setenv(gallery.ROOM, "http://192.168.1.17:8000/")
+    assert gallery_page("127.0.0.1").count("1 of 4 exercises solved") == 1
+    assert "exercises solved" not in gallery_page("192.168.1.20")
+
+
+def test_a_page_that_is_not_there_leads_to_every_stage(gallery_page):
+    lost = gallery.create_app({}).test_client().get("/4")
+    assert lost.status_code == 404
+    links = Page(lost).links
+    assert {f"/{stage.slug}/" for stage in STAGES if stage.app} | {"/", "/#stage-00"} <= links
+
+
+def test_the_gallery_shows_the_cheat_sheet_and_a_picture_of_each_app(gallery_page):
+    page, client = Page(gallery_page("127.0.0.1")), gallery.create_app({}).test_client()
+    assert "/cheat-sheet.html" in page.links
+    sheet = client.get("/cheat-sheet.html")
+    assert client.get(f"/{Page(sheet).all('link')[0]['href']}").mimetype == "text/css"
+    drawn = [each for each in page.all("figure") if each.get("class") == "drawing"]
+    assert len(drawn) == sum(stage.app for stage in STAGES)
 
 
 # The room

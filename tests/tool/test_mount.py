@@ -1,15 +1,18 @@
 """What the gallery says where an app is loading or does not start. test_serve.py has models that change."""
 
 import dataclasses
+import gzip
 import sys
 import time
 
 import pytest
+from flask import Flask, Response, request
 from serve_support import until
 from werkzeug.test import Client
 
 from workshop.core.stages import find_stage
 from workshop.host import gallery
+from workshop.host.library_files import send_small
 from workshop.host.mount import LOOK_EVERY, Mount
 
 WELL = "from flask import Flask\ndef create_app():\n    app = Flask(__name__)\n"
@@ -153,3 +156,36 @@ def test_the_gallery_loads_an_app_once_somebody_asks_for_it(work, tmp_path):
     assert not loaded.exists()
     until(lambda: get("/02_templates/").status_code == 200)
     assert loaded.exists()
+
+
+def test_a_library_s_files_are_sent_small_and_kept():
+    app = Flask(__name__)
+    files = {
+        "lib.js": ("text/javascript", "let a = 1;\n" * 9000),
+        "page": ("text/html", "a" * 9000),
+    }
+
+    @app.get("/openapi/<name>")
+    @app.get("/static/<name>")
+    def file(name):
+        answer = Response(files[name][1], content_type=files[name][0])
+        answer.add_etag()
+        return answer.make_conditional(request)
+
+    client = Client(send_small(app.wsgi_app))
+    takes = {"Accept-Encoding": "gzip, br"}
+    small = client.get("/openapi/lib.js?v=1", headers=takes)
+    assert len(small.data) < 1000
+    assert gzip.decompress(small.data).decode() == files["lib.js"][1]
+    assert (small.headers["Content-Encoding"], small.headers["Vary"]) == ("gzip", "Accept-Encoding")
+    assert small.cache_control.max_age > 30 * 24 * 3600
+    again = takes | {"If-None-Match": small.headers["ETag"]}
+    assert client.get("/openapi/lib.js?v=1", headers=again).status_code == 304
+    assert client.get("/openapi/lib.js", headers=takes).cache_control.max_age is None, "no version"
+    assert client.get("/openapi/lib.js?v=1").text == files["lib.js"][1], "for who takes no gzip"
+    head = client.head("/openapi/lib.js?v=1", headers=takes)
+    assert (head.status_code, head.data) == (200, b"")
+    for path in ("/openapi/page?v=1", "/static/lib.js?v=1"):  # what learners change, and pages
+        answer = client.get(path, headers=takes)
+        assert "Content-Encoding" not in answer.headers
+        assert answer.cache_control.max_age is None

@@ -1,7 +1,9 @@
 """The notebooks are as `refresh` leaves them, and keep the rules that can be checked."""
 
+import base64
 import json
 import re
+import struct
 from itertools import pairwise
 from statistics import median
 
@@ -85,3 +87,17 @@ def test_a_notebook_that_fails_names_its_cell_and_stays_as_it_was(tmp_path):
         refresh(file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_figures_are_drawn_for_sharp_screens(tmp_path):
+    file = tmp_path / "figure.ipynb"
+    code = (
+        "import matplotlib.pyplot as plt\n_ = plt.figure(figsize=(4, 3))\nplt.plot([1])\nplt.show()"
+    )
+    cell = nbformat.v4.new_code_cell(code)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
+    refresh(file)
+    [output] = nbformat.read(file, as_version=4).cells[0].outputs
+    drawn = struct.unpack(">II", base64.b64decode(output["data"]["image/png"])[16:24])
+    shown = output["metadata"]["image/png"]
+    assert 1.9 < drawn[0] / shown["width"] < 2.1

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -44,7 +45,6 @@ def work(trained, monkeypatch):
     monkeypatch.setenv("WORKSHOP_WORK", str(trained))
     # What brings a learner's copy up to date is tested elsewhere, and takes its time.
     monkeypatch.setattr(cli, "use_my_copy", lambda: None)
-    csv.field_size_limit(131_072)  # Python's own; other tests in this process may have raised it
     return trained
 
 
@@ -59,8 +59,7 @@ def score(work, tmp_path, capsys):
         source.write_bytes(content)
         code = cli.run(["score", "05", str(source), "-o", str(target), *options])
         said = capsys.readouterr()
-        files = {path.name for path in tmp_path.iterdir()} - {"people.csv"}
-        assert files <= {"scored.csv", "scored.bad.csv"}, "nothing half-written stays behind"
+        assert not list(tmp_path.glob(".*")), "nothing half-written stays behind"
         aside = tmp_path / "scored.bad.csv"
         return (
             code,
@@ -124,18 +123,27 @@ def test_bad_rows_are_set_aside_with_their_line_and_the_api_s_words(score, work,
         assert problem == "; ".join(f"{each['field']}: {each['message']}" for each in errors)
     assert "scored.bad.csv: 4 set aside, with line and problem\n" in said.err
     assert "\n  line 3: age: " in said.err
-    assert "\n  line 6: person: This row has 3 cells; the header names 7 columns.\n" in said.err
+    assert "\n  line 6: person: This row has 3 cells; the header names 7 columns. " in said.err
 
 
-def test_of_many_bad_rows_the_first_are_named_and_fixed_ones_leave_no_file(score):
+def test_of_many_bad_rows_the_first_are_named_and_their_file_is_nobody_else_s(score, tmp_path):
     code, scored, aside, said = score(["1" + PEOPLE[0]] * 8)
     assert (code, len(aside)) == (3, 1 + 8)
     assert len(scored.splitlines()) == 1, "the names of the columns alone"
     assert said.err.count("\n  line ") == 5
     assert "\n  and 3 more\n" in said.err
-    code, scored, aside, _ = score(PEOPLE)
-    assert (code, aside) == (0, None)
+    theirs = tmp_path / "scored.bad.csv"
+    theirs.write_text("fixed by hand", encoding="utf-8")
+    for options in ((), ("-o", str(tmp_path / "scored.txt"))):  # a name that differs in its end
+        assert "scored.bad-" in score(["1" + PEOPLE[0]], *options)[-1].err
+    assert {path.name for path in tmp_path.glob("*bad-*")} == {
+        "scored.bad-2.csv",
+        "scored.bad-3.csv",
+    }
+    code, scored, *_ = score(PEOPLE)
+    assert code == 0
     assert score(b"nonsense\n")[:2] == (1, scored), "a result stays if a later run fails"
+    assert theirs.read_text(encoding="utf-8") == "fixed by hand"
 
 
 def test_columns_in_another_order_one_left_out_and_the_mark_that_excel_puts_first(score):
@@ -148,10 +156,10 @@ def test_columns_in_another_order_one_left_out_and_the_mark_that_excel_puts_firs
 
 TWO = f"{HEADER}\n{PEOPLE[0]}\n"
 NO_FORM = {
-    "empty": (b"", "first row of people.csv can't be used. age: This column is missing"),
+    "empty": (b"", "first row of people.csv can't be used. body: The table is empty"),
     "semicolons": (b"age;sex\n39;Male\n", "Separate the columns by commas, not by semicolons."),
     "own column": (f"label,{HEADER}\n".encode(), "label: The answer adds a column of this name."),
-    "utf-16": (HEADER.encode("utf-16"), "can't be read from line 1 on: it isn't UTF-8. Save"),
+    "utf-16": (HEADER.encode("utf-16"), "people.csv is UTF-16, not UTF-8. Save"),
     "latin-1": (f"{TWO}39,Büro".encode("latin-1"), "can't be read from line 3 on: it isn't UTF-8."),
     "open quote": (
         f'{TWO}39,"State-gov\n'.encode(),
@@ -169,15 +177,93 @@ def test_a_file_that_has_no_form_is_one_sentence_and_nothing_is_written(score, c
     assert "Traceback" not in said.err
 
 
-def test_the_file_itself_is_never_overwritten(work, tmp_path, capsys):
-    source = tmp_path / "scored.bad.csv"
-    source.write_text(f"{HEADER}\n{PEOPLE[0]}\n", encoding="utf-8")
-    before = source.read_bytes()
-    for target in (source, tmp_path / "scored.csv"):
+def test_what_it_wrote_can_be_scored_again_and_nothing_into_itself(score, work, tmp_path, capsys):
+    _, scored, aside, _ = score([*PEOPLE, "7" + PEOPLE[0], PEOPLE[0] + ",1"])
+    assert score(scored)[:2] == (0, scored)
+    lines = [aside[0], [*aside[1][:2], *PEOPLE[0].split(",")], aside[2][:-1]]
+    source = tmp_path / "scored.bad.csv"  # with its rows fixed by hand
+    with source.open("w", encoding="utf-8", newline="") as opened:
+        csv.writer(opened).writerows(lines)
+    again = tmp_path / "again.csv"
+    assert cli.run(["score", "05", str(source), "-o", str(again)]) == 0
+    head, *rows = again.read_text(encoding="utf-8").splitlines()
+    before = scored.decode().splitlines()
+    assert head == before[0]
+    assert rows == [before[1]] * 2
+    names = (
+        ["hard.csv", "link.csv"] if os.name == "posix" else []
+    )  # elsewhere they need a privilege
+    for target in (source, *map(tmp_path.joinpath, names)):
+        if target.name == "hard.csv":
+            os.link(source, target)
+        elif target.name == "link.csv":
+            target.symlink_to(source)
+        content = source.read_bytes()
         assert cli.run(["score", "05", str(source), "-o", str(target)]) == 1
         assert "would replace" in capsys.readouterr().err
-    assert source.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [source]
+        assert source.read_bytes() == content
+
+
+def test_no_spreadsheet_runs_a_cell_of_either_file(score):
+    content = f"{HEADER},note\n{PEOPLE[0]},=1+1\n7{PEOPLE[0]},a;=2\n"
+    code, scored, aside, _ = score(content.encode())
+    assert (code, aside[1][-1]) == (3, "a;'=2")
+    assert b",'=1+1," in scored
+
+
+def test_an_output_that_is_no_plain_file_stays_what_it_is(score, work, tmp_path):
+    if os.name != "posix":
+        pytest.skip(
+            "Windows has no such names for pipes and devices, and links need a privilege there"
+        )
+    _, scored, *_ = score(PEOPLE)
+    source, out, link, other = (tmp_path / name for name in ("people.csv", "out", "link", "other"))
+
+    def run(target):
+        return cli.run(["score", "05", str(source), "-o", str(target)])
+
+    out.write_bytes(b"old")
+    out.chmod(0o600)
+    link.symlink_to(out)
+    assert run(link) == 0
+    assert link.is_symlink()
+    assert (out.read_bytes(), out.stat().st_mode & 0o777) == (scored, 0o600)
+    out.write_bytes(b"old")
+    os.link(out, other)
+    assert run(out) == 0
+    assert other.read_bytes() == out.read_bytes() == scored
+    (tmp_path / "new").unlink(missing_ok=True)
+    (tmp_path / "dangling").symlink_to("new")
+    assert run(tmp_path / "dangling") == 0
+    assert (tmp_path / "new").read_bytes() == scored
+    null = Path(os.devnull).stat()
+    assert run(os.devnull) == 0
+    assert os.path.samestat(null, Path(os.devnull).stat())
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as cat:
+        assert run(tmp_path / "pipe") == 0
+        assert cat.stdout.read() == scored
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_it_reads_and_writes_standard_streams_and_pipes(score, work, tmp_path):
+    lines = [*PEOPLE, "1" + PEOPLE[0]]
+    _, scored, _, _ = score(lines)
+    content = (tmp_path / "people.csv").read_bytes()
+    run = [sys.executable, "-c", RUN, "score", "05"]
+    options = {"capture_output": True, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+    done = subprocess.run([*run, "-", "-o", "-"], cwd=tmp_path, input=content, **options)
+    assert (done.returncode, done.stdout) == (3, scored), done.stderr
+    assert b"scored.bad-2.csv: 1 set aside" in done.stderr, "in the folder where the command runs"
+    broken = subprocess.run([*run, "-", "-o", "-"], cwd=tmp_path, input=b"x", **options)
+    assert (broken.returncode, broken.stdout) == (1, b"")
+    assert b"standard input" in broken.stderr
+    if os.name == "posix":
+        os.mkfifo(tmp_path / "pipe")
+        with subprocess.Popen(["cp", tmp_path / "people.csv", tmp_path / "pipe"]):
+            target = tmp_path / "other.csv"
+            assert cli.run(["score", "05", str(tmp_path / "pipe"), "-o", str(target)]) == 3
+        assert target.read_bytes() == scored
 
 
 def test_what_can_not_be_scored_is_a_sentence(work, tmp_path, capsys):

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from workshop.core.errors import WorkshopError
-from workshop.core.stages import STAGES, base
+from workshop.core.stages import BASE, STAGES
 from workshop.host import network as room
 from workshop.host import start
 from workshop.host.ports import FOLDER, GALLERY_URL, PortInUse, free_port
@@ -124,8 +124,8 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         assert status == 200
         assert "✓ Model trained" in page
         lab = f"http://127.0.0.1:{lab_port}"
-        for way in ("lab/tree", "rise"):
-            assert f'"{lab}/{way}/notebooks/04_iris.ipynb?token={token}"' in page
+        for way in ("lab/tree/notebooks", "rise/slides"):
+            assert f'"{lab}/{way}/04_iris.ipynb?token={token}"' in page
         assert f'"{lab}/lab/tree/apps/04_iris/app.py?token={token}"' in page
         assert "No module named &#39;no_such_module&#39;" in page, "the broken stage says why"
         status, page = get(f"http://127.0.0.1:{port}/77_broken/")
@@ -146,7 +146,8 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
 
         assert get(f"{lab}/api/contents?token={token}")[0] == 200
         assert get(f"{lab}/api/contents/apps/04_iris/app.py?token={token}")[0] == 200
-        assert get(f"{lab}/rise/notebooks/04_iris.ipynb?token={token}")[0] == 200
+        assert get(f"{lab}/rise/slides/04_iris.ipynb?token={token}")[0] == 200
+        assert "04_iris.ipynb" in get(f"{lab}/api/contents/slides?token={token}")[1]
         assert "04_iris.ipynb" in get(f"{lab}/api/contents/notebooks?token={token}")[1]
         assert get(f"{lab}/api/contents")[0] == 403, "nothing without the token"
         assert get(f"{lab}/lab?token={token}")[0] == 200
@@ -331,7 +332,8 @@ def test_jupyterlab_leaves_the_owner_s_tabs_and_settings_alone(tmp_path, monkeyp
     assert environ["JUPYTER_CONFIG_PATH"] == str(start.LAB)
     assert environ[GALLERY_URL] == "http://127.0.0.1:8100"
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert start.lab_folders()["JUPYTER_CONFIG_DIR"].startswith(str(base()))
+    monkeypatch.setenv(BASE, str(tmp_path / "copy"))
+    assert start.lab_folders()["JUPYTER_CONFIG_DIR"].startswith(str(tmp_path / "copy"))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ becomes, byte for byte, what the API answers. One bad row refuses a whole batch 
 with its line, because somebody who scores a million people wants the other 999,999.
 """
 
-import csv
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -20,6 +18,7 @@ from typing import Any
 
 import click
 
+from workshop.core import streams
 from workshop.core.build import model_module
 from workshop.core.dask_cluster import cluster
 from workshop.core.errors import WorkshopError
@@ -34,67 +33,68 @@ class ScoringFailed(WorkshopError):
 
 
 def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> int:
-    """Score the people in the CSV file `source` into `target`; bad rows go to a .bad.csv next to it.
+    """Score the people in the CSV file `source` into `target`; bad rows go to a new .bad.csv next to it.
 
-    With `dask`, the address of a Dask scheduler, its workers do it. Says in the terminal what became of the
-    rows, and returns the exit code: 3 if some were set aside, else 0. Both files appear when they are
-    complete. Raises `WorkshopError`, and then neither does.
+    Either may be `-` or a pipe. With `dask`, the address of a Dask scheduler, its workers do it. Says in the
+    terminal what became of the rows, and returns the exit code: 3 if some were set aside, else 0. Both files
+    appear when they are complete. Raises `WorkshopError`, and then neither does.
     """
     module, model = modules_of(stage)
-    aside = target.with_suffix(".bad.csv")
-    if any(path.exists() and path.samefile(source) for path in (target, aside)):
-        raise ScoringFailed(f"The result would replace {source}: choose another name with -o.")
-    if not target.parent.is_dir():
-        raise ScoringFailed(f"There is no folder {target.parent} for the result: make it first.")
+    target = streams.real_output(target)
+    near = Path("scored.csv") if streams.is_stream(target) else target  # nothing is next to a pipe
+    if not near.parent.is_dir():
+        raise ScoringFailed(f"There is no folder {near.parent} for the result: make it first.")
+    name = "standard input" if source == streams.STANDARD else source.name
     start, counts, shown = time.perf_counter(), [0, 0], []
-    size = source.stat().st_size
     options = {"mode": "w", "encoding": "utf-8", "newline": ""}
     try:
         with (
-            TemporaryDirectory(dir=target.parent, prefix=".score-") as new,
-            source.open("rb") as file,
+            TemporaryDirectory(dir=near.parent, prefix=".score-") as new,
+            streams.open_input(source) as file,
             Path(new, "good").open(**options) as good,
             Path(new, "bad").open(**options) as bad,
             cluster(dask, stage.folder) if dask else nullcontext(run_here) as run,
-            click.progressbar(length=size, label="Scoring", file=sys.stderr) as bar,
+            streams.progress(file, "Scoring") as bar,
         ):
+            if streams.is_same(file, target):
+                raise ScoringFailed(f"The result would replace {target}: choose another with -o.")
             rows = module.read_rows(file)
             header = module.check_header(next(rows, (1, []))[1])
-            good_rows, bad_rows = csv.writer(good), csv.writer(bad)
-            good_rows.writerow([*header, *module.ANSWER])
-            bad_rows.writerow(["line", "problem", *header])
+            own = module.own_columns(header)
+            good.write(module.write_csv([header[own]], [module.ANSWER]))
+            bad.write(module.write_csv([[*module.SET_ASIDE, *header[own.start :]]], [()]))
             chunks = iter(lambda: list(islice(rows, CHUNK)), [])
             for chunk, (answers, errors) in run(partial(module.score_rows, model, header), chunks):
-                scored = [[*row, *a] for (_, row), a in zip(chunk, answers, strict=True) if a]
-                good_rows.writerows(scored)
-                counts[0] += len(scored)
+                good.write(module.write_csv([row[own] for _, row in chunk], answers))
+                counts[0] += len(answers) - answers.count(None)
                 for index, found in groupby(errors, key=lambda error: error["index"]):
                     (line, row), problem = chunk[index], in_words(found)
-                    bad_rows.writerow([line, problem, *row])
+                    bad.write(module.write_csv([[line, problem, *row[own.start :]]], [()]))
                     counts[1] += 1
                     shown.append(f"  line {line}: {problem}")
                     del shown[MOST_SHOWN:]
-                bar.update(file.tell() - bar.pos)
+                bar.update(file.tell() - bar.pos if file.seekable() else 0)
             for opened in (good, bad):
                 opened.close()
-            aside.unlink(missing_ok=True)  # of an earlier run
+            streams.deliver(Path(new, "good"), target)
             if counts[1]:
-                Path(new, "bad").replace(aside)
-            Path(new, "good").replace(target)
+                aside = Path(new, "bad").replace(streams.unused(near.with_suffix(".bad.csv")))
     except module.Refusal as refusal:
-        problem = str(refusal.description).replace("The CSV", source.name)
+        problem = str(refusal.description).replace("The CSV", name)
         if refusal.errors:
-            problem = f"The first row of {source.name} can't be used. {in_words(refusal.errors)}"
+            problem = f"The first row of {name} can't be used. {in_words(refusal.errors)}"
         raise ScoringFailed(problem) from refusal
     except OSError as error:
         problem = f"can't be read or written ({error.strerror}): nothing was scored."
-        raise ScoringFailed(f"{error.filename or source} {problem}") from error
-    click.echo(f"{target}: {counts[0]:,} scored in {time.perf_counter() - start:,.1f} s")
-    if counts[1] > MOST_SHOWN:
-        shown.append(f"  and {counts[1] - MOST_SHOWN:,} more")
+        raise ScoringFailed(f"{error.filename or target} {problem}") from error
+    told = f"{counts[0]:,} scored in {time.perf_counter() - start:,.1f} s"
+    click.echo(
+        told if target == streams.STANDARD else f"{target}: {told}", err=target == streams.STANDARD
+    )
     if counts[1]:
         told = f"{aside}: {counts[1]:,} set aside, with line and problem"
-        click.echo("\n".join([told, *shown]), err=True)
+        more = [f"  and {counts[1] - MOST_SHOWN:,} more"] if counts[1] > MOST_SHOWN else []
+        click.echo("\n".join([told, *shown, *more]), err=True)
     return 3 if counts[1] else 0
 
 

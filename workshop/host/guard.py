@@ -33,8 +33,8 @@ MOST_THREADS = 128  # unless it is set; each one waits for one slow body
 # A page loads only files of its own app, runs no script and no style that is written into it, sends
 # forms only to its own app, and is shown inside no other page.
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-# The page that documents an API comes with a library, which writes its styles and scripts into it.
-INLINE = "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+# The page that documents an API comes with a library, which writes its styles into it.
+INLINE = "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 DOCUMENTATION = "/openapi/"
 HEADERS = {
     "content-security-policy": ("Content-Security-Policy", POLICY),

@@ -16,6 +16,7 @@ from workshop.core.errors import WorkshopError
 from workshop.core.own_apps import OwnApp
 from workshop.core.stages import Stage, load_module
 from workshop.host.guard import Application, StartResponse, guard
+from workshop.host.library_files import send_small
 
 MODEL_FILES = "model/*.json", "model/*.joblib"
 LOOK_EVERY = 0.05  # seconds between two looks at the model's files
@@ -106,7 +107,7 @@ class Mount:
             )
             return
         self._has_model = not problem
-        self._guarded = guard(app.wsgi_app, app.config["MAX_CONTENT_LENGTH"])
+        self._guarded = guard(send_small(app.wsgi_app), app.config["MAX_CONTENT_LENGTH"])
         self.app = app
 
 

@@ -93,7 +93,9 @@ def qr_for_terminal(url: str) -> str:
 
 
 def qr_as_svg(url: str) -> str:
-    """The QR code of `url` as an SVG element for a page: black on white, in dark mode too."""
+    """The QR code of `url` as SVG, for a file or for a page: black on white, in dark mode too."""
     import segno
 
-    return segno.make_qr(url).svg_inline(scale=6, light="#fff", title=f"QR code of {url}")
+    drawn, title = io.BytesIO(), f"QR code of {url}"
+    segno.make_qr(url).save(drawn, kind="svg", xmldecl=False, scale=6, light="#fff", title=title)
+    return drawn.getvalue().decode()

@@ -33,7 +33,8 @@ from workshop.setup.process import one_at_a_time
 
 # Its folder `labconfig` holds the workshop's defaults for JupyterLab and for slides: no question about
 # news, and nothing in slides that comes from the internet. Its folder `large` holds settings as JupyterLab
-# stores those of a user: the size of the type counts only there.
+# stores those of a user: the size of the type counts only there. Its folder `custom` has the style of
+# notebooks, and `workspaces` what is open at the first start.
 LAB = Path(__file__).parent / "lab"
 
 PRESENTING = """\
@@ -63,11 +64,16 @@ def lab_folders() -> dict[str, str]:
     """Variables that give JupyterLab, its slides and its kernels folders of their own in the environment.
 
     So the tabs, settings and configuration of the laptop's owner do not turn up, and theirs stay as they
-    are. If the environment can't be written in, the folders are in the learner's copy.
+    are. At the first start the table of contents is open. If the environment can't be written in, the
+    folders are in the learner's copy.
     """
     own = Path(sys.prefix) / "share" / "jupyter" / "workshop"
-    if not os.access(sys.prefix, os.W_OK):
+    if os.access(sys.prefix, os.W_OK):
+        draw_sharply()
+    else:
         own = base() / ".jupyter"
+    if not (own / "workspaces").exists():
+        shutil.copytree(LAB / "workspaces", own / "workspaces")
     return {
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
         "JUPYTERLAB_SETTINGS_DIR": str(own / "user-settings"),
@@ -76,6 +82,13 @@ def lab_folders() -> dict[str, str]:
         "JUPYTER_NO_CONFIG": "",  # which would leave out ours too
         "IPYTHONDIR": str(own),  # makes no more than its own folder
     }
+
+
+def draw_sharply() -> None:
+    """Let the kernels of this environment draw figures for sharp screens, and in the apps' colors."""
+    folder = Path(sys.prefix) / "etc" / "ipython"  # where IPython looks
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(LAB / "ipython_kernel_config.json", folder)
 
 
 def lab_server(port: int, token: str, gallery_url: str, settings: Path | None = None) -> Server:
@@ -91,6 +104,9 @@ def lab_server(port: int, token: str, gallery_url: str, settings: Path | None = 
         "--ServerApp.open_browser=False",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
+        "--LabApp.custom_css=True",
+        # Otherwise the style sheet would have to be in the folder with the owner's own settings.
+        f"--ServerApp.tornado_settings=static_custom_path={LAB / 'custom'}",
         "--ServerApp.allow_root=True",
     ]
     # The token is not on the command line, where others could read it. Kernels inherit the address.
@@ -226,6 +242,10 @@ def run_workshop(
                 require_ports(host, port, lab_port)
                 signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` acts as Ctrl-C
                 click.echo("Starting the workshop ...")
+                if present:
+                    from workshop.host.slides import make_slides  # here: nbformat takes its time
+
+                    make_slides()
                 gallery = gallery_server(host, port, lab_port, token, present)
                 servers = [gallery]
                 if lab_port:

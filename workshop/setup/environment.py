@@ -124,6 +124,13 @@ def shadows(folders: Iterable[Path]) -> list[Path]:
     return [file for file in modules if file.stem in taken]
 
 
+def set_up_anew() -> str:
+    """What to do about packages that are not as they should be."""
+    environment = find_environment()
+    what = "the .venv folder" if environment.own else environment.stamp
+    return f"delete {what} and run any workshop command again"
+
+
 def make_environment(prefix: Path) -> None:
     """Make the virtual environment from nothing, whatever an interrupted set-up left there."""
     if not is_plain(prefix):

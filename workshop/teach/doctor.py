@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from workshop.core.own_apps import OwnApp, find_app, own_apps
 from workshop.core.stages import STAGES, base, stages_with_model
 from workshop.host.ports import FOLDER, GALLERY_URL, another_port, gallery_at, is_free
 from workshop.learn.my_copy import DAMAGED, cells_of
-from workshop.setup.environment import damage, find_environment, shadows
+from workshop.setup.environment import damage, find_environment, set_up_anew, shadows
 from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
 from workshop.setup.lock import LOCK, locked
 from workshop.setup.mirror import is_url, mirrors, shown
@@ -53,16 +54,9 @@ class Finding:
         return f"{mark:<5}  {self.subject:<12} {self.text}"
 
 
-def set_up_anew() -> str:
-    """What to do about packages that are not as they should be."""
-    environment = find_environment()
-    what = "the .venv folder" if environment.own else environment.stamp
-    return f"delete {what} and run any workshop command again"
-
-
 def interpreter() -> Iterator[Finding]:
     """Whether this is the workshop's Python."""
-    text = f"Python {platform.python_version()} in {sys.prefix}"
+    text = f"Python {platform.python_version()} in {shown_path(Path(sys.prefix), ROOT)}"
     is_ours = find_environment().is_current
     fix = " is not the workshop's; start it as: python3 -m workshop doctor"
     yield Finding("interpreter", is_ours, text if is_ours else text + fix)
@@ -337,10 +331,19 @@ def examine() -> Iterator[Finding]:
 
 
 def summary(findings: list[Finding]) -> str:
-    """One line to paste to the instructor: state, version of the lock, Python, system."""
+    """One line to paste to the instructor: state, version of the lock, Python, system.
+
+    The last two are what `kit` needs to know, in its own words, as in `py3.12 · macos-intel`; for
+    `windows-arm` it has nothing.
+    """
     wrong = sorted({finding.subject for finding in findings if not finding.well})
     state = f"not ready ({', '.join(wrong)})" if wrong else "ready"
     version = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:6]
-    system = {"win32": "win", "darwin": "mac"}.get(sys.platform, sys.platform)
+    system = {"win32": "windows", "darwin": "macos"}.get(sys.platform, sys.platform)
+    # Windows on ARM also runs a Python for Intel, and it is the Python that counts.
+    machine = sysconfig.get_platform() if system == "windows" else platform.machine()
+    is_arm = machine.lower().endswith(("arm64", "aarch64"))
+    if is_arm != (system == "macos"):
+        system += "-arm" if is_arm else "-intel"
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
     return f"workshop: {state} · {version} · {python} · {system}"

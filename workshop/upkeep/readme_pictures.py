@@ -5,6 +5,7 @@
 The pictures go into docs/images, or into FOLDER.
 """
 
+import base64
 import contextlib
 import os
 import sys
@@ -22,8 +23,14 @@ from workshop.upkeep.browsers import installed_browsers
 
 FOLDER = ROOT / "docs" / "images"
 SIZE = {"width": 1100, "height": 850}  # pixels
-# The name of each picture and the page in it. A form on the page is sent first.
-PAGES = {"gallery": "", "iris": "04_iris/", "census": "05_census/", "housing": "06_housing/"}
+# The apps' answers stand side by side in one picture, each as on a phone, so that they can be read where a
+# README is 900 pixels wide.
+PHONE = {"width": 390, "height": 640}
+APPS = "04_iris/", "05_census/", "06_housing/"
+SIDE_BY_SIDE = f"""<style>
+  body {{ margin: 0; display: flex; gap: 16px; padding: 16px; background: #dcd8ea }}
+  img {{ width: {PHONE["width"]}px; height: {PHONE["height"]}px; border-radius: 14px }}
+</style>"""
 FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "Petal width": "0.2"}
 
 
@@ -51,25 +58,37 @@ def take_pictures(folder: Path) -> Iterator[Path]:
                 f"{found[0]} doesn't start: {str(error).splitlines()[0]}"
             ) from error
         page = browser.new_page(viewport=SIZE, color_scheme="light")
-        for name, path in PAGES.items():
-            page.goto(f"{server.url}/{path}")
-            for label, value in FLOWER.items() if name == "iris" else ():
-                page.get_by_label(label).fill(value)
-            if path:
-                page.get_by_role("main").get_by_role("button").first.click()
-            take(page, folder / f"{name}.png")
-            yield folder / f"{name}.png"
+        page.goto(f"{server.url}/")
+        take(page, folder / "gallery.png")
+        yield folder / "gallery.png"
+        page = browser.new_page(viewport=PHONE, color_scheme="light", device_scale_factor=2)
+        answers = [answer_of(page, f"{server.url}/{path}") for path in APPS]
+        images = [f'<img src="data:image/png;base64,{each}">' for each in answers]
+        page.set_viewport_size({"width": 3 * PHONE["width"] + 64, "height": PHONE["height"] + 32})
+        page.goto("about:blank")
+        page.set_content(SIDE_BY_SIDE + "".join(images))
+        take(page, folder / "apps.png")
+        yield folder / "apps.png"
         browser.close()
 
 
-def take(page: Page, file: Path) -> None:
+def answer_of(page: Page, url: str) -> str:
+    """Return a picture of what an app answers to its form as it comes, or to a flower; in base64."""
+    page.goto(url)
+    for label, value in FLOWER.items() if "iris" in url else ():
+        page.get_by_label(label).fill(value)
+    page.get_by_role("main").get_by_role("button").first.click()
+    page.wait_for_load_state()
+    return base64.b64encode(take(page)).decode()
+
+
+def take(page: Page, file: Path | None = None) -> bytes:
     """Take a picture. On a busy machine Chromium sometimes fails to, so there are three more attempts."""
     for _ in range(3):
         with contextlib.suppress(Error):
-            page.screenshot(path=file)
-            return
+            return page.screenshot(path=file)
         page.wait_for_timeout(1000)
-    page.screenshot(path=file)
+    return page.screenshot(path=file)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, make_response, render_template, request
+from flask import (
+    Flask,
+    Response,
+    abort,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+    url_for,
+)
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.urls import iri_to_uri
+from werkzeug.wrappers import Request
 
 from workshop.core.own_apps import own_apps
+from workshop.core.progress import exercises_in, solved_of
 from workshop.core.stages import STAGES, Stage, stages_with_app
 from workshop.host.guard import Application, StartResponse, behind_proxies, guard, problem_json
 from workshop.host.mount import Mount, state_of
 from workshop.host.network import BEHIND_PROXY, LAB_PORT, LAB_TOKEN, PRESENT, ROOM, qr_as_svg
 from workshop.host.ports import FOLDER, status_of
 from workshop.host.server import end_with_main_process
+from workshop.setup.process import ROOT
 
 READ_ONCE = "*.py", "templates/**/*.html"  # an app's files that count from the next start on
+MOST_FOR_QR = 1000  # characters of an address; more would make a code that no phone can read
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,11 @@ class Card:
     stage: Stage
     mount: Mount | None
     changed: bool
+    solved: int  # exercises; none is told to those who look at somebody else's gallery
+
+    @property
+    def exercises(self) -> int:
+        return len(exercises_in(self.stage))
 
     @property
     def is_up(self) -> bool:
@@ -47,7 +67,8 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
     def index() -> Response:
         for mount in mounts.values():
             mount.look()
-        room = os.environ.get(ROOM)
+        room, lab = os.environ.get(ROOM), lab_address(request)
+        mine = lab or not room
         changed = {
             stage
             for stage, before in at_start.items()
@@ -56,11 +77,16 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
         page = make_response(
             render_template(
                 "index.html",
-                cards=[Card(each, mounts.get(each.slug), each in changed) for each in STAGES],
+                cards=[
+                    Card(
+                        each, mounts.get(each.slug), each in changed, solved_of(each) if mine else 0
+                    )
+                    for each in STAGES
+                ],
                 own_apps=[
                     (own, status_of(f"http://127.0.0.1:{own.port}/", 1)) for own in own_apps()
                 ],
-                lab=lab_address(),
+                lab=lab,
                 present=bool(os.environ.get(PRESENT)),
                 room=room,
                 qr=qr_as_svg(room) if room else None,
@@ -75,10 +101,37 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
         port = int(os.environ.get(LAB_PORT) or 0) or None
         return {"status": "ok", "service": "workshop", "folder": FOLDER, "lab_port": port}
 
+    @app.get("/notebook/<slug>")
+    def notebook(slug: str) -> Response:
+        """Lead to a stage's notebook in JupyterLab, or, for those who have none, to its card."""
+        stage = next((each for each in STAGES if each.slug == slug), None) or abort(404)
+        if not (lab := lab_address(request)):
+            return redirect(f"{url_for('index')}#stage-{stage.code}")
+        # Of a stage with several, the one about the app.
+        files = stage.notebook_files
+        file = next((file for file in files if file.stem.endswith("_app")), files[0])
+        return redirect(f"{lab[0]}/lab/tree/notebooks/{file.name}?token={lab[1]}")
+
+    @app.get('/<any("cheat-sheet.html", "cheat-sheet.css"):name>')
+    def cheat_sheet(name: str) -> Response:
+        """The page that is printed for each attendee."""
+        return send_from_directory(ROOT / "docs", name)
+
+    @app.get("/qr/<slug>.svg")
+    def qr(slug: str) -> Response:
+        """The QR code of an app's page: of its address in the room, followed by `path`."""
+        room = os.environ.get(ROOM)
+        if not room or slug not in mounts:
+            abort(404)
+        url = iri_to_uri(f"{room}{slug}/{request.args.get('path', '').lstrip('/')}")
+        if len(url) > MOST_FOR_QR:
+            abort(414, "The address is too long for a QR code.")
+        return Response(qr_as_svg(url), mimetype="image/svg+xml")
+
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         response = error.get_response()
-        response.data = render_template("error.html", error=error)
+        response.data = render_template("error.html", error=error, stages=STAGES)
         return response
 
     @app.before_request
@@ -114,20 +167,39 @@ def explain(mount: Mount, path: str) -> Response:
     return response
 
 
-def lab_address() -> tuple[str, str] | None:
+def lab_address(asked: Request) -> tuple[str, str] | None:
     """JupyterLab's address and token, for whoever sits at this machine and for nobody else.
 
     The name asked for counts too: a page from elsewhere can let its own name point to this machine and
     read what we answer (DNS rebinding), and through a forwarded port the address would lead nowhere.
     """
     port, token = os.environ.get(LAB_PORT), os.environ.get(LAB_TOKEN)
-    name = request.host.rpartition(":")[0] or request.host
+    name = asked.host.rpartition(":")[0] or asked.host
     asked_here = name in ("127.0.0.1", "localhost", "[::1]")
-    if not port or not asked_here or request.remote_addr not in ("127.0.0.1", "::1"):
+    if not port or not asked_here or asked.remote_addr not in ("127.0.0.1", "::1"):
         return None
     if os.environ.get(BEHIND_PROXY) == "1":  # to us, everybody it lets in is at this machine
         return None
     return f"http://127.0.0.1:{port}", token
+
+
+def ways(environ: dict[str, Any], slug: str) -> dict[str, str]:
+    """What the app of a stage finds in the WSGI environment: where its pages can lead.
+
+    `workshop.gallery_url`   the landing page
+    `workshop.notebook_url`  the stage's notebook, for the person at this machine
+    `workshop.room_url`      where the room is open, the app's address there, with no slash at its end
+    `workshop.qr_url`        there too, the start of a picture's address: of the QR code of the app's page
+                             whose path and query are appended to it, percent-encoded
+    """
+    root, room = environ.get("SCRIPT_NAME", ""), os.environ.get(ROOM)
+    found = {"workshop.gallery_url": f"{root}/"}
+    if lab_address(Request(environ)):
+        found["workshop.notebook_url"] = f"{root}/notebook/{slug}"
+    if room:
+        found["workshop.room_url"] = f"{room}{slug}"
+        found["workshop.qr_url"] = f"{root}/qr/{slug}.svg?path="
+    return found
 
 
 def redirect_relatively(application: Application) -> Application:
@@ -176,6 +248,7 @@ def create_gallery() -> Application:
         if not mount or mount.app is None:
             return landing(environ, start_response)
         prefix = f"{environ.get('SCRIPT_NAME', '')}/{slug}"
+        environ |= ways(environ, slug)
         environ.update(SCRIPT_NAME=prefix, PATH_INFO=slash + rest)
         return mount(environ, start_response)
 

@@ -25,7 +25,9 @@ import requests
 
 from workshop.core.errors import ServerDied, WorkshopError
 from workshop.core.own_apps import TYPED, OwnApp
+from workshop.core.progress import keep_solved
 from workshop.core.stages import Stage, UnknownStage, find_stage
+from workshop.learn.exercises.cells import trouble_with_the_answer
 from workshop.learn.exercises.slips import misplaced, slip
 
 Check = Callable[..., str]
@@ -35,6 +37,7 @@ RunApp = Callable[[str], AbstractContextManager[Any]]
 SECONDS = 5  # a learner's call that takes longer is taken for one that never ends
 APP_SECONDS = 15  # the same for a request, which may be the first to need a model
 
+MORE = "(To get a second hint, run this cell again.)"
 UNSAVED = "Saved? A dot in place of the × in the file's tab says that it is not."
 
 # What the server, not the app, writes into the log when its worker has ended.
@@ -53,14 +56,16 @@ class NotYet(Exception):
 
 @dataclass(frozen=True)
 class Exercise:
-    """A check, the hint for those who have not begun, and the app that it looks at, if any."""
+    """A check, its two hints for those who have not begun, and the app that it looks at, if any."""
 
     check: Check
     hint: str
+    then: str
     app: str | None = None
 
 
 _CHECKS: dict[str, Exercise] = {}
+_HINTED: set[str] = set()  # the exercises whose first hint this notebook has given
 
 
 @dataclass(frozen=True)
@@ -77,17 +82,18 @@ class Verdict:
         return f"{MARKS[self.status]}: {self.message}"
 
 
-def exercise(number: str, hint: str, app: str | None = None) -> Callable[[Check], Check]:
-    """Register the check of exercise `number`; `hint` is for those who have not begun.
+def exercise(number: str, hint: str, then: str, app: str | None = None) -> Callable[[Check], Check]:
+    """Register the check of exercise `number`, with two hints for those who have not begun.
 
-    The check takes the answer, returns a sentence of confirmation, or raises `Wrong` with a hint. If the
-    exercise changes an app, `app` is the code of its stage, or the name of one that a notebook has learners
-    type (`TYPED`). The check then takes a `ChangedApp` instead, and raises `NotYet` for one without the
-    change.
+    `hint` says where to look. `then` says how to go on, and comes when the check runs again. Neither is the
+    answer. The check takes the answer, returns a sentence of confirmation, or raises `Wrong` with a hint.
+    If the exercise changes an app, `app` is the code of its stage, or the name of one that a notebook has
+    learners type (`TYPED`). The check then takes a `ChangedApp` instead, and raises `NotYet` for one without
+    the change.
     """
 
     def register(function: Check) -> Check:
-        _CHECKS[number] = Exercise(function, hint, app)
+        _CHECKS[number] = Exercise(function, hint, then, app)
         return function
 
     return register
@@ -230,12 +236,37 @@ def check_answer(number: str, answer: object, run_app: RunApp) -> Verdict:
             f"there is no exercise {number!r}; this stage has {', '.join(known) or 'none'}.",
         )
     asked = _CHECKS[number]
-    if not asked.app and (answer is ... or answer is None):
-        return Verdict("not yet", asked.hint)
+    if asked.app:
+        return _verdict(number, lambda: _check_app(asked, run_app))
+    failed, stale = trouble_with_the_answer()
+    if failed:
+        return Verdict("wrong", failed)
+    if answer is ... or answer is None:
+        verdict = Verdict("not yet", _next_hint(number))
+    else:
+        verdict = _verdict(number, lambda: asked.check(answer))
+    if stale and verdict.status != "solved":
+        return Verdict(verdict.status, f"{verdict.message} {stale}")
+    return verdict
+
+
+def _next_hint(number: str) -> str:
+    """The first hint of an exercise, and from the second time on the other one."""
+    asked = _CHECKS[number]
+    if number in _HINTED:
+        return asked.then
+    _HINTED.add(number)
+    return f"{asked.hint} {MORE}"
+
+
+def _verdict(number: str, check: Callable[[], str]) -> Verdict:
+    """What came of a check."""
     try:
-        return Verdict("solved", _check_app(asked, run_app) if asked.app else asked.check(answer))
+        told = check()
+        keep_solved(number)
+        return Verdict("solved", told)
     except NotYet:
-        return Verdict("not yet", f"{asked.hint} {UNSAVED}")
+        return Verdict("not yet", f"{_next_hint(number)} {UNSAVED}")
     except (Wrong, WorkshopError) as problem:
         return Verdict("wrong", str(problem))
     except SyntaxError as error:  # in an app's file that the check imports

@@ -28,9 +28,10 @@ HOSTILE = {
 
 @exercise(
     "06.5",
-    hint="what stands before the first colon of an address says what a browser does with the rest: "
-    "`https:` loads a page, `mailto:` writes a letter. One such word runs the rest as a script. Put the "
-    "whole address, as text, in `answer`.",
+    hint="what comes before the first colon of an address says what a browser does with the rest: "
+    "`https:` loads a page, `mailto:` writes a letter.",
+    then="one such word runs the rest as a script, and it is the name of the language. Put the "
+    "whole address, as a string, in `answer`.",
 )
 def address_that_runs(answer: object) -> str:
     """An address that runs a script, although it is escaped: `javascript:alert(1)`."""
@@ -61,8 +62,10 @@ def address_that_runs(answer: object) -> str:
 
 @exercise(
     "06.6",
-    hint="in a loop over `words`, try `signer(word).loads(found)`, and go on at `except BadSignature`. With "
-    'the word that raises nothing, `answer = signer(word).dumps({"account": 1})`.',
+    hint="attack 2 above makes a `signer` from a word. Only with the right word does it read the "
+    "cookie that was found.",
+    then="in a loop over `words`, try `signer(word).loads(found)`, and go on at `except "
+    "BadSignature`. The word that raises nothing can also sign a new cookie, with `dumps`.",
 )
 def forged_cookie(answer: object) -> str:
     """A cookie for account 1, signed with the word that signed the one which was found."""
@@ -101,8 +104,10 @@ def _serializer(key: str) -> URLSafeTimedSerializer:
 
 @exercise(
     "06.7",
-    hint="in `apps/06_housing/housing_saved.py`, write a view for `/count` above that of `/download.csv`, "
-    "with the same second decorator.",
+    hint="in `apps/06_housing/housing_saved.py`, the view of `/download.csv` is for people with "
+    "an account, too.",
+    then="write a view for `/count` above that of `/download.csv`, with the same second "
+    "decorator, and count only what belongs to the account that asks.",
     app="housing",
 )
 def guarded_count(app: ChangedApp) -> str:

@@ -19,8 +19,11 @@ GROUPS_ROUTE = "/api/v1/groups"
 
 @exercise(
     "05.8",
-    hint='inside `with serve("census") as url:`, write `answer = requests.post(f"{url}/api/v1/predictions", '
-    'json=person | {"workclass": None}, timeout=10)`.',
+    hint="the cells of “How does a program ask?” ask the running app. You need the API, a person as "
+    "JSON, and one value of that person changed.",
+    then='inside `with serve("census") as url:`, call `requests.post` with the address of '
+    "`/api/v1/predictions`. `person | {...}` is the person with one value changed; JSON's "
+    "null is Python's `None`.",
 )
 def unknown_employer(answer: object) -> str:
     """The reply of the API about a person without a known workclass."""
@@ -55,8 +58,9 @@ def unknown_employer(answer: object) -> str:
 
 @exercise(
     "05.9",
-    hint='`scored["probability"]` has a probability for each person. Those of ten people with 0.3 add up '
-    "to 3.",
+    hint="the labels lose what the column `probability` of `scored` knows.",
+    then="ten people with a probability of 0.3 each: you expect three of them, because the "
+    "probabilities add up to 3.",
 )
 def expected_number(answer: object) -> str:
     """How many of the first thousand test people earn more: the sum of their probabilities."""
@@ -79,8 +83,10 @@ def expected_number(answer: object) -> str:
 
 @exercise(
     "05.10",
-    hint="in `apps/05_census/census_api.py`, copy the route `/model` with its decorator. In the copy, change "
-    "the address, the summary, the function's name and what it returns.",
+    hint="the route `/model` in `apps/05_census/census_api.py` does almost what you need: it "
+    "answers with the card.",
+    then="copy that route with its decorator. In the copy, change the address, the summary, the "
+    "function's name and what it returns: a dictionary with the list of the card.",
     app="census",
 )
 def groups_route(app: ChangedApp) -> str:

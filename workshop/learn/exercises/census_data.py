@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from workshop.learn.exercises import ChangedApp, NotYet, Wrong, exercise, number_in
+from workshop.learn.exercises.cells import of_notebook
 
 FEATURES = ["age", "workclass", "education", "marital_status", "race", "sex", "hours_per_week"]
 WORKCLASSES = {
@@ -51,7 +52,9 @@ EMPTY_NOTE = (
 
 @exercise(
     "05.1",
-    hint="do as for education, with another column, and read again what the exercise says about `dropna`.",
+    hint="you need what “What goes with a high income?” does for education, with another column.",
+    then="`groupby` takes the column and, as the exercise says, `dropna=False`. What you want of "
+    "each group is the mean of `income`.",
 )
 def share_by_workclass(answer: object) -> str:
     """The share above $50,000 by workclass, the missing ones as a group of their own."""
@@ -91,8 +94,10 @@ def share_by_workclass(answer: object) -> str:
 
 @exercise(
     "05.2",
-    hint="divide the weight by the size of a step: that is the log-odds of one hour. Then `np.exp` of it "
-    "is the factor.",
+    hint="the weight is for one step of the scaler, and the exercise says where the size of a "
+    "step is, in hours.",
+    then="divide the weight by the size of a step: that is the log-odds of one hour. A factor of "
+    "the odds is `np.exp` of log-odds.",
 )
 def odds_of_an_hour(answer: object) -> str:
     """The factor by which one hour of work a week more multiplies the odds, 1.03 or so."""
@@ -122,8 +127,11 @@ def odds_of_an_hour(answer: object) -> str:
 
 @exercise(
     "05.3",
-    hint='make a `ColumnTransformer` as before, with `CATEGORIES + ["occupation"]` for the words, put it '
-    "into a `Pipeline` with a new `LogisticRegression(max_iter=1000)`, and call `fit`.",
+    hint="“How do numbers and words go into one model?” builds the pipeline with seven features. "
+    "Build a new one: leave `pipeline` as it is.",
+    then='make a `ColumnTransformer` as before, with `CATEGORIES + ["occupation"]` for the words. '
+    "Put it in a `Pipeline` with a new `LogisticRegression(max_iter=1000)`, and call `fit` "
+    "with the eight columns.",
 )
 def eighth_feature(answer: object) -> str:
     """A trained pipeline like the notebook's, with occupation as an eighth feature."""
@@ -131,6 +139,11 @@ def eighth_feature(answer: object) -> str:
         raise Wrong(
             f"`answer` holds a {type(answer).__name__}. It must be the trained `Pipeline` itself; `fit` "
             "returns it."
+        )
+    if answer is of_notebook("pipeline"):
+        raise Wrong(
+            "that is the notebook's own `pipeline`, and `fit` has trained it again. Make a new one, with "
+            "`answer = Pipeline([...])`, and run the cell that trains the notebook's once more."
         )
     try:
         check_is_fitted(answer)
@@ -187,9 +200,11 @@ def _clerks(pipeline: Pipeline) -> pd.DataFrame:
 
 @exercise(
     "05.4",
-    hint="in `apps/05_census/census_forms.py`, give `PersonForm` a line `note = StringField(...)`, and "
-    "import `StringField`; then draw it in `templates/index.html`, and show `form.note.data` in "
-    "`templates/result.html`.",
+    hint="three files change: `census_forms.py` has the form's fields, `templates/index.html` "
+    "draws them, and `templates/result.html` shows the prediction.",
+    then="give `PersonForm` a line `note = StringField(...)` and import `StringField`. Draw it "
+    "like the other fields, above the button, and show `form.note.data` in `result.html` if "
+    "it isn't empty.",
     app="census",
 )
 def note_field(app: ChangedApp) -> str:

@@ -24,8 +24,9 @@ AGES = [(17, 25), (26, 35), (36, 45), (46, 55), (56, 65), (66, 90)]  # nobody is
 
 @exercise(
     "05.5",
-    hint='the model says yes to everybody in the second column, "says yes". Divide those of them who earn '
-    "more, `matrix[1, 1]`, by the sum of the column.",
+    hint='the model says yes to everybody in the second column of `matrix`, "says yes".',
+    then="of that column, `matrix[1, 1]` are those who do earn more. Divide them by the sum of "
+    "the column.",
 )
 def precision(answer: object) -> str:
     """The precision of the 7-feature model, about 0.68."""
@@ -55,8 +56,10 @@ def precision(answer: object) -> str:
 
 @exercise(
     "05.6",
-    hint='add a column with the groups, `result.assign(age=pd.cut(test["age"], [16, 25, 35, 45, 55, 65, '
-    '90]))`, and go on as for `by_sex`, grouped by `"age"`.',
+    hint="you need what the notebook does for `by_sex`, with groups of ages instead. `pd.cut` "
+    'makes them from `test["age"]`.',
+    then="`pd.cut` takes the ages and a list of the limits, from 16 to 90. Add what it returns to "
+    "`result` as a column, with `assign`, and group by that column as before.",
 )
 def rates_by_age(answer: object) -> str:
     """The table of rates with a row per age group."""
@@ -96,8 +99,10 @@ def rates_by_age(answer: object) -> str:
 
 @exercise(
     "05.7",
-    hint="in `apps/05_census/templates/result.html`, write a loop over `card.metrics.groups`; in it an `if` "
-    'that compares `group.category` with `person.sex`; and in that a `<p id="missed">`.',
+    hint="in `apps/05_census/templates/result.html`, the new paragraph goes below the one that "
+    "begins with “Of a hundred people”. The groups are in `card.metrics.groups`.",
+    then="write a loop over the groups; in it an `if` that compares `group.category` with "
+    '`person.sex`; and in that a `<p id="missed">` with the share that the model misses.',
     app="census",
 )
 def whom_it_misses(app: ChangedApp) -> str:

@@ -12,8 +12,10 @@ GREETING_RULE = "/hello/<string:name>"
 
 @exercise(
     "01.1",
-    hint="Does `twelve` fit `<int:number>`? If not, no route fits the address. Look for the status "
-    "code for that in the table, and write it as a number.",
+    hint="does `twelve` fit `<int:number>`? The table of status codes says what an app answers "
+    "when no route fits.",
+    then="the code is one of those that begin with 4. It's the one that you get for any address "
+    "that the app doesn't have. Write it as a number.",
 )
 def status_of_a_word(answer: object) -> str:
     """The status code of the response to `GET /square/twelve`."""
@@ -36,8 +38,10 @@ def status_of_a_word(answer: object) -> str:
 
 @exercise(
     "01.2",
-    hint="Write three values: the method as a string, the path as a string, and the JSON as a dictionary: "
-    '`answer = ("...", "/...", {...})`. The table of methods above says what each method is for.',
+    hint="the table of methods above says what each method is for, and `create_note` which fields "
+    "a new note needs.",
+    then="write three values: the method as a string, the path as a string, and the JSON as a "
+    'dictionary: `answer = ("...", "/...", {...})`.',
 )
 def request_for_a_note(answer: object) -> str:
     """A request (method, path, JSON) that leaves the app with a note named lunch."""
@@ -69,8 +73,9 @@ def request_for_a_note(answer: object) -> str:
 
 @exercise(
     "01.3",
-    hint="in `apps/01_hello/app.py`, copy the lines of `square`. In the copy, change the address, the "
-    "function's name, the limit with its sentence, and what the page shows.",
+    hint="the view `square` in `apps/01_hello/app.py` does almost what you need.",
+    then="copy the lines of `square`. In the copy, change the address, the function's name, the "
+    "limit with its sentence, and what the page shows.",
     app="01",
 )
 def cube_route(app: ChangedApp) -> str:
@@ -114,8 +119,10 @@ def _judge_cube(number: int, cube: str, page: str) -> None:
 
 @exercise(
     "01.4",
-    hint="type the ten lines of “How do you start an app from an empty file?” into "
-    "`apps/hello/app.py`. Then add a view below them whose route has a gap, like that of `profile`.",
+    hint="your app is the one of “How do you start an app from an empty file?”, in "
+    "`apps/hello/app.py`. It needs one more view; `profile` above shows what it looks like.",
+    then="below the view `index`, write a view whose route has a gap, like that of `profile`, and "
+    "whose function takes what is in the gap. Escape the name before it goes into the page.",
     app="hello",
 )
 def own_greeting(app: ChangedApp) -> str:

@@ -37,8 +37,10 @@ DISTRICT = {
 
 @exercise(
     "06.1",
-    hint="`residual_of_trees.abs()` is how far each price is off. Compare it with 100,000 and take the "
-    "mean: Python counts True as 1, so that is the share. Put it in `answer`.",
+    hint="`residual_of_trees` says by how much each price is off, with a sign. Which of them are "
+    "more than 100,000 dollars away from 0?",
+    then="`.abs()` takes the sign away. Compare that with 100,000. Python counts True as 1, so "
+    "the mean of such a comparison is a share.",
 )
 def share_far_off(answer: object) -> str:
     """The share of test districts whose price is off by more than 100,000 dollars, about 0.05."""
@@ -74,7 +76,9 @@ def share_far_off(answer: object) -> str:
 
 @exercise(
     "06.2",
-    hint="call `fit_quantile` with 0.1 and 0.9 on `fitting`, get the margin from `kept` with "
+    hint="“How sure is it?” fits two quantiles, and “Does the interval keep its promise?” widens "
+    "them. Do the same for 80 percent.",
+    then="call `fit_quantile` with 0.1 and 0.9 on `fitting`, get the margin from `kept` with "
     "`.quantile(0.8)`, and put a `pd.DataFrame` with `price`, `low` and `high` in `answer`.",
 )
 def narrower_interval(answer: object) -> str:
@@ -118,8 +122,11 @@ def narrower_interval(answer: object) -> str:
 
 @exercise(
     "06.3",
-    hint='`requests.post(f"{url}/api/v1/saved", ...)` once for each name, with `json={...}` and '
-    "`headers=headers`; then `answer = requests.get(...).json()`.",
+    hint="“Does the app answer what the notebook answers?” saves one prediction with a token. You "
+    "need that three times, and then the list.",
+    then="in a loop over three names, call `requests.post` for `/api/v1/saved` with `json={...}` "
+    "and `headers=headers`. After the loop, `requests.get` for the same address gives the "
+    "list, as JSON.",
 )
 def three_saved(answer: object) -> str:
     """The list of saved predictions, three new ones among them."""
@@ -159,8 +166,10 @@ def three_saved(answer: object) -> str:
 
 @exercise(
     "06.4",
-    hint="in `apps/06_housing/housing_api.py`, copy the route that lists `/saved`, with its decorator. In "
-    'the copy, change the address to `"/summary"`, the function\'s name, its docstring, and what it returns.',
+    hint="the route that lists `/saved` in `apps/06_housing/housing_api.py` does almost what you "
+    "need.",
+    then='copy that route with its decorator. In the copy, change the address to `"/summary"`, '
+    "the function's name, its docstring, and what it returns.",
     app="housing",
 )
 def summary_route(app: ChangedApp) -> str:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from workshop.core.datasets import read_iris
 from workshop.learn.exercises import ChangedApp, NotYet, Wrong, exercise
+from workshop.learn.exercises.cells import of_notebook
 
 PETALS = ["petal_length", "petal_width"]
 SPECIES = ["setosa", "versicolor", "virginica"]
@@ -28,8 +29,9 @@ CLEAR = {"setosa": (5.1, 3.5, 1.4, 0.2), "virginica": (6.3, 3.3, 6.0, 2.5)}
 
 @exercise(
     "04.1",
-    hint="in the table below the pair plot, find the longest setosa petal and the shortest petal of "
-    "the others. Replace the dots with a number between the two, like `answer = 1.5`.",
+    hint="the table below the pair plot has the longest and the shortest petals of each species.",
+    then="take the longest setosa petal and the shortest petal of the other two. Any number "
+    "between them will do. Write it like `answer = 1.5`.",
 )
 def setosa_limit(answer: object) -> str:
     """A petal length in cm that is above every setosa and below every other flower."""
@@ -70,7 +72,9 @@ def _has(count: int) -> str:
 
 @exercise(
     "04.2",
-    hint="start with `answer = Pipeline([...])` and the same two steps as before, then call "
+    hint="“What is in the pipeline?” makes and trains one. You need a second one: leave "
+    "`pipeline` as it is.",
+    then="start with `answer = Pipeline([...])` and the same two steps as before, then call "
     "`answer.fit` with the two petal columns and the species of the training flowers.",
 )
 def petal_pipeline(answer: object) -> str:
@@ -86,6 +90,7 @@ def petal_pipeline(answer: object) -> str:
             "`answer` must be a pipeline: `Pipeline([...])`, trained on `training[PETALS]` and "
             '`training["species"]`.'
         )
+    _judge_own_steps(answer)
     scaler = next((step for _, step in answer.steps if isinstance(step, StandardScaler)), None)
     if scaler is None:
         raise Wrong("there is no scaler in your pipeline. Make `StandardScaler()` its first step.")
@@ -114,6 +119,19 @@ def petal_pipeline(answer: object) -> str:
     return _judge_training(answer, scaler)
 
 
+def _judge_own_steps(answer: Pipeline) -> None:
+    """Raise Wrong if a pipeline is the notebook's own, or trains that one's steps along with it."""
+    own = of_notebook("pipeline")
+    if not isinstance(own, Pipeline):
+        return
+    if any(step is other for _, step in answer.steps for _, other in own.steps):
+        raise Wrong(
+            "that is the notebook's own `pipeline`, or one with its steps, and `fit` has trained it again. "
+            "Make a new one, with `answer = Pipeline([...])` and two new steps. To get the notebook's back, "
+            "run the two cells of “What is in the pipeline?” that make and train it."
+        )
+
+
 def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
     """Confirm that a petal pipeline was trained on the training flowers. Raises Wrong."""
     flowers = read_iris()
@@ -140,8 +158,11 @@ def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
 
 @exercise(
     "04.3",
-    hint="in `apps/04_iris/templates/result.html`, below the line with `<h1>`, add "
-    "`{% if probabilities[species] < 0.8 %}`, a paragraph with the words “not sure”, and `{% endif %}`.",
+    hint="in `apps/04_iris/templates/result.html`, the paragraph goes below the line with `<h1>`. "
+    "Stage 02 shows how a template decides.",
+    then="write `{% if ... %}`, a paragraph with the words “not sure”, and `{% endif %}`. "
+    "`probabilities[species]` is the probability of the species in the heading; compare it "
+    "with 0.8.",
     app="iris",
 )
 def unsure_answers(app: ChangedApp) -> str:
@@ -199,8 +220,10 @@ def _judge_words(says: dict[float, bool], template: str) -> None:
 
 @exercise(
     "04.4",
-    hint="type the lines of “Can you put the model on the web yourself?” into `apps/my/app.py`. "
-    "Then make `predict` refuse what is not a number, with `try`, `except ValueError` and `abort`.",
+    hint="your app is the one of “Can you put the model on the web yourself?”, in "
+    "`apps/my/app.py`. Its function `predict` has the line that fails on a word.",
+    then="put that line below `try:`. Then catch the `ValueError` with `except`, and call `abort` "
+    "with the status and a sentence for whoever typed the word.",
     app="my",
 )
 def own_app_refuses_words(app: ChangedApp) -> str:

@@ -19,8 +19,11 @@ REASON = "begin with 2"  # what the app must say when it refuses 0 and 1
 
 @exercise(
     "03.1",
-    hint="Above `answer`, write `def divisors(n):` with an empty list, the loop of the script, an `append` "
-    "where the script prints and, after the loop, a `return`. Then write `answer = divisors`.",
+    hint="“How do you get the calculation out?” does the same with another script: what was typed "
+    "becomes an argument, and what was printed is returned.",
+    then="above `answer`, write `def divisors(n):` with an empty list, the loop of the script, an "
+    "`append` where the script prints and, after the loop, a `return`. Then put the "
+    "function's name in `answer`.",
 )
 def divisors_function(answer: object) -> str:
     """A function that returns the list of all numbers that divide its argument."""
@@ -91,8 +94,10 @@ def _judge_divisors(n: int, expected: list[int], divisors: object) -> None:
 
 @exercise(
     "03.2",
-    hint="Look at `range(2, isqrt(n) + 1)`. Which number does it start with, which is its last if n is "
-    "1,000,003, and how many are there? Write the count, such as `answer = 25`.",
+    hint="look at `range(2, isqrt(n) + 1)`. Which number does it start with, and which is its "
+    "last if n is 1,000,003?",
+    then="a range leaves out its end. Count the numbers from its first to its last, both "
+    "included, or let Python count them with `len`. Write the count, such as `answer = 25`.",
 )
 def candidates_up_to_the_root(answer: object) -> str:
     """How many candidates are tried up to the square root of 1,000,003."""
@@ -122,8 +127,11 @@ def candidates_up_to_the_root(answer: object) -> str:
 
 @exercise(
     "03.3",
-    hint="in `prime_forms.py`, at the end of `process_formdata`, refuse a `number` below 2 as the lines "
-    "above refuse one that is too large. Do the same in `app.py`, in `prime_api`, with `abort`.",
+    hint="in `prime_forms.py`, the end of `process_formdata` refuses a number that is too large; "
+    "in `app.py`, `prime_api` refuses with `abort`.",
+    then="in each of the two places, add an `if` that is true for a `number` below 2. In the "
+    "form, `raise ValueError(...)` with your sentence; in the API, call `abort` with 422 and "
+    "the sentence.",
     app="prime",
 )
 def nothing_below_two(app: ChangedApp) -> str:

@@ -12,6 +12,22 @@ from workshop.core.stages import base
 FRAME = re.compile(r'^\s+File "(.+)", line (\d+)')
 
 
+def jinja_remedy(message: str, line: str = "") -> str:
+    """What fixes a slip in a template, given Jinja's message and the line; empty if it isn't a known one."""
+    if re.search(r"\{%[^%]*\{\{", line):
+        return "Inside `{% ... %}` you are in Jinja already: write the name without `{{` and `}}`."
+    if re.search(r"\{%-?\s*else\s+if\b", line):
+        return "Jinja's word for “else if” is `elif`: `{% elif ... %}`."
+    if "got '='" in message:
+        return "To compare, write `==`."
+    if key := re.search(r"'dict object' has no attribute '(\w+)'", message):
+        return (
+            f'In quotes, `"{key[1]}"` is a word. Without them, `{key[1]}` is the variable, and what it '
+            "holds is looked up."
+        )
+    return ""
+
+
 def slip(log: str) -> str | None:
     """The last error in a log or a traceback as one sentence, with its place if that is in an app's files.
 
@@ -40,10 +56,11 @@ def slip(log: str) -> str | None:
     if "returned None or ended without a return statement" in reason:
         view = reason.split("'")[1]
         return f"The view `{view}` returns nothing: its last line must begin with `return`."
-    places = [(name, found[2]) for found in frames.values() if (name := _in_apps(found[1]))]
-    if not places:
+    ours = [found for found in frames.values() if _in_apps(found[1])]
+    if not ours:
         return f"{kind}: {reason}".rstrip(".: ") + "."
-    file, line = places[-1]
+    path, line = ours[-1].groups()
+    file = _in_apps(path)
     if kind in ("SyntaxError", "IndentationError", "TabError"):
         return (
             f"Python can't read {file}, line {line} ({reason}): fix that line or the one above it, save "
@@ -59,6 +76,10 @@ def slip(log: str) -> str | None:
             f"{file}, line {line}, opens the file {missing[1]}, and it isn't there. Run the notebook's cell "
             "that saves it, and compare the two names."
         )
+    if kind in ("TemplateSyntaxError", "UndefinedError"):
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        remedy = jinja_remedy(reason, "".join(lines[int(line) - 1 : int(line)]))
+        return f"Look at {file}, line {line}: {kind}: {reason.rstrip('.')}. {remedy}".rstrip()
     if reason == "name 'app' is not defined" and file.split("/")[1] in TYPED:
         return (
             f"{file}, line {line}, uses `app`, but no line above it makes one: `app = Flask(__name__)` is "

@@ -5,7 +5,13 @@ from collections.abc import Callable
 from workshop.learn.exercises import ChangedApp, Wrong, exercise
 
 
-@exercise("00.1", hint="replace the three dots with a number and run that cell, then run this one.")
+@exercise(
+    "00.1",
+    hint="replace the three dots with a number and run that cell, then run this one. The text "
+    "below “What lies ahead?” says how ports are numbered.",
+    then="each app's port is the gallery's port plus the number of its stage. For stage 01 you "
+    "would write `answer = 8001`.",
+)
 def port_of_stage_04(answer: object) -> str:
     """The port on which the app of stage 04 listens: 8000 and the number of the stage."""
     if isinstance(answer, str):
@@ -21,7 +27,13 @@ def port_of_stage_04(answer: object) -> str:
     return "the app of stage 04 listens on port 8004. You know now how every exercise works."
 
 
-@exercise("00.2", hint="complete the function `address`, then write `answer = address` below it.")
+@exercise(
+    "00.2",
+    hint="complete the function `address`. Exercise 00.1 and the text below “What lies ahead?” "
+    "tell you what an app's address is made of.",
+    then='put an f-string after `return`. Inside its braces you can calculate, as in `f"{2 + '
+    'stage}"`. Below the function, put its name, without parentheses, in `answer`.',
+)
 def address_of_stage(answer: object) -> str:
     """A function from the number of a stage to the address of its app."""
     if isinstance(answer, str):
@@ -68,8 +80,10 @@ def _address(function: Callable[[int], object], stage: int) -> object:
 
 @exercise(
     "00.3",
-    hint="in `apps/01_hello/app.py`, copy the three lines of `hello`. In the copy, change the address to "
-    "`/bye`, the function's name to `bye`, and the text.",
+    hint="`show` displayed the view `hello` above: it is in `apps/01_hello/app.py`, and the new "
+    "page needs three lines like those.",
+    then="copy the three lines of `hello`, paste them below it, and change three things in the "
+    "copy: the address, the function's name, and the text.",
     app="01",
 )
 def goodbye_page(app: ChangedApp) -> str:

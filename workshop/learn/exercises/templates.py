@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, UndefinedError
 
 from workshop.learn.exercises import ChangedApp, Wrong, exercise
+from workshop.learn.exercises.slips import jinja_remedy
 
 SEATS_RULE = "/seats/<int:count>"
+SORTED = "In a template, a filter comes after the value and a bar: `names|sort`."
 HOSTILE = '<script>alert("boo")</script>'
 
 
@@ -41,11 +43,12 @@ def texts_of(tag: str, html: str) -> list[str]:
     return [" ".join(text.split()) for text in parser.texts]
 
 
-def syntax_hint(error: TemplateSyntaxError) -> str:
+def syntax_hint(error: TemplateSyntaxError, template: str) -> str:
     """Return a sentence about what Jinja can't read in a template, and where."""
-    comparing = " To compare, write `==`." if "got '='" in error.message else ""
+    line = "".join(template.splitlines()[error.lineno - 1 : error.lineno])
     message = error.message.rstrip(".")
-    return f"Jinja stops at line {error.lineno} of your template: {message}.{comparing}"
+    remedy = jinja_remedy(error.message, line)
+    return f"Jinja stops at line {error.lineno} of your template: {message}. {remedy}".rstrip()
 
 
 def render(template: object, **values: object) -> str:
@@ -56,24 +59,44 @@ def render(template: object, **values: object) -> str:
         page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
         return page.render(values)
     except TemplateSyntaxError as error:
-        raise Wrong(syntax_hint(error)) from None
+        raise Wrong(syntax_hint(error, template)) from None
+    except TypeError:
+        if "names.sort" not in template:
+            raise
+        raise Wrong(
+            f"`names.sort()` sorts, but gives nothing back to loop over. {SORTED}"
+        ) from None
     except UndefinedError as error:
+        if "'sort' is undefined" in error.message:
+            raise Wrong(SORTED) from None
         names = " and ".join(f"`{name}`" for name in values)
         raise Wrong(f"Jinja says: {error.message}. The template gets {names}.") from None
 
 
 @exercise(
     "02.1",
-    hint='replace the dots with a template in quotes: `answer = "<h2>...</h2>"`. '
-    "The gap for the name is `{{ name }}`.",
+    hint="the cells of “What is a template?” show how a page gets a gap. Replace the dots with a "
+    "template in quotes.",
+    then="a second-level heading is `<h2>...</h2>`, and the gap for the name is `{{ name }}`. "
+    "It's a plain string: Jinja fills the gap, not Python, so no `f` comes before the quotes.",
 )
 def greeting(answer: object) -> str:
     """A template that greets the visitor in a second-level heading."""
     pages = {name: render(answer, name=name) for name in ("Ada", "Grace", HOSTILE)}
     if pages["Ada"] == pages["Grace"]:
         if "{name}" in pages["Ada"]:
-            raise Wrong("Jinja's gaps have two braces on each side: `{{ name }}`.")
-        raise Wrong("the page is the same for Ada and for Grace. Make a gap: `{{ name }}`.")
+            raise Wrong(
+                "Jinja's gaps have two braces on each side, `{{ name }}`, and no `f` comes before the quotes."
+            )
+        if "{ name }" in pages["Ada"]:
+            raise Wrong(
+                "Jinja got `{ name }`, with one brace on each side. If you typed two, take away the `f` "
+                "before the quotes: it turns two braces into one."
+            )
+        raise Wrong(
+            "the page is the same for Ada and for Grace. Make a gap, `{{ name }}`, in a string without an "
+            "`f` before the quotes: Jinja fills it, not Python."
+        )
     if not texts_of("h2", pages["Ada"]):
         raise Wrong("there is no second-level heading. Write it between <h2> and </h2>.")
     if HOSTILE in pages[HOSTILE]:
@@ -86,8 +109,9 @@ def greeting(answer: object) -> str:
 
 @exercise(
     "02.2",
-    hint="start from the template `LIST` above. Add a filter to `names`, and change what comes after "
-    "`else`.",
+    hint="start from the template `LIST` above; “How do you format a value?” shows how to sort.",
+    then="copy `LIST` into `answer`. Add the filter `sort` to `names` where the loop begins, and "
+    "change what comes after `else`.",
 )
 def guest_list(answer: object) -> str:
     """A template that lists names in alphabetical order, and says so if there are none."""
@@ -128,8 +152,10 @@ def guest_list(answer: object) -> str:
 
 @exercise(
     "02.3",
-    hint="three steps: the template `templates/seats.html`, the route and its view in `app.py`, and a card "
-    "in `templates/index.html`. Start with the first two, and run this cell again.",
+    hint="three steps: the template `templates/seats.html`, the route and its view in `app.py`, "
+    "and a card in `templates/index.html`. Start with the first two, and run this cell again.",
+    then="`templates/extend.html` shows how a page gets the frame, and `condition.html` how it "
+    "decides. The view passes the number by name, as `count=count`.",
     app="templates",
 )
 def seats_page(app: ChangedApp) -> str:

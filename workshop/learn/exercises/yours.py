@@ -86,8 +86,10 @@ def run_tests(folder: Path) -> dict[str, bool]:
 
 @exercise(
     "07.1",
-    hint=f"in a second terminal, in the workshop's folder, type `{NEW}`, or name a table of your own and the "
-    'column to predict. Then put the app\'s name in `answer`, in quotes: `answer = "flowers"`.',
+    hint="in a second terminal, in the workshop's folder, the command `new` makes an app from a "
+    "table. The exercise shows what it looks like.",
+    then=f"type `{NEW}`, or name a table of your own and the column to predict. Then put the app's "
+    "name in `answer`, in quotes.",
 )
 def app_from_a_second_table(answer: object) -> str:
     """The name of an app that `new` made from another table than the notebook's."""
@@ -134,8 +136,10 @@ def spoil(folder: Path, copy: Path, good: bool, status: int) -> None:
 
 @exercise(
     "07.2",
-    hint="in `apps/07_yours/test_app.py`, below the last test, write a function whose name begins with "
-    "`test_` and that takes `client` and `row`, as the others do.",
+    hint="in `apps/07_yours/test_app.py`, yours goes below the last test. A test is a function "
+    "whose name begins with `test_`; the others show what it looks like.",
+    then="it takes `client` and `row`, as the others do. Send one good row and one with a "
+    "mistake, and `assert` the status of each.",
     app="yours",
 )
 def test_of_ones_own(app: ChangedApp) -> str:
@@ -178,8 +182,10 @@ def pages_of(folder: Path, contact: str) -> list[str]:
 
 @exercise(
     "07.3",
-    hint="read the setting in `create_app` in `apps/07_yours/app.py`, next to MODEL_FOLDER, and show it in "
-    "the footer of `templates/base.html`.",
+    hint="the app's settings are in `create_app` in `apps/07_yours/app.py`, next to MODEL_FOLDER. "
+    "What every page has is in `templates/base.html`.",
+    then="read the variable with `os.environ.get`, and give it to the app as the setting CONTACT. "
+    "In the footer, show `config.CONTACT` if it isn't empty.",
     app="yours",
 )
 def contact_from_the_environment(app: ChangedApp) -> str:

@@ -1,0 +1,164 @@
+"""The notebooks as slides for a projector, made by `start --present` from the notebooks as they are then.
+
+They go into the folder `slides` next to `notebooks`, so what a cell names by its path is found there too.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+
+from nbformat import NotebookNode, from_dict, read, writes
+from nbformat.v4 import new_markdown_cell
+
+from workshop.core.files import write_whole
+from workshop.core.stages import STAGES, base
+
+FOLDER = "slides"
+HEADING = re.compile(r"#{1,6} ")
+# A list, a table, a picture or a block of code: a room looks at these, and hears the rest.
+LOOKED_AT = re.compile(r"^ *(?:[-*]|\d+\.) |^\||!\[|^```", re.MULTILINE)
+SENTENCE = re.compile(r"(?<=[.!?:])\)?\s+(?=[A-Z*`(\[])")
+SHOW = re.compile(r"(?:from workshop import show\s+)?show\([^)]*\)")
+LONGEST_LEAD = 160  # characters; a longer sentence is heard
+
+# A page of 1280 × 720 pixels, in lines of code as labconfig's style has them; and the height of other things.
+PAGE = 28
+HEADING_LINES, PROSE_LINE, ROW, FIGURE, DRAWING, AROUND = 2.6, 1.4, 1.3, 22, 15, 0.8
+LETTERS = 95  # in a line of prose
+
+
+def make_slides() -> None:
+    """Write the slides of every notebook."""
+    for file in (file for stage in STAGES for file in stage.notebook_files):
+        if file.is_file():
+            slides = as_slides(read(file, as_version=4))
+            write_whole(base() / FOLDER / file.name, writes(slides).encode())
+
+
+def as_slides(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook with each cell marked for a slide show.
+
+    A heading begins a slide, with the first sentence below it: it answers the heading. Code, outputs, lists
+    and pictures follow step by step, as much as fits on a page; what doesn't goes on a page below. The rest
+    of the prose is what the presenter says: speaker notes. Exercises are left to the notebook.
+    """
+    slides = from_dict({**notebook, "cells": []})
+    for section in sections(notebook.cells):
+        begin, *rest = section
+        if re.match(r"#+ Exercise \d", begin.source):
+            continue
+        parts = [part for cell in rest for part in split(cell, is_lead=cell is rest[0])]
+        if re.match(r"#+ Exercises", begin.source):
+            parts = [(kind, cell) for kind, cell in parts if cell.cell_type == "markdown"]
+        slides.cells += [marked(begin, "slide"), *paged(parts)]
+    return slides
+
+
+def sections(cells: list[NotebookNode]) -> Iterator[list[NotebookNode]]:
+    """Yield each heading with the cells below it."""
+    found: list[NotebookNode] = []
+    for cell in cells:
+        if found and cell.cell_type == "markdown" and HEADING.match(cell.source):
+            yield found
+            found = []
+        found.append(cell)
+    yield found
+
+
+def split(cell: NotebookNode, is_lead: bool) -> Iterator[tuple[str, NotebookNode]]:
+    """Yield the parts of a cell, each with `lead`, `shown` or `notes`."""
+    if cell.cell_type != "markdown":
+        yield "shown", cell
+        return
+    shown, heard, blocks = [], [], blocks_of(cell.source)
+    for place, block in enumerate(blocks):
+        after = "".join(blocks[place + 1 : place + 2])
+        introduces = block.endswith((":", "*")) and len(block) <= LONGEST_LEAD
+        if LOOKED_AT.search(block) or (introduces and LOOKED_AT.search(after)):
+            shown.append(block)
+            continue
+        lead, *rest = SENTENCE.split(block, maxsplit=1)
+        if is_lead and place == 0 and len(lead) <= LONGEST_LEAD:
+            yield "lead", part_of(cell, "lead", lead)
+            block = "".join(rest)
+        heard.append(block)
+    for kind, texts in (("shown", shown), ("notes", heard)):
+        if text := "\n\n".join(filter(None, texts)):
+            yield kind, part_of(cell, kind, text)
+
+
+def blocks_of(text: str) -> list[str]:
+    """Return the blocks of a Markdown text that empty lines separate; code in a fence is one block."""
+    found: list[str] = []
+    for block in re.split(r"\n{2,}", text):
+        if found and found[-1].count("```") % 2:
+            found[-1] += f"\n\n{block}"
+        else:
+            found.append(block)
+    return found
+
+
+def part_of(cell: NotebookNode, kind: str, text: str) -> NotebookNode:
+    """Return a cell with some of a cell's prose."""
+    attachments = {"attachments": cell.attachments} if "attachments" in cell else {}
+    return new_markdown_cell(text, id=f"{cell.id}-{kind}"[-64:], **attachments)
+
+
+def paged(parts: list[tuple[str, NotebookNode]]) -> Iterator[NotebookNode]:
+    """Yield the cells below a heading, each marked with its part in the slide show."""
+    height, is_first = HEADING_LINES, True
+    shown = [cell for kind, cell in parts if kind == "shown"]
+    for kind, cell in parts:
+        if kind != "shown":
+            height += lines(cell) if kind == "lead" else 0
+            yield marked(cell, "-" if kind == "lead" else "notes")
+            continue
+        # One line of code is no page: it stays with what follows, and a last one with what is before it.
+        shown.pop(0)
+        stays = shown and (is_line(cell) or (len(shown) == 1 and is_line(shown[0])))
+        together = lines(cell) + (lines(shown[0]) if stays else 0)
+        overflows = height + (together if together < PAGE else lines(cell)) > PAGE
+        begins = overflows and not (is_first and height <= HEADING_LINES)
+        height, is_first = (lines(cell) if begins else height + lines(cell)), False
+        yield marked(cell, "subslide" if begins else "fragment")
+
+
+def is_line(cell: NotebookNode) -> bool:
+    """Return whether a cell is one line of code that prints nothing."""
+    return cell.cell_type == "code" and "\n" not in cell.source.strip() and not cell.outputs
+
+
+def is_source_hidden(cell: NotebookNode) -> bool:
+    """Return whether a room looks only at the output: a figure, or the code that `show` shows."""
+    figure = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+    return figure or bool(SHOW.fullmatch(cell.source.strip()))
+
+
+def lines(cell: NotebookNode) -> float:
+    """Return the height of a cell on a slide, in lines of code."""
+    if cell.cell_type == "markdown":
+        written = [line for line in cell.source.split("\n") if line.strip()]
+        return AROUND + sum(
+            DRAWING if line.startswith("![") else PROSE_LINE * math.ceil(len(line) / LETTERS)
+            for line in written
+        )
+    data = [output.get("data", {}) for output in cell.outputs]
+    if any("image/png" in each for each in data):
+        return FIGURE
+    height = 0 if is_source_hidden(cell) else AROUND + len(cell.source.splitlines())
+    for output, each in zip(cell.outputs, data, strict=True):
+        if "text/html" in each:
+            height += AROUND + ROW * each["text/html"].count("<tr")
+        else:
+            height += AROUND + len(
+                f"{output.get('text') or each.get('text/plain', '')}".splitlines()
+            )
+    return height
+
+
+def marked(cell: NotebookNode, kind: str) -> NotebookNode:
+    """Return a copy of a cell with its part in the slide show."""
+    metadata = {**cell.metadata, "slideshow": {"slide_type": kind}}
+    if cell.cell_type == "code" and is_source_hidden(cell):
+        metadata["jupyter"] = {"source_hidden": True}
+    return from_dict({**cell, "metadata": metadata})
