@@ -158,12 +158,11 @@ def set_up(house, wheels):
         ]  # so that the workshop in `house` is imported, as when it is run there
     sys.path.insert(0, str(house))
     from workshop.__main__ import main
-    from workshop.setup import process
+    from workshop.setup import installer, process, set_up
 
     os.environ["WORKSHOP_MIRROR"] = str(wheels)
-    os.environ["PATH"] = os.pathsep.join(
-        [str(Path(sys.executable).parent), os.environ["PATH"]]
-    )  # uv
+    # As if pip had got it: what is interrupted here is what uv and the workshop write.
+    installer.find_uv = set_up.find_uv = lambda *_: [Path(sys.executable).with_name("uv")]
     process.replace_process = lambda _: 0  # the command itself doesn't matter here
     return main([])
 

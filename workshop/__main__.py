@@ -14,11 +14,25 @@ if sys.version_info < (3, 11):
     )
 
 
+def import_only_ours():
+    """Take what is meant for another Python out of this process's path, and out of what it starts.
+
+    Modules there, or next to README.md, could have the name of one that set-up or a command imports.
+    """
+    import os  # which Python itself has imported already
+
+    foreign = [os.getcwd()]  # noqa: PTH109 (nothing more is imported yet)
+    if "1" not in os.environ.get("WORKSHOP_NO_VENV", ""):  # that Python may need them
+        foreign += os.environ.pop("PYTHONPATH", "").split(os.pathsep)
+        os.environ.pop("PYTHONHOME", "")
+    sys.path[:] = [place for place in sys.path if place not in map(os.path.abspath, foreign)]
+
+
 def main(arguments):
     """Set up if needed, then run the command inside the environment. Returns the exit code."""
     import importlib.util
 
-    from workshop.setup.environment import find_environment
+    from workshop.setup.environment import damage, find_environment
     from workshop.setup.process import SetupError, one_at_a_time, replace_process, say
 
     environment = find_environment()
@@ -38,20 +52,26 @@ def main(arguments):
         return 130
     if not (ready and environment.is_current):
         return replace_process([environment.python, "-m", "workshop"] + arguments)
-    if importlib.util.find_spec("click") is None:
-        # An upgraded Python looks for its packages in another folder.
-        say("The packages are gone (was Python upgraded?): the same command installs them again.")
+    try:
+        from workshop.cli import run
+    except Exception as error:
+        if isinstance(error, ImportError) and (error.name or "").startswith("workshop"):
+            say("%s is missing: get the whole folder of the workshop again." % error.name)
+            return 1
+        # An upgraded Python looks for its packages in another folder; a virus scanner may take a file.
+        if importlib.util.find_spec("click") and not damage():
+            raise
+        say("Packages are gone or damaged (by an upgrade?): the same command installs them again.")
         try:
             environment.forget()
         except OSError as error:
             say("First delete %s by hand (%s)." % (environment.stamp, error.strerror))
         return 1
-    from workshop.cli import run
-
     return run(arguments)
 
 
 if __name__ == "__main__":
+    import_only_ours()
     try:
         code = main(sys.argv[1:])
     except KeyboardInterrupt:  # while the command was still being loaded, or had ended

@@ -24,7 +24,8 @@ from workshop.core.command_line import (
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import BASE, STAGES, Stage, base, require_app, stages_with_model
 from workshop.learn.my_copy import use_my_copy
-from workshop.setup.process import ROOT, replace_process
+from workshop.setup.mirror import bypass_proxies_here
+from workshop.setup.process import ROOT, SetupError, replace_process
 
 PORT = PortType()
 FILE = PathType(dir_okay=False, path_type=Path)
@@ -219,10 +220,15 @@ def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
 
 
 @commands.command()
-def doctor() -> None:
+@option("--repair", is_flag=True, help="First install packages again that are damaged or gone.")
+def doctor(repair: bool) -> None:
     """Check that everything works, and say how to fix what doesn't."""
+    from workshop.setup.environment import find_environment
+    from workshop.setup.set_up import repair as install_again
     from workshop.teach.doctor import examine, summary
 
+    if repair:
+        install_again(find_environment())
     use_my_copy(make=False)
     findings = []
     for finding in examine():
@@ -298,12 +304,13 @@ COMMAND_ORDER = tuple(commands.commands)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code. An error a person can fix is one sentence."""
+    bypass_proxies_here()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # ✓ and · on any terminal
     try:
         commands.main(list(arguments) or ["--help"], prog_name="python3 -m workshop")
-    except WorkshopError as error:
+    except (WorkshopError, SetupError) as error:
         echo(f"{error}", err=True)
         return 130 if isinstance(error, Interrupted) else 1
     except OSError as error:

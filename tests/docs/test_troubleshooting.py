@@ -11,11 +11,13 @@ import re
 import runpy
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -32,14 +34,15 @@ from werkzeug.serving import make_server
 from wheel_support import pretend
 
 from workshop import cli, fetch_census, serve
+from workshop.__main__ import main as workshop_command
 from workshop.core import datasets
 from workshop.core.errors import ServerDied
 from workshop.core.stages import BASE, find_stage, load_app_module, load_module
 from workshop.host import gallery
 from workshop.host.ports import free_port
 from workshop.learn import my_copy
-from workshop.setup import mirror
-from workshop.setup.process import ROOT
+from workshop.setup import environment, mirror
+from workshop.setup.process import ROOT, SetupError
 from workshop.setup.set_up import sentence_for
 from workshop.teach import doctor, try_stage
 from workshop.upkeep import refresh_notebooks
@@ -147,8 +150,10 @@ def old_python(bench):
 
 @problem("Python cannot make environments")
 def no_venv(bench):
-    (bench.folder / "venv.py").write_text("raise ImportError('ensurepip')\n", encoding="utf-8")
-    return type_in(bench.house(), PYTHONPATH=str(bench.folder))
+    bench.patch.setitem(sys.modules, "venv", None)  # as where it isn't installed
+    with pytest.raises(SetupError) as refusal:
+        environment.make_environment(bench.folder / ".venv")
+    return str(refusal.value)
 
 
 @problem("The packages cannot be downloaded")
@@ -190,6 +195,28 @@ def interrupted(bench):
     return told
 
 
+@problem("A package is damaged")
+def damaged_package(bench):
+    bench.patch.setattr(doctor, "damage", lambda: {"pandas": "pandas/core/frame.py"})
+    told = "".join(map(str, doctor.lock()))
+    ready = SimpleNamespace(is_ready=True, is_current=True, forget=list)
+    bench.patch.setattr(environment, "find_environment", lambda: ready)
+    bench.patch.delitem(
+        sys.modules, "workshop.cli"
+    )  # so that it is imported again, where click is gone
+    bench.patch.setitem(sys.modules, "click", None)
+    assert workshop_command([]) == 1
+    return told + bench.capsys.readouterr().err
+
+
+@problem("A file is in the way of a module")
+def file_in_the_way(bench):
+    (bench.folder / "notebooks").mkdir()
+    (bench.folder / "notebooks" / "random.py").touch()
+    bench.patch.setenv(BASE, str(bench.folder))
+    return "".join(map(str, doctor.modules()))
+
+
 @problem("There is no room, or no permission to write")
 def no_permission(bench):
     bound = tuple(bound_by_permissions())
@@ -218,6 +245,9 @@ def busy_port(bench):
         told = bench.command("start", "--port", port, "--no-lab", "--no-browser")
         told += bench.command("app", "01", "--port", port)
         server.shutdown()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        bench.patch.setattr(doctor, "GALLERY_PORT", other.getsockname()[1])
+        told += "".join(map(str, doctor.ports()))
     return told
 
 
@@ -267,6 +297,15 @@ def out_of_order(bench):
 @problem("A file is not found")
 def moved_notebook(bench):
     return run_cell(code_cells()[0], bench.folder)
+
+
+@problem("A notebook can't be opened")
+def cut_notebook(bench):
+    file = bench.folder / "notebooks" / "01_hello.ipynb"
+    file.parent.mkdir()
+    file.write_text('{"cells": [', encoding="utf-8")
+    bench.patch.setenv(BASE, str(bench.folder))
+    return "".join(map(str, doctor.notebooks()))
 
 
 # In the browser

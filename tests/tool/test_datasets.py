@@ -365,7 +365,8 @@ print(census.is_real, len(census.train), len(census.test))
 
 
 FULL = """
-import resource, signal
+import resource, signal, sys
+sys.dont_write_bytecode = True  # or this Python's packages would keep compiled files of 100 bytes
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 """

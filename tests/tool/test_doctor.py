@@ -90,7 +90,7 @@ def test_lock(tmp_path, monkeypatch):
     missing = [f"no-such-package-{number}==1.0" for number in range(4)]
     file.write_text("\n".join(["click==0.1", *missing, ""]), encoding="utf-8")
     finding = only(doctor.lock)
-    assert_wrong(finding, "click is ", "==0.1", "no-such-package-0", "2 more", "; delete ")
+    assert_wrong(finding, "click is ", "==0.1", "no-such-package-0", "2 more", "doctor --repair")
     assert "no-such-package-3" not in finding.text
 
 
@@ -152,8 +152,8 @@ def test_free_ports(ports):
 def test_a_port_that_another_program_uses(ports):
     with Server(NO_WEB_SERVER) as server:
         port = server.port
-        assert_wrong(ports(gallery=port), f"{port} (use start --port)")
-        assert_wrong(ports(lab=port), f"{port} (use start --lab-port)")
+        assert_wrong(ports(gallery=port), f"{port} (use start --port ")
+        assert_wrong(ports(lab=port), f"{port} (use start --lab-port ")
     with Server(http(b"an app")) as server:
         assert_wrong(ports(gallery=server.port))
 
@@ -165,7 +165,7 @@ def test_a_running_workshop_is_fine_and_another_copy_of_it_is_in_the_way(ports):
             assert found.well
             assert str(ours.port) in found.text
         finding = ports(gallery=copy.port, lab=other.port, inside=copy.port)
-    words = (str(copy.port), "use start --port", f"{other.port} (use start --lab-port)")
+    words = (str(copy.port), "use start --port ", f"{other.port} (use start --lab-port ")
     assert_wrong(finding, *words)
 
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from workshop.core.errors import WorkshopError
-from workshop.core.stages import STAGES
+from workshop.core.stages import BASE, STAGES
 from workshop.host import network as room
 from workshop.host import start
 from workshop.host.ports import FOLDER, GALLERY_URL, PortInUse, free_port
@@ -324,17 +324,16 @@ def test_a_model_that_cannot_be_trained_does_not_stop_the_others(monkeypatch, ca
 
 def test_jupyterlab_leaves_the_owner_s_tabs_and_settings_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    monkeypatch.setenv(
-        "JUPYTER_CONFIG_PATH", "theirs"
-    )  # settings that somebody else named count too
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "theirs")
     environ = start.lab_server(8888, "secret", "http://127.0.0.1:8100").environ
     own = tmp_path / "share" / "jupyter" / "workshop"
     assert environ["JUPYTERLAB_WORKSPACES_DIR"] == str(own / "workspaces")
     assert environ["JUPYTERLAB_SETTINGS_DIR"] == str(own / "user-settings")
-    assert environ["JUPYTER_CONFIG_PATH"].split(os.pathsep) == [str(start.LAB), "theirs"]
+    assert environ["JUPYTER_CONFIG_PATH"] == str(start.LAB)
     assert environ[GALLERY_URL] == "http://127.0.0.1:8100"
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert start.lab_folders() == {}
+    monkeypatch.setenv(BASE, str(tmp_path / "copy"))
+    assert start.lab_folders()["JUPYTER_CONFIG_DIR"].startswith(str(tmp_path / "copy"))
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,8 @@ def tell(dataset: RemoteData, fetched: FetchedFiles, origin: str) -> str:
     if not fetched.problems:
         return ""
     note = f"{dataset.title}: {' and '.join(fetched.problems)}, so you get {origin}."
+    if fetched.files is None and not mirrors():
+        note += " If the room has a mirror, set WORKSHOP_MIRROR to its address and start again."
     print(note, file=sys.stderr)
     return note
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import sys
 import tarfile
 import tempfile
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 from workshop.core.errors import WorkshopError
 from workshop.core.files import shown_path
 from workshop.setup.mirror import folder_of, go_past_proxy, is_url, shown
+from workshop.setup.process import setting
 
 TIME_LIMIT = 30.0  # seconds for a mirror or a source, from the first request to the last byte
 PATIENCE = (5.0, 10.0)  # seconds to wait for a connection, and for a connected server's next bytes
@@ -100,7 +100,7 @@ def read_mirror(
 
 def read_source(dataset: RemoteData, timeout: float) -> tuple[dict[str, bytes], str]:
     """Get a data set from its source. Returns and raises what `read_mirror` does."""
-    if os.environ.get("WORKSHOP_OFFLINE", "0") not in ("", "0"):
+    if setting("WORKSHOP_OFFLINE") not in ("", "0"):
         raise DataUnavailableError("WORKSHOP_OFFLINE is set")
     host = urlsplit(dataset.url).hostname
     print(f"Asking {host} for the {dataset.title.lower()}", file=sys.stderr)

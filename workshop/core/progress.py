@@ -30,7 +30,7 @@ def keep_solved(number: str) -> None:
 def exercises_in(stage: Stage) -> frozenset[str]:
     """The numbers of the exercises in a stage's notebooks, as they came."""
     files = [ROOT / "notebooks" / file.name for file in stage.notebook_files]
-    return frozenset(n for file in files for n in CHECKED.findall(file.read_text("utf-8")))
+    return frozenset(n for f in files if f.is_file() for n in CHECKED.findall(f.read_text("utf-8")))
 
 
 def solved_of(stage: Stage) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from workshop.core.errors import WorkshopError
-from workshop.setup.process import ROOT
+from workshop.setup.process import ROOT, setting
 
 COPY = ROOT / "work"  # the learner's own notebooks and apps (see `workshop.learn.my_copy`)
 BASE = "WORKSHOP_WORK"  # the variable that names the folder whose notebooks and apps are meant
@@ -25,8 +25,8 @@ def base() -> Path:
     Commands for learners set the variable, and whatever they start inherits it. A notebook that another
     program has opened has no such variable, but it lies in the copy, and so does its working folder.
     """
-    if named := os.environ.get(BASE):
-        return Path(named)
+    if named := setting(BASE):
+        return Path(os.path.expanduser(named))  # noqa: PTH111 (which raises no error for `~nobody`)
     return COPY if Path.cwd().is_relative_to(COPY) else ROOT
 
 

@@ -19,6 +19,7 @@ from workshop.core.stages import require_app
 from workshop.host.end_with_parent import end_tree
 from workshop.host.ports import free_port, status_of
 from workshop.host.server import served
+from workshop.setup.mirror import bypass_proxies_here
 from workshop.setup.process import ROOT
 
 START_LIMIT = 60.0  # seconds; a cold laptop imports scikit-learn in about ten
@@ -45,6 +46,7 @@ class Server:
         self.environ = environ or {}
 
     def __enter__(self) -> Self:
+        bypass_proxies_here()  # a notebook that another program has opened
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.log = Path(self.folder.name, "log")
         with self.log.open("ab") as written:

@@ -22,6 +22,9 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from workshop.core.errors import WorkshopError
+from workshop.setup.process import setting
+
 TRUSTED_NAMES = "TRUSTED_NAMES"
 TRUSTED_PROXIES = "TRUSTED_PROXIES"
 THREADS = "WORKSHOP_THREADS"  # the variable that sets how many threads a worker has
@@ -54,9 +57,19 @@ StartResponse = Callable[..., Any]
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
+def number(name: str, default: int) -> int:
+    """The number in a variable. Raises `WorkshopError` if it holds something else."""
+    text = setting(name) or str(default)
+    if not text.isdecimal():
+        raise WorkshopError(
+            f"{name} is {text!r}: set it to a number, such as {default}, or unset it."
+        )
+    return int(text)
+
+
 def threads() -> int:
     """How many threads each worker has."""
-    return int(os.environ.get(THREADS) or MOST_THREADS)
+    return number(THREADS, MOST_THREADS)
 
 
 class Share:
@@ -198,10 +211,9 @@ def problem_json(status: str, detail: str) -> str:
 
 def behind_proxies(application: Application) -> Application:
     """Believe what so many proxies as `TRUSTED_PROXIES` says tell of the visitor, name and prefix."""
-    number = int(os.environ.get(TRUSTED_PROXIES) or 0)
-    if not number:
+    if not (proxies := number(TRUSTED_PROXIES, 0)):
         return application
     from werkzeug.middleware.proxy_fix import ProxyFix  # here: most servers have no proxy in front
 
-    every = dict.fromkeys(("x_for", "x_proto", "x_host", "x_port", "x_prefix"), number)
+    every = dict.fromkeys(("x_for", "x_proto", "x_host", "x_port", "x_prefix"), proxies)
     return ProxyFix(application, **every)

@@ -72,8 +72,11 @@ def require_port(port: int, option: str, host: str = "127.0.0.1") -> None:
 
 
 def another_port(port: int) -> int:
-    """A port to suggest instead of one that is in use."""
-    return port + 100 if port + 100 < 65536 else port - 100
+    """A free port to suggest instead of one that is in use."""
+    steps = (*range(100, 2000, 100), *range(-100, -2000, -100))
+    return next(
+        (port + n for n in steps if 1023 < port + n < 65536 and is_free(port + n)), free_port()
+    )
 
 
 def free_port() -> int:

@@ -61,20 +61,26 @@ def gallery_server(
 
 
 def lab_folders() -> dict[str, str]:
-    """Variables that give JupyterLab and its slides folders of their own in the environment.
+    """Variables that give JupyterLab, its slides and its kernels folders of their own in the environment.
 
-    So the tabs and settings of the laptop's owner do not turn up, and theirs stay as they are. At the first
-    start the table of contents is open. An environment that can't be written in has none.
+    So the tabs, settings and configuration of the laptop's owner do not turn up, and theirs stay as they
+    are. At the first start the table of contents is open. If the environment can't be written in, the
+    folders are in the learner's copy.
     """
-    if not os.access(sys.prefix, os.W_OK):
-        return {}
     own = Path(sys.prefix) / "share" / "jupyter" / "workshop"
+    if os.access(sys.prefix, os.W_OK):
+        draw_sharply()
+    else:
+        own = base() / ".jupyter"
     if not (own / "workspaces").exists():
         shutil.copytree(LAB / "workspaces", own / "workspaces")
-    draw_sharply()
     return {
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
         "JUPYTERLAB_SETTINGS_DIR": str(own / "user-settings"),
+        "JUPYTER_CONFIG_DIR": str(own / "config"),
+        "JUPYTER_CONFIG_PATH": str(LAB),
+        "JUPYTER_NO_CONFIG": "",  # which would leave out ours too
+        "IPYTHONDIR": str(own),  # makes no more than its own folder
     }
 
 
@@ -97,22 +103,22 @@ def lab_server(port: int, token: str, gallery_url: str, settings: Path | None = 
         "--ServerApp.port_retries=0",
         "--ServerApp.open_browser=False",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
         "--LabApp.custom_css=True",
         # Otherwise the style sheet would have to be in the folder with the owner's own settings.
         f"--ServerApp.tornado_settings=static_custom_path={LAB / 'custom'}",
         "--ServerApp.allow_root=True",
     ]
-    configs = [str(LAB), os.environ.get("JUPYTER_CONFIG_PATH")]
     # The token is not on the command line, where others could read it. Kernels inherit the address.
     environ = {
         "JUPYTER_TOKEN": token,
         GALLERY_URL: gallery_url,
-        "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, configs)),
         **lab_folders(),
     }
     if settings:
         environ["JUPYTERLAB_SETTINGS_DIR"] = str(settings)
-    return Server("JupyterLab", ["jupyterlab", *options], f"http://127.0.0.1:{port}", environ)
+    command = ["workshop.host.jupyter_lab", *options]
+    return Server("JupyterLab", command, f"http://127.0.0.1:{port}", environ)
 
 
 @contextlib.contextmanager

@@ -20,14 +20,16 @@ from workshop.core.errors import WorkshopError
 from workshop.core.files import sweep, write_whole
 from workshop.core.own_apps import PORTS, TYPED
 from workshop.core.stages import BASE, COPY, Stage, base
-from workshop.setup.process import ROOT
+from workshop.setup.process import ROOT, is_plain, setting
 
 # What a learner opens and runs, and what the notebooks' links lead to.
 COPIED = ("notebooks", "apps", "docs", "data/iris.csv", "data/penguins.csv", "data/README.md")
-CACHES = {"__pycache__", ".ipynb_checkpoints"}
+# What programs leave next to the files that somebody opens with them.
+CACHES = {"__pycache__", ".ipynb_checkpoints", ".virtual_documents", ".DS_Store", "Thumbs.db"}
 MADE = {*CACHES, "model", "instance"}  # by running an app, not by anyone's hand
 RECORD = ".originals.json"  # in the copy: for each file, the fingerprints of what was copied there
 ASIDE = "aside"
+DAMAGED = "is cut short or damaged; rename it, and the next start brings a new one"
 
 
 class CopyFailed(WorkshopError):
@@ -40,6 +42,9 @@ class Outcome:
 
     kept: list[Path] = field(default_factory=list)
     behind: list[Path] = field(default_factory=list)  # of these, the ones with a newer original
+    damaged: list[Path] = field(
+        default_factory=list
+    )  # of these, the notebooks that can't be opened
 
 
 def use_my_copy(make: bool = True) -> None:
@@ -49,13 +54,21 @@ def use_my_copy(make: bool = True) -> None:
     repository itself there, nothing is copied. With `make=False` the copy is used as it is, if there is
     one. Raises `CopyFailed`.
     """
-    copy = Path(os.environ.get(BASE) or COPY).absolute()
+    copy = (base() if setting(BASE) else COPY).absolute()
+    if not is_plain(copy):
+        raise CopyFailed(
+            f"No copy can be made in {copy}: set WORKSHOP_WORK to a folder whose path has letters, "
+            "digits and spaces."
+        )
     if make or copy.is_dir():
         os.environ[BASE] = str(copy)
     if make and copy != ROOT:
-        for path in bring_up_to_date(copy).behind:
+        outcome = bring_up_to_date(copy)
+        for path in outcome.behind:
             name = path.as_posix()
             click.echo(f"There is a newer {name}; yours, which you have changed, stays as it is.")
+        for path in outcome.damaged:
+            click.echo(f"{path.as_posix()} {DAMAGED}.")
 
 
 def bring_up_to_date(copy: Path) -> Outcome:
@@ -77,6 +90,8 @@ def bring_up_to_date(copy: Path) -> Outcome:
                     stale.append(path)
             else:
                 outcome.kept.append(path)
+                if path.suffix == ".ipynb" and cells_of((copy / path).read_bytes()) is None:
+                    outcome.damaged.append(path)
                 if original not in copied:
                     outcome.behind.append(path)
         for name in before.keys() - record.keys():  # gone from the workshop
@@ -120,18 +135,26 @@ def fingerprint(file: Path) -> str | None:
     """Return what changes when somebody changes a file; None if there is no such file.
 
     Of a notebook, only the text of its cells counts: running them, and even saving their outputs, changes
-    nobody's work.
+    nobody's work. Nor do empty cells at its end, where JupyterLab adds one when somebody has run the last.
     """
     try:
         content = file.read_bytes()
     except FileNotFoundError:
         return None
-    if file.suffix == ".ipynb":
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: every byte counts
-            cells = json.loads(content)["cells"]
-            texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-            content = json.dumps(texts).encode()
+    if file.suffix == ".ipynb" and (cells := cells_of(content)) is not None:
+        while cells and not cells[-1][1].strip():
+            cells.pop()
+        content = json.dumps(cells).encode()  # of a damaged one, every byte counts
     return hashlib.sha256(content).hexdigest()
+
+
+def cells_of(content: bytes) -> list[tuple[str, str]] | None:
+    """Return type and text of each cell of a notebook; None if it's damaged, such as cut short."""
+    try:
+        cells = json.loads(content.decode())["cells"]  # as JupyterLab reads it
+        return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def stage_files(stage: Stage) -> list[Path]:

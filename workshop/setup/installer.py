@@ -8,12 +8,11 @@ import http.client
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
@@ -32,6 +31,9 @@ NETWORK_TROUBLE = re.compile(
 
 # What pip prints when a file is not the one whose hash the lock has.
 WRONG_HASH = "DO NOT MATCH THE HASHES"
+
+# Variables that would have pip install into another place; pip takes an empty one for none.
+ELSEWHERE = {"PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "PIP_ROOT": ""}
 
 MIRROR_LIMIT = 5.0  # seconds to wait for a server in the room
 
@@ -89,7 +91,9 @@ def find_links(place: str | None) -> list[str]:
     """Options with which pip and uv take every package from a folder or URL of wheels."""
     if place is None:
         return []
-    options = ["--no-index", "--find-links", place]
+    # Of a folder the URL, in which characters such as # are spelled out: pip and uv both parse it.
+    link = place if mirror.is_url(place) else Path(place).as_uri()
+    options = ["--no-index", "--find-links", link]
     if place.lower().startswith("http:"):
         # pip ignores a server without https unless it is told to trust it.
         options += ["--trusted-host", urlsplit(place).netloc.rpartition("@")[2]]
@@ -102,38 +106,41 @@ def pip_for(environment: Environment) -> list[str | Path]:
     Raises `SetupError` where there is no pip at all.
     """
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "--python", environment.python]
+        return [sys.executable, "-P", "-m", "pip", "--python", environment.python]
     if not environment.own:
         raise SetupError(
             f"{environment.python} has no pip: install it for this Python, then run the same command again."
         )
-    if subprocess.run([environment.python, "-m", "ensurepip"], capture_output=True).returncode:
+    python = [environment.python, "-P", "-m"]
+    if subprocess.run([*python, "ensurepip"], capture_output=True).returncode:
         raise SetupError(NO_VENV)
-    return [environment.python, "-m", "pip"]
+    return [*python, "pip"]
 
 
 def find_uv(environment: Environment, place: str | None) -> list[str | Path]:
-    """The command that runs uv: the one that this computer has, or else the one of the lock, got with pip.
+    """The command that runs the uv of the lock, which pip gets if the environment doesn't have it.
 
-    Raises `NotServed` where it isn't available, and `SetupError` where there is no pip.
+    Not one that this computer may have: what is promised about hashes is known of this one. Raises
+    `NotServed` where it isn't available, and `SetupError` where there is no pip.
     """
-    if found := shutil.which("uv"):
-        return [found]
+    uv = [environment.python, "-P", "-m", "uv"]
+    entries = {pin: entry for pin, entry in locked(LOCK).items() if pin.startswith("uv==")}
+    read = {"capture_output": True, "text": True, "errors": "replace"}
+    there = subprocess.run([*uv, "--version"], **read).stdout.split()[1:2]
+    if [f"uv=={version}" for version in there] == list(entries):
+        return uv
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "uv.txt")  # hashes can only be given in files
-        entries = [entry for pin, entry in locked(LOCK).items() if pin.startswith("uv==")]
-        file.write_text("\n".join(entries), encoding="utf-8")
+        file.write_text("\n".join(entries.values()), encoding="utf-8")
         run = subprocess.run(
-            [*pip_for(environment), "install", "--quiet", "--retries=1", "--timeout=15"]
-            + [*find_links(place), "-r", file],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            # Where a system asks for --user installs, pip would refuse to fill `.venv`.
-            env=os.environ | ({"PIP_USER": "0"} if environment.own else {}),
+            [*pip_for(environment), "install", "--quiet", "--force-reinstall", "--retries=1"]
+            + ["--timeout=15", *find_links(place), "-r", file],
+            **read,
+            # Where a system asks for installs in another place, pip would fill that, or refuse.
+            env=os.environ | (ELSEWHERE if environment.own else {}),
         )
     if run.returncode == 0:
-        return [environment.python, "-m", "uv"]
+        return uv
     if WRONG_HASH in run.stderr:
         raise NotServed(
             "The package uv is not the file that the workshop expects (its hash differs): it is damaged, or "
@@ -147,18 +154,17 @@ def find_uv(environment: Environment, place: str | None) -> list[str | Path]:
         )
     reason = (run.stderr.strip() or "no reason given").splitlines()[-1]
     raise NotServed(
-        f"uv, which installs the packages, isn't available ({reason}): install it from "
-        "https://docs.astral.sh/uv/, then run the same command again."
+        f"uv, which installs the packages, isn't available ({reason}): use another network, or get a kit "
+        "from your instructor and set WORKSHOP_MIRROR to its folder; then run the same command again."
     )
 
 
-def install(
-    uv: Sequence[str | Path], environment: Environment, place: str | None, *what: str | Path
-) -> None:
+def install(environment: Environment, place: str | None, *what: str | Path) -> None:
     """Let uv install packages into the environment from a place; `what` is as uv's command line has it.
 
     Raises `NotServed` where a package isn't available, or isn't the file that the lock names.
     """
+    uv = find_uv(environment, place)
     # In a terminal uv draws a progress bar. Elsewhere it would print a line for each package.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     into = ["--python", environment.python, *find_links(place)]
@@ -167,6 +173,7 @@ def install(
     if place:
         raise NotServed("Not all packages could be installed from there.")
     raise NotServed(
-        "The packages could not all be installed (the lines above say why): check the network and "
-        "the free space on the disk, then run the same command again."
+        "The packages could not all be installed (the lines above say why): check the network and the "
+        "free space on the disk, or set WORKSHOP_MIRROR if your instructor has a kit or a server with the "
+        "packages; then run the same command again."
     )

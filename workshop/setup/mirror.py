@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from workshop.setup.process import ROOT
+from workshop.setup.process import ROOT, setting
 
 MARKER = "kit.json"  # lies in the folder that `python3 -m workshop kit FOLDER` makes
 
@@ -19,8 +19,7 @@ def mirrors() -> list[tuple[str, str]]:
 
     They are what `WORKSHOP_MIRROR` says, and the kit that this repository is a part of.
     """
-    # cmd.exe's `set WORKSHOP_MIRROR="D:\data"` keeps the quotes as part of the value.
-    named = os.environ.get("WORKSHOP_MIRROR", "").strip(" \"'")
+    named = setting("WORKSHOP_MIRROR")
     found = [("WORKSHOP_MIRROR", named)] if named else []
     kit = ROOT.parent
     if (kit / MARKER).is_file():
@@ -51,9 +50,18 @@ def go_past_proxy(url: str) -> None:
     """
     host = urlsplit(url).hostname or ""
     direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    if is_in_the_room(host) and host not in direct.split(","):
+    named = [name.strip() for name in direct.split(",")]
+    if is_in_the_room(host) and not {host, "*"}.intersection(named):
         # Programs differ in the spelling they look for.
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, [direct, host]))
+
+
+def bypass_proxies_here() -> None:
+    """Let this process, and all it starts, ask servers on this machine themselves."""
+    # Not without a proxy: once a variable is set, Python doesn't ask the system's settings for one.
+    if any(name.upper().endswith("_PROXY") and value for name, value in os.environ.items()):
+        for host in ("localhost", "127.0.0.1"):
+            go_past_proxy(f"http://{host}")
 
 
 def is_in_the_room(host: str) -> bool:

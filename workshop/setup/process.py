@@ -11,6 +11,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def setting(name: str) -> str:
+    """A variable's value, empty if it isn't set; without the quotes and spaces of `set NAME="VALUE" `.
+
+    cmd.exe, the old command prompt of Windows, keeps both as part of the value.
+    """
+    return os.environ.get(name, "").strip(" \"'")
+
+
+def is_plain(folder: Path) -> bool:
+    """Whether no tool on the way takes a part of a folder's path for something else."""
+    return os.pathsep not in str(folder) and str(folder).isprintable()
+
+
 class SetupError(Exception):
     """Set-up cannot go on; the message is one sentence that says what to do."""
 

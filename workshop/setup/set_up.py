@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from workshop.setup import mirror
-from workshop.setup.environment import Environment, make_environment
+from workshop.setup.environment import Environment, damage, make_environment
 from workshop.setup.installer import NotServed, find_uv, install, places
 from workshop.setup.lock import LOCK, PROJECT, TEST_LOCK, locked
 from workshop.setup.process import ROOT, SetupError, one_at_a_time, say
@@ -82,18 +82,18 @@ def set_up(environment: Environment) -> None:
 
     def fill(place: str | None) -> None:
         say("  2/4 getting uv, which installs packages fast")
-        uv = find_uv(environment, place)
+        find_uv(environment, place)
         # Some of them in two versions for two Pythons, and a few only for other systems.
         count = len({pin.partition("==")[0] for pin in locked(LOCK)})
         say(f"  3/4 installing about {count} packages")
-        install(uv, environment, place, "--require-hashes", "-r", LOCK)
+        install(environment, place, "--require-hashes", "-r", LOCK)
         say("  4/4 installing the workshop itself")
         # No build isolation: what builds it (flit-core) came with the lock, so nothing is downloaded.
         # "." because the path of the folder may hold brackets, which would be read as extras.
-        install(uv, environment, place, "--no-deps", "--no-build-isolation", "-e", ".")
+        install(environment, place, "--no-deps", "--no-build-isolation", "-e", ".")
 
     with filling(ROOT):
-        whole_before = environment.stamp.exists() and environment.python.exists()
+        whole_before = environment.stamp.exists() and environment.is_made
         environment.stamp.unlink(missing_ok=True)
         if environment.own and not environment.is_current and not whole_before:
             say("  1/4 making the environment")
@@ -105,20 +105,28 @@ def set_up(environment: Environment) -> None:
     say(f"Set up in {time.monotonic() - began:.0f} s.")
 
 
+def repair(environment: Environment) -> None:
+    """Install again, in place, the packages that are damaged, gone or of another version.
+
+    Raises `SetupError` where that fails; what worked before still does.
+    """
+    require(LOCK)
+    say("Installing again what is damaged or gone")
+    options = ["--require-hashes", *(f"--reinstall-package={name}" for name in damage())]
+    with one_at_a_time(), filling(ROOT):
+        from_first_place(lambda place: install(environment, place, *options, "-r", LOCK))
+
+
 def set_up_tests(environment: Environment) -> None:
     """Install what only the tests need, once. Raises `SetupError` where it isn't available."""
     with one_at_a_time():
         if environment.is_stamped(environment.test_stamp, LOCK, TEST_LOCK):
             return
         say(f"Installing what only the tests need ({TEST_LOCK.name}; once)")
-
-        def fill(place: str | None) -> None:
-            uv = find_uv(environment, place)
-            install(uv, environment, place, "--require-hashes", "-r", TEST_LOCK)
-
         require(TEST_LOCK)
+        what = "--require-hashes", "-r", TEST_LOCK
         with filling(ROOT):
             environment.test_stamp.unlink(missing_ok=True)
-            from_first_place(fill)
+            from_first_place(lambda place: install(environment, place, *what))
             digest = environment.digest(LOCK, TEST_LOCK)
             environment.test_stamp.write_text(digest, encoding="ascii")

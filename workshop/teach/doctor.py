@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 from workshop.core.files import shown_path
 from workshop.core.own_apps import OwnApp, find_app, own_apps
 from workshop.core.stages import STAGES, base, stages_with_model
-from workshop.host.ports import FOLDER, GALLERY_URL, gallery_at, is_free
-from workshop.setup.environment import find_environment
+from workshop.host.ports import FOLDER, GALLERY_URL, another_port, gallery_at, is_free
+from workshop.learn.my_copy import DAMAGED, cells_of
+from workshop.setup.environment import damage, find_environment, set_up_anew, shadows
 from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
 from workshop.setup.lock import LOCK, locked
 from workshop.setup.mirror import is_url, mirrors, shown
@@ -53,13 +54,6 @@ class Finding:
         return f"{mark:<5}  {self.subject:<12} {self.text}"
 
 
-def set_up_anew() -> str:
-    """What to do about packages that are not as they should be."""
-    environment = find_environment()
-    what = "the .venv folder" if environment.own else environment.stamp
-    return f"delete {what} and run any workshop command again"
-
-
 def interpreter() -> Iterator[Finding]:
     """Whether this is the workshop's Python."""
     text = f"Python {platform.python_version()} in {shown_path(Path(sys.prefix), ROOT)}"
@@ -69,13 +63,16 @@ def interpreter() -> Iterator[Finding]:
 
 
 def lock() -> Iterator[Finding]:
-    """Whether each package is installed at the version of the lock."""
+    """Whether each package is installed at the version of the lock, and all its files are there."""
     from packaging.requirements import Requirement
 
     pins = map(Requirement, locked(LOCK))
     wanted = [pin for pin in pins if not pin.marker or pin.marker.evaluate()]
-    wrong = []
+    damaged = damage()
+    wrong = [f"{name} is damaged ({file})" for name, file in damaged.items()]
     for pin in wanted:
+        if pin.name in damaged:
+            continue  # what says its version may be gone too
         try:
             found = importlib.metadata.version(pin.name)
         except importlib.metadata.PackageNotFoundError:
@@ -87,8 +84,22 @@ def lock() -> Iterator[Finding]:
         yield Finding("lock", True, f"{len(wanted)} packages as requirements.txt says")
         return
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    fix = f"delete {find_environment().stamp} and run any workshop command again"
+    fix = "install it again with: python3 -m workshop doctor --repair"
     yield Finding("lock", False, f"{', '.join(wrong[:3])}{more}; {fix}")
+
+
+def modules() -> Iterator[Finding]:
+    """Whether a file is in the way of a module: next to a notebook or app, or where PYTHONPATH leads."""
+    apps = [*(ROOT / "apps").glob("*"), *(base() / "apps").glob("*")]
+    named = [Path(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    places = [ROOT, Path.cwd(), ROOT / "notebooks", base() / "notebooks", *apps, *named]
+    found = shadows(dict.fromkeys(places))
+    for file in found:
+        fix = "rename it" if file.parent not in named else "rename it, or unset PYTHONPATH"
+        text = f"{shown_path(file)} is taken for the module {file.stem}, which others need; {fix}"
+        yield Finding("modules", False, text)
+    if not found:
+        yield Finding("modules", True, "no file has the name of a module that others need")
 
 
 def kernel() -> Iterator[Finding]:
@@ -129,6 +140,16 @@ def kernel() -> Iterator[Finding]:
     yield Finding("kernel", False, f"{trouble}; {fix}")
 
 
+def notebooks() -> Iterator[Finding]:
+    """Whether each notebook can be opened: a full disk or a dead battery may have cut one short."""
+    files = [file for stage in STAGES for file in stage.notebook_files if file.is_file()]
+    damaged = [file for file in files if cells_of(file.read_bytes()) is None]
+    for file in damaged:
+        yield Finding("notebooks", False, f"{shown_path(file, base())} {DAMAGED}")
+    if not damaged:
+        yield Finding("notebooks", True, f"{len(files)} can be opened")
+
+
 def write_access() -> Iterator[Finding]:
     """Whether notebooks, data and models can be saved."""
     models = [stage.card_file.parent for stage in stages_with_model()]
@@ -160,10 +181,11 @@ def ports() -> Iterator[Finding]:
     wrong = []
     if gallery:
         where = f"another copy of the workshop runs on {GALLERY_PORT}"
-        wrong.append(f"{where} (end that one, or use start --port)")
+        wrong.append(f"{where} (end that one, or use start --port {another_port(GALLERY_PORT)})")
     for port, option in ((GALLERY_PORT, "--port"), (LAB_PORT, "--lab-port")):
         if not (is_free(port) or (gallery and port == GALLERY_PORT)):
-            wrong.append(f"in use by another program: {port} (use start {option})")
+            fix = f"use start {option} {another_port(port)}"
+            wrong.append(f"in use by another program: {port} ({fix})")
     text = f"{GALLERY_PORT} and {LAB_PORT} are free"
     yield Finding("ports", not wrong, "; ".join(wrong) or text)
 
@@ -182,7 +204,8 @@ def mirror() -> Iterator[Finding]:
 
     asked = mirrors()
     if not asked:
-        yield Finding("mirror", True, "none is set, and none is needed")
+        text = "none is set (if the room has one, set WORKSHOP_MIRROR to its address)"
+        yield Finding("mirror", True, text)
     for name, place in asked:
         holds = []
         try:
@@ -282,14 +305,25 @@ def why_ended(log: str, folder: Path) -> str:
     return "its code ended Python"
 
 
-EXAMINATIONS = (interpreter, lock, kernel, write_access, ports, data, mirror, stages, your_apps)
+BASIC = (interpreter, lock, modules)  # while one of these is wrong, stages would be blamed for it
+EXAMINATIONS = (
+    *(*BASIC, kernel, notebooks, write_access),
+    *(ports, data, mirror, stages, your_apps),
+)
 
 
 def examine() -> Iterator[Finding]:
     """Every finding, as it is made."""
+    wrong = False
     for examination in EXAMINATIONS:
+        if wrong and examination not in BASIC:
+            text = "everything else is examined when that is fixed: ask the doctor again then"
+            yield Finding("the rest", True, text, note=True)
+            return
         try:
-            yield from examination()
+            for finding in examination():
+                yield finding
+                wrong |= examination in BASIC and not finding.well
         except Exception as error:  # noqa: BLE001 (the doctor's tools come from the lock, and may be gone)
             subject = examination.__name__.replace("_", " ")
             text = f"can't be examined ({type(error).__name__}: {error}); {set_up_anew()}"

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from workshop.core.errors import WorkshopError
 from workshop.setup.environment import find_environment
 from workshop.setup.process import SetupError, say
 from workshop.setup.set_up import set_up_tests
@@ -26,13 +25,13 @@ def pytest_command(everything: bool, arguments: Sequence[str]) -> list[str]:
     """Return the command that runs pytest with `arguments`; without `everything` it leaves out slow tests.
 
     Installs what only the tests need, if it isn't there. Where that fails, one line says what is left out
-    and how to get it, or, with `CI` set, it raises `WorkshopError`.
+    and how to get it, or, with `CI` set, it raises `SetupError`.
     """
     try:
         set_up_tests(find_environment())
     except SetupError as error:
         if os.environ.get("CI"):
-            raise WorkshopError(str(error)) from error
+            raise
         say(f"{error} {WITHOUT_PACKAGES}")
     importlib.invalidate_caches()  # a package may have been installed since this process began
     options = [] if everything else ["-m", "not slow"]
