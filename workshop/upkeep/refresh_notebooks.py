@@ -25,7 +25,7 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
     """
     # The kernel's log would hold that it listens on 127.0.0.1, and a traceback of what Ctrl-C has stopped
     # in it. The errors of cells come another way.
-    quiet = {"record_timing": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
+    quiet = {"record_timing": False, "coalesce_streams": True, "extra_arguments": ["--IPKernelApp.log_level=50"]}
     client = NotebookClient(notebook, timeout=CELL_LIMIT, kernel_name="python3", **quiet)
     try:
         # Not `execute`, which takes Ctrl-C for itself and then fails with an error of its own.
@@ -38,9 +38,8 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
             f"{name}: code cell {number} raised {error.ename}: {error.evalue}"
         ) from error
     except KeyboardInterrupt:
-        logging.getLogger(
-            "asyncio"
-        ).disabled = True  # it may report a task that waits for the kernel
+        # It may report a task that waits for the kernel.
+        logging.getLogger("asyncio").disabled = True
         raise
 
 
