@@ -48,6 +48,7 @@ class Moment(sa.types.TypeDecorator):
     """A date and time. What is none (SQLite stores anything in any column) is read as UNKNOWN."""
 
     impl, cache_ok = sa.DateTime, True
+    python_type = datetime
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
         """Return the function that reads a value; None if the driver does it by itself."""
@@ -137,6 +138,19 @@ class DatabaseUnavailable(Exception):
         self.problem, self.remedy = problem, remedy
         self.command = init_command() if command else ""
         super().__init__(f"{problem}; {remedy} {self.command}".strip())
+
+
+@sa.event.listens_for(Base, "load", propagate=True)
+def check_row(row: Base, _: object) -> None:
+    """Raise DatabaseUnavailable for a row with something else in place of a number or text.
+
+    SQLite lets any program write anything into any column.
+    """
+    for name, column in sa.inspect(type(row)).columns.items():
+        kind, value = column.type.python_type, getattr(row, name)
+        if value is not None and not isinstance(value, (int, float) if kind is float else kind):
+            problem = f"The table {row.__tablename__} has a row whose {name} can't be read"
+            raise DatabaseUnavailable(problem, "correct that row, or delete it", command=False)
 
 
 def init_command() -> str:

@@ -1,5 +1,6 @@
 """Stage 06 under attack: what broke once, and what is of the same kind."""
 
+import html
 import os
 import re
 import shutil
@@ -201,6 +202,34 @@ def test_a_page_that_is_damaged_is_a_503_with_its_cause(sqlite_config, caplog):
         opened.write(b"?" * size)
     assert anna.browser.get("/saved").status_code == 503
     assert "malformed" in caplog.text
+
+
+GARBAGE = [
+    ("account", "username", b"\xff", "/account"),
+    ("saved_prediction", "price_usd", "much", "/saved"),
+    ("saved_prediction", "latitude", "north", "/saved/1"),
+    ("saved_prediction", "latitude", "north", "/saved/download.csv"),
+    ("saved_prediction", "name", b"\xff", "/api/v1/saved"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "garbage", "path"), GARBAGE)
+def test_a_row_that_no_app_has_written_is_a_503_that_names_it(
+    sqlite_config, caplog, table, column, garbage, path
+):
+    app = make_app(sqlite_config)
+    anna, ben = join(app, "anna"), join(app, "ben")
+    anna.saves("one")
+    with closing(sqlite3.connect(sqlite_config["INSTANCE_FOLDER"] / "housing.db")) as other:
+        change = f"UPDATE {table} SET {column} = ? WHERE id = 1"  # noqa: S608
+        other.execute(change, [garbage])
+        other.commit()
+    headers = anna.headers if path.startswith("/api") else {}
+    answer = anna.browser.get(path, headers=headers)
+    assert answer.status_code == 503
+    assert f"{table} has a row whose {column}" in caplog.text
+    assert f"{table} has a row whose {column}" in html.unescape(answer.text)
+    assert ben.browser.get(path.replace("/1", ""), headers=ben.headers).status_code == 200
 
 
 def test_the_command_on_the_page_makes_the_database_of_the_app_that_names_it(tmp_path):
