@@ -26,7 +26,9 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
     # The kernel's log would hold that it listens on 127.0.0.1, and a traceback of what Ctrl-C has stopped
     # in it. The errors of cells come another way.
     quiet = {"record_timing": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
-    quiet["coalesce_streams"] = True  # what a cell prints is one output, however often it was flushed
+    quiet["coalesce_streams"] = (
+        True  # what a cell prints is one output, however often it was flushed
+    )
     client = NotebookClient(notebook, timeout=CELL_LIMIT, kernel_name="python3", **quiet)
     try:
         # Not `execute`, which takes Ctrl-C for itself and then fails with an error of its own.
