@@ -83,9 +83,11 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     @app.route("/table", methods=["GET", "POST"])
     def table() -> str | Response | tuple[str, int]:
         """Many people, in a CSV file: the first answers as a page, or all of them as a file."""
-        sent = request.files.get("people")
         if request.method != "POST":
             return render_template("table.html")
+        # A form of another kind, as long as a file may be, would take seconds to read.
+        is_file = request.mimetype == "multipart/form-data"
+        sent = request.files.get("people") if is_file else None
         try:
             if not sent:
                 raise Refusal(422, "Choose a CSV file first.")

@@ -153,7 +153,7 @@ def test_an_app_whose_tests_fail_is_named(own, monkeypatch, tmp_path):
     shutil.copytree(own / "apps" / "flowers", tmp_path / "apps" / "flowers")
     app = tmp_path / "apps" / "flowers" / "app.py"
     code = app.read_text(encoding="utf-8")
-    app.write_text(code.replace('@app.post("/predict")', '@app.post("/guess")'), encoding="utf-8")
+    app.write_text(code.replace('@app.route("/predict"', '@app.route("/guess"'), encoding="utf-8")
     monkeypatch.setenv(BASE, str(tmp_path))
     verdict = check("07.1", "flowers")
     assert verdict.status == "wrong"

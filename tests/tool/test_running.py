@@ -166,10 +166,17 @@ def test_a_port_in_use_names_the_port_and_suggests_one_with_its_option(monkeypat
     suggested = int(str(error.value).rstrip(".").split("--lab-port ")[1])
     assert suggested != port
     assert 0 < suggested < 65536
-    monkeypatch.setattr(ports, "refusal", lambda *_: OSError(98, "in use"))
+    taken = {65500, *range(65536, 70000)}
+    monkeypatch.setattr(
+        ports, "refusal", lambda n, *_: OSError(98, "in use") if n in taken else None
+    )
     with pytest.raises(PortInUse, match="--port 65400"):
         require_port(65500, "--port")
-    monkeypatch.setattr(ports, "refusal", lambda *_: PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(
+        ports,
+        "refusal",
+        lambda n, *_: PermissionError(13, "Permission denied") if n < 1024 else None,
+    )
     with pytest.raises(WorkshopError, match="--port 8100"):
         require_port(80, "--port")
 

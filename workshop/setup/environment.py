@@ -106,7 +106,7 @@ def damage() -> dict[str, str]:
 def drop_cut(compiled: Path) -> None:
     """Delete a file that Python has compiled if it's cut short, as it may be since the disk was full."""
     try:
-        marshal.loads(compiled.read_bytes()[16:])  # noqa: S302 (as an import would)
+        marshal.loads(compiled.read_bytes()[16:])  # noqa: S302  # nosec B302 (as an import would)
     except FileNotFoundError:
         pass
     except (EOFError, ValueError, TypeError):
