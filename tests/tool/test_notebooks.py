@@ -1,6 +1,7 @@
 """The notebooks are as `refresh` leaves them, and keep the rules that can be checked."""
 
 import base64
+import builtins
 import json
 import re
 import struct
@@ -9,6 +10,7 @@ from statistics import median
 
 import nbformat
 import pytest
+from notebook_support import names
 
 from workshop.core.stages import STAGES
 from workshop.setup.process import ROOT
@@ -59,6 +61,26 @@ def test_a_notebook_is_easy_to_read(notebook):
     assert places == sorted(places)
     assert text.find("Next", places[-1]) > 0
     assert not re.findall(r"\b(?:simply|just)\b", text, flags=re.IGNORECASE)
+
+
+def test_new_ideas_are_few_and_what_only_the_curious_need_comes_last(notebook):
+    """At most 20 terms, bold where they are explained, up to the recap; after it, sections that run alone."""
+    terms, given, behind = [], set(), False
+    for cell in notebook.cells:
+        if heading := re.match("## (.+)", cell.source if cell.cell_type == "markdown" else ""):
+            assert heading[1].startswith("For the curious") == behind, heading[1]
+            behind = behind or heading[1] == "Recap"
+            given = set(dir(builtins))
+        if cell.cell_type == "code" and behind:
+            gives, needs = names(cell.source)
+            assert needs <= given, "a section for the curious begins with what it needs"
+            given |= gives
+        elif cell.cell_type == "markdown" and not behind:
+            prose = re.sub("```.*?```|`[^`]*`", "code", cell.source, flags=re.DOTALL)
+            terms += re.findall(r"\*\*(.+?)\*\*", prose, flags=re.DOTALL)
+    assert behind
+    assert len(terms) <= 20, terms
+    assert len(set(terms)) == len(terms), "a term is explained once"
 
 
 def write(file, *sources):
