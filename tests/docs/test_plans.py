@@ -80,7 +80,7 @@ def test_the_full_day_says_how_much_it_cuts():
     stages = {row[1][:2]: row[3] + row[4] for row in rows if row[1][:1].isdecimal()}
     whole = sum(stage.minutes for stage in STAGES)
     assert f"cards are {whole} in all" in TEXT
-    assert f"{whole} minutes of stages meet {sum(stages.values())}," in TEXT
+    assert f"for {sum(stages.values())} of the stages' {whole} minutes" in TEXT
     for code in ("05", "06", "07"):
         assert f"{code} from {find_stage(code).minutes} to {stages[code]}" in TEXT
 

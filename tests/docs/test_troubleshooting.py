@@ -117,7 +117,7 @@ def test_every_problem_of_the_page_is_met_here_and_no_other():
 # Setting up
 
 
-@problem("The computer does not know python3")
+@problem("The computer cannot find python3")
 def no_python(bench):
     if not (bash := shutil.which("bash")):
         pytest.skip("there is no bash here, whose message this is")
@@ -217,7 +217,7 @@ def file_in_the_way(bench):
     return "".join(map(str, doctor.modules()))
 
 
-@problem("There is no room, or no permission to write")
+@problem("There is no space, or no permission to write")
 def no_permission(bench):
     bound = tuple(bound_by_permissions())
     house = bench.house()
@@ -351,7 +351,7 @@ def no_database(bench):
     return told + str(try_stage.database(find_stage("housing")))
 
 
-@problem("The page says that it broke")
+@problem("The page says it broke")
 def broken_page(bench):
     return page_of("01_hello", "/oops")
 
@@ -384,7 +384,7 @@ def go_offline(bench):
         bench.patch.setenv(name, "http://127.0.0.1:9")
 
 
-@problem("The real data cannot be had")
+@problem("The real data is not available")
 def no_download(bench):
     go_offline(bench)
     fetch_census(bench.folder / "data")

@@ -18,20 +18,20 @@ from workshop.setup.process import ROOT
 PAGE = ROOT / "docs" / "licences.md"
 ROW = re.compile(r"^\| ([a-z0-9-]+) \| (.+) \|$", re.MULTILINE)
 TEXT = """\
-# Licences
+# Licenses
 
-What set-up installs, and under which licence: each package of the lock (`requirements.txt`), as the
-package itself states it. The workshop's own is in [LICENSE](../LICENSE).
+The packages that set-up installs (those in the lock, `requirements.txt`), and the license that each of them
+states. The workshop's own license is in [LICENSE](../LICENSE).
 
-None of these packages is part of this repository. A kit (`python3 -m workshop kit`) has their files as their
-authors published them, with the licence texts inside: pass them on unchanged. Nearly all licences are
-permissive. Those that ask for more when you change the package itself and pass it on are MPL (the changed
-files stay under it) and LGPL (the changed library does). What only the tests need (`requirements-dev.txt`)
-is not listed.
+None of these packages is part of this repository. A kit (`python3 -m workshop kit`) contains their files as
+their authors published them, license texts included: pass them on unchanged. Nearly all of the licenses are
+permissive. Two ask for more if you change a package and pass it on: under the MPL, the files you changed keep
+that license; under the LGPL, the whole changed library does. Packages that only the tests need
+(`requirements-dev.txt`) aren't listed.
 
-Made by `.venv/bin/python tests/supply/licences.py`; a test compares it with what is installed.
+`.venv/bin/python tests/supply/licences.py` generates this page; a test compares it with what's installed.
 
-| package | licence |
+| package | license |
 |---|---|
 """
 

@@ -38,7 +38,7 @@ def _module(stage: Stage, name: str) -> ModuleType:
     try:
         return load_module(stage, name)
     except Exception as error:
-        raise TrainingFailed(f"{where(error, stage.folder)}; {mend(stage)}") from error
+        raise TrainingFailed(f"{where(error, stage.folder)}; {remedy(stage)}") from error
 
 
 def why_untrained(stage: Stage) -> str | None:
@@ -66,12 +66,11 @@ def where(error: BaseException, folder: Path) -> str:
     return f"{name}, line {line}: {traceback.format_exception_only(error)[-1].strip()}"
 
 
-def mend(stage: Stage | OwnApp, what: str = "that line") -> str:
+def remedy(stage: Stage | OwnApp, what: str = "that line") -> str:
     """What to do about an app whose code stops, or does the wrong thing."""
-    if isinstance(stage, OwnApp):
-        # Nobody but the learner has an app of another name.
-        return f"fix {what}" + (f", or {bring_back(stage)}" if stage.name in TYPED else "")
-    return f"mend {what}, or {bring_back(stage)}"
+    if isinstance(stage, OwnApp) and stage.name not in TYPED:
+        return f"fix {what}"  # only the learner has this app, so there is no original to get
+    return f"fix {what}, or {bring_back(stage)}"
 
 
 def bring_back(stage: Stage | OwnApp) -> str:
@@ -97,7 +96,7 @@ def train(stage: Stage) -> str:
                 warnings.simplefilter("ignore")  # as `train.py` does, which reports what matters
             trained, card = module.train(*arguments)
     except Exception as error:
-        raise TrainingFailed(f"{where(error, stage.folder)}; {mend(stage)}") from error
+        raise TrainingFailed(f"{where(error, stage.folder)}; {remedy(stage)}") from error
     try:
         module.save(trained, card)
     except model_module(stage).ModelUnavailable as error:

@@ -258,7 +258,7 @@ def your_apps() -> Iterator[Finding]:
 
 def tried(names: list[str]) -> Iterator[Finding]:
     """What comes of trying these stages, or this app of the learner's own, in a new process."""
-    from workshop.core.build import mend
+    from workshop.core.build import remedy
 
     environ = {
         "PYTHONUTF8": "1",
@@ -293,7 +293,7 @@ def tried(names: list[str]) -> Iterator[Finding]:
     elif under_way:
         app = find_app(under_way)
         subject = "your app" if isinstance(app, OwnApp) else "app"
-        yield Finding(subject, False, f"{app.slug}: {why_ended(told, app.folder)}; {mend(app)}")
+        yield Finding(subject, False, f"{app.slug}: {why_ended(told, app.folder)}; {remedy(app)}")
 
 
 def why_ended(log: str, folder: Path) -> str:

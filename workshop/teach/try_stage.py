@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from flask import Flask
 
 from workshop.core import datasets
-from workshop.core.build import bring_back, mend, model_module, where, why_untrained
+from workshop.core.build import bring_back, model_module, remedy, where, why_untrained
 from workshop.core.errors import WorkshopError
 from workshop.core.files import shown_path
 from workshop.core.own_apps import OwnApp, find_app
@@ -69,7 +69,7 @@ def app(stage: Stage) -> Result:
         return True, "its first page answers"
     if status == 503 and stage.model:
         return True, "answers that it has no model it can use (see model)", True
-    fix = mend(stage, shown_path(stage.app_file, base()))
+    fix = remedy(stage, shown_path(stage.app_file, base()))
     return False, f"its first page answers with the error {status}; {fix}"
 
 
@@ -135,7 +135,7 @@ def rehearse(stage: Stage | OwnApp) -> Iterator[Finding]:
             yield Finding(subject, False, f"{stage.slug}: {error}")
             return
         except (Exception, SystemExit) as error:  # noqa: BLE001 (learners' code; any end of it is the finding)
-            yield Finding(subject, False, f"{where(error, stage.folder)}; {mend(stage)}")
+            yield Finding(subject, False, f"{where(error, stage.folder)}; {remedy(stage)}")
             return
 
 
