@@ -59,10 +59,11 @@ class Made:
     def typical(self) -> dict[str, Any]:
         return {name: feature["typical"] for name, feature in self.features.items()}
 
-    def post_form(self, **changes: str) -> Any:
+    def post_form(self, over: str = "", **changes: str) -> Any:
         """Send the form as it comes, with changes by the name of the column."""
         typed = {name: str(value) for name, value in (self.typical | changes).items()}
-        return self.client.post("/predict", data={f"f{i}": x for i, x in enumerate(typed.values())})
+        sent = {f"f{i}": x for i, x in enumerate(typed.values())}
+        return self.client.post("/predict", data=sent | {"over": over})
 
 
 def write(path: Path, header, rows, encoding="utf-8", delimiter=",") -> Path:

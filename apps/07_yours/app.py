@@ -5,6 +5,7 @@ for any table. Run it in this folder with `flask --app app.py run`; wsgi.py serv
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +18,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from guard import guard
 from log import open_log, write
 from model import MODEL_FOLDER, TRAIN, Answer, ModelUnavailable, Refusal, load, plain
+from picture import curve
 
 MOST_ROWS, MOST_ERRORS = 1000, 100  # in one call of the API, and in its answer
 
@@ -58,13 +60,21 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         """
         if request.method == "GET" and not request.args:
             return redirect(url_for("index"))
-        typed = {name: request.values.get(f"f{i}", "") for i, name in enumerate(model.typical)}
+        sent = {f"f{i}": request.values.get(f"f{i}", "") for i in range(len(model.features))}
+        typed = dict(zip(model.typical, sent.values(), strict=True))
         try:
-            found = answer([model.read(typed)])[0]
+            row = model.read(typed)
+            found = answer([row])[0]
         except Refusal as refusal:
             errors = {each["field"]: each["message"] for each in refusal.errors}
             return render_template("index.html", typed=typed, errors=errors), 422
-        return render_template("index.html", typed=typed, errors={}, answer=found)
+        first = next((i for i, x in enumerate(model.features) if x["kind"] == "number"), 0)
+        over = request.values.get("over")  # the field that the picture goes over
+        over = over if over in sent else f"f{first}"
+        shown = {"typed": typed, "errors": {}, "answer": found, "address": sent | {"over": over}}
+        shown["curve"] = curve(model, row, list(sent).index(over), found)
+        shown |= {"question": for_terminals(row), "reply": json.dumps(asdict(found), indent=1)}
+        return render_template("index.html", **shown)
 
     @app.get("/model")
     def model_card() -> str:
@@ -74,7 +84,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     @app.get("/docs")
     def api_docs() -> str:
         """How programs ask."""
-        return render_template("docs.html", example=json.dumps(model.typical, ensure_ascii=False))
+        return render_template("docs.html", question=for_terminals(model.typical))
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
@@ -176,6 +186,16 @@ def http_error(error: HTTPException) -> Response:
     else:
         response.data = render_template("error.html", error=error)
     return response
+
+
+def for_terminals(row: Mapping[str, Any]) -> str:
+    """Return a row as JSON in which no terminal finds anything to expand.
+
+    What has a meaning to Bash, the Command Prompt or PowerShell is written as JSON's `\\u0024`, and so is
+    what isn't ASCII, because Windows would send it in an encoding of its own.
+    """
+    special = r"""\\["\\]|[$`!%'&|<>^]"""
+    return re.sub(special, lambda found: f"\\u{ord(found[0][-1]):04x}", json.dumps(row))
 
 
 def percent(share: float) -> str:

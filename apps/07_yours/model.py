@@ -124,17 +124,10 @@ class Model:
         """
         if not isinstance(row, dict):
             raise Refusal({"field": "body", "message": "Send each row as a JSON object."})
-        row = {
-            name: value
-            for key, value in row.items()
-            if (name := " ".join(key.split()).strip("\ufeff"))
-        }
-        errors = {}
-        for name in row.keys() - {
-            *self.typical,
-            *self.card["left_out"],
-            self.card["target"]["name"],
-        }:
+        names = {key: " ".join(key.split()).strip("\ufeff") for key in row}
+        row = {names[key]: value for key, value in row.items() if names[key]}
+        errors, known = {}, {*self.typical, *self.card["left_out"], self.card["target"]["name"]}
+        for name in row.keys() - known:
             nearest = likeliest(name, self.typical)[0]
             errors[name] = f'The table has no column with this name. Did you mean "{nearest}"?'
         try:

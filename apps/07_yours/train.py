@@ -129,11 +129,8 @@ def choose(classes: list[str], frame: Any, truth: np.ndarray, wanted: str) -> tu
     print(f"The {best} model is used, trained on all {len(truth):,} rows.")
     if classes:
         rare = min(classes, key=lambda word: counts[word]["rows"])
-        print(
-            'It finds {found} of {rows} rows of "{0}", the rarest class.'.format(
-                rare, **counts[rare]
-            )
-        )
+        hits, rows = counts[rare]["found"], counts[rare]["rows"]
+        print(f'It finds {hits} of {rows} rows of "{rare}", the rarest class.')
     if metrics[error] >= metrics[f"{error}_trivial"]:
         print("It is no better than the trivial answer: the columns say little about the target.")
     metrics |= {f"{error}_{name}": each["metrics"][error] for name, each in tried.items()}

@@ -60,6 +60,7 @@ STATES = [
     ("/05_census/table", {}, 422),
     ("/05_census/probability?age=x", None, 422),
     ("/07_yours/predict", YOURS, 200),
+    ("/07_yours/predict", YOURS | {"over": "f0"}, 200),
     ("/07_yours/predict", YOURS | {"f1": "long"}, 422),
     ("/bare/06_housing/login", None, 503),
     ("/06_housing/predict", BERKELEY, 200),

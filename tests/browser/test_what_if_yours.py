@@ -24,16 +24,16 @@ def site(request, tmp_path):
 
 
 def shown(page):
-    """The prediction, and the bars or the interval."""
-    return page.locator("section", has=page.locator("#said")).locator(
-        "#prediction, #bars, #low, #high"
-    )
+    """The prediction, the bars or the interval, the picture in words, and the API's answer."""
+    return page.locator("#prediction, #bars, #low, #high, #curve h3, figcaption, #json")
 
 
 def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(site, new_context):
-    page = new_context().new_page()  # not watched: the API's 422 is part of this
+    page = new_context(
+        permissions=["clipboard-read", "clipboard-write"]
+    ).new_page()  # not watched: the API's 422 is part of this
     page.goto(f"{site}/")
-    x = page.locator("[data-feature=x]")
+    x = page.get_by_label("x", exact=True)
     assert submit(page, "Predict") == 200
     page.evaluate("window.stayed = true")
     before = shown(page).all_inner_texts()
@@ -47,22 +47,38 @@ def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(site, 
     expect(page.get_by_role("status")).to_contain_text(page.locator("#prediction").inner_text())
     after = shown(page).all_inner_texts()
     assert after != before
+    drawn = page.locator("#curve")
+    page.get_by_label("Change only").select_option("color")
+    page.get_by_role("button", name="Draw").click()
+    expect(drawn.get_by_role("heading")).to_have_text(re.compile("over color"))
+    expect(drawn.get_by_role("listitem")).to_have_count(2)
+    expect(page).to_have_url(re.compile(r"over=f[12]"))
+    after = shown(page).all_inner_texts()
+    page.get_by_label("PowerShell").check()
+    copy = page.get_by_role("button", name="Copy the command")  # of the tab that is shown
+    copy.click()
+    expect(page.get_by_text("Copied", exact=True)).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("Invoke-RestMethod")
     assert page.evaluate("window.stayed")
     plain = new_context(java_script_enabled=False).new_page()
     plain.goto(page.url)
     assert shown(plain).all_inner_texts() == after
-    plain.locator("[data-feature=x]").fill("1.75")
+    plain.get_by_label("x", exact=True).fill("1.75")
     assert submit(plain, "Predict") == 200
     assert shown(plain).all_inner_texts() == after
+    plain.get_by_label("Change only").select_option("x")
+    assert submit(plain, "Draw") == 200
+    expect(plain.get_by_role("img", name=re.compile("your row"))).to_be_visible()
+    expect(plain.get_by_role("button", name=re.compile("Copy"))).to_have_count(0)
 
 
 def test_a_refused_form_opens_with_the_focus_on_what_is_wrong(site, page):
     page.goto(f"{site}/")
-    page.locator("[data-feature=x]").fill("long")
+    page.get_by_label("x", exact=True).fill("long")
     assert submit(page, "Predict") == 422
     expect(page.get_by_role("alert")).to_be_focused()
     link = page.get_by_role("alert").get_by_role("link")
     expect(link).to_have_text(re.compile("x: Send a number"))
     link.click()
-    expect(page.locator("[data-feature=x]")).to_be_focused()
+    expect(page.get_by_label("x", exact=True)).to_be_focused()
     expect(heading(page)).to_have_count(1)

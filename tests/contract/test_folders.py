@@ -158,6 +158,8 @@ def test_the_house_stylesheet_is_the_same_everywhere():
     iris, census = (ROOT / "apps" / slug for slug in ("04_iris", "05_census"))
     for name in ("static/what_if.js", "static/what_if.css", "templates/_errors.html"):
         assert (iris / name).read_bytes() == (census / name).read_bytes(), name
+        yours = ROOT / "apps" / "07_yours" / name
+        assert not yours.exists() or yours.read_bytes() == (iris / name).read_bytes(), name
 
 
 # What a folder's requirements.txt says

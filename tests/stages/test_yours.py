@@ -2,10 +2,14 @@
 # ruff: noqa: S311 (tables for tests)
 
 import csv
+import html
+import itertools
 import json
 import random
 import re
+import shlex
 import shutil
+from urllib.parse import quote, urlsplit
 
 import pytest
 from app_support import problem
@@ -14,6 +18,7 @@ from yours_support import (
     HEADER,
     PENGUINS,
     accepts,
+    app,
     as_pandas,
     as_text,
     fit,
@@ -326,7 +331,7 @@ def test_the_document_of_the_api_describes_a_row(penguins, mass):
 def test_the_form_keeps_what_was_typed_next_to_the_answer_and_warns(penguins, mass):
     answer = mass.post_form(bill_length_mm="39,1", sex="").text
     assert 'value="39,1"' in answer
-    assert re.search(r'<data value="\d+\.\d+">', answer)
+    assert re.search(r'<data id="prediction" value="\d+\.\d+">', answer)
     answer = mass.post_form(bill_length_mm="long", year="")
     assert answer.status_code == 422
     assert 'value="long"' in answer.text
@@ -335,6 +340,76 @@ def test_the_form_keeps_what_was_typed_next_to_the_answer_and_warns(penguins, ma
         assert ("notice warning" in penguins.post_form(body_mass_g=grams).text) is warned
         answer = penguins.ask(penguins.typical | {"body_mass_g": float(grams)})
         assert bool(answer.json["warnings"]) is warned
+
+
+def drawn(page):
+    """The points of the line, in the coordinates of the picture."""
+    points = re.search(r'<polyline [^>]*points="([^"]*)"', page.text)[1].split()
+    return [tuple(map(float, point.split(","))) for point in points]
+
+
+def test_the_curve_is_what_the_api_answers_with_everything_else_as_it_is(penguins, mass):
+    for made, fields in ((penguins, ("bill_length_mm", "year")), (mass, ("bill_depth_mm",))):
+        for name, own in itertools.product(fields, ("", "17", "80")):
+            row = made.typical | {name: float(own) if own else made.typical[name]}
+            place, feature = [*made.features].index(name), made.features[name]
+            page = made.post_form(**{name: str(row[name])}, over=f"f{place}")
+            points, answer = drawn(page), made.ask(row).json
+            low, high = sorted([feature["low"], feature["high"], row[name]])[::2]
+            values = [low + (high - low) * x / 400 for x, _ in points]
+            said = made.ask([row | {name: value} for value in values]).json["predictions"]
+            if answer["probabilities"]:
+                ends, heights = (0, 1), [x["probabilities"][answer["prediction"]] for x in said]
+            else:
+                heights, goal = [x["prediction"] for x in said], made.card["target"]
+                ends = min(goal["low"], *heights), max(goal["high"], *heights)
+            expected = [150 - 150 * (h - ends[0]) / (ends[1] - ends[0]) for h in heights]
+            assert [y for _, y in points] == pytest.approx(expected, abs=0.5)
+            at = re.search(r'<circle class="mark" cx="([\d.]+)" cy="([\d.]+)"', page.text)
+            here = points.index(tuple(map(float, at.groups())))
+            assert values[here] == pytest.approx(row[name], rel=1e-3)
+
+
+def test_over_a_word_each_word_has_the_api_s_answer_and_over_a_gap_no_row_is_marked(penguins):
+    page = penguins.post_form(over="f0", sex="").text
+    figure = page[page.index('id="curve"') : page.index("</figure>")]
+    answers = {
+        word: penguins.ask(penguins.typical | {"sex": None, "island": word}).json
+        for word in penguins.features["island"]["words"]
+    }
+    said = re.search(r"Probability of (\w+)", figure)[1]
+    shown = re.findall(r"<span>(\w+).*?number\">([^<]+)", figure)
+    shares = {word: answer["probabilities"][said] for word, answer in answers.items()}
+    assert shown == [(w, app.percent(shares[w])) for w in sorted(shares, key=shares.get)[::-1]]
+    assert figure.count("(your row)") == 1
+    over_gap = penguins.post_form(over="f1", bill_length_mm="").text
+    assert "<polyline" in over_gap
+    assert "<circle" not in over_gap
+
+
+def test_an_answer_can_be_shared_and_asked_again_in_any_terminal(tmp_path):
+    draw, odd = random.Random(8), 'a "$HOME" `id` %PATH% \\ it\'s & <Größe>!'
+    rows = [[draw.random(), draw.choice([odd, "plain"]), draw.choice("ab")] for _ in range(60)]
+    made = make(write(tmp_path / "t.csv", ["x^|y", odd, "t"], rows), "t")
+    row = {"x^|y": 0.25, odd: odd}
+    page = made.post_form(**{name: str(value) for name, value in row.items()})
+    texts = dict(re.findall(r'<code id="(\w+)">(.*?)</code>', page.text, re.DOTALL))
+    texts = {name: html.unescape(text) for name, text in texts.items()}
+    assert json.loads(texts["json"]) == made.ask(row).json
+    *_, data, address = shlex.split(texts["curl"])
+    assert json.loads(data) == row
+    assert urlsplit(address).path == API
+    sent = re.search(r"-Body '(.*)' http", texts["powershell"])[1]
+    assert json.loads(sent) == row
+    assert not set("'$`%!&|^<>") & set(sent)
+    assert texts["json"] in html.unescape(made.client.get(texts["link"]).text)
+    assert "<img" not in page.text, "no QR code where nothing but the app is running"
+    room = {"SCRIPT_NAME": "/07_yours", "workshop.room_url": "http://10.0.0.7:8000/07_yours"}
+    room["workshop.qr_url"] = "/qr/07_yours.svg?path="
+    page = html.unescape(made.client.get(texts["link"], environ_overrides=room).text)
+    path = f"/predict?{urlsplit(texts['link']).query}"
+    assert room["workshop.room_url"] + path in page
+    assert f'src="{room["workshop.qr_url"]}{quote(path)}"' in page
 
 
 # The model file

@@ -1,84 +1,114 @@
-// What if? Next to an answer, a change in the form asks the API, and the page follows: no button, no new page.
-// Without JavaScript, the form's button leads to the same.
+// What if? A change in the form brings a new answer into the page without loading the page again.
+//
+// The script asks for the page that the form's own button would lead to, and puts its answer, every element
+// with `data-answer`, in place of the old one. So only the templates draw: whatever you change in them
+// follows the form too. Without JavaScript, the button does the same.
 
-const form = document.getElementById("question");
-const fields = [...form.querySelectorAll("[data-feature]")];
-const PAUSE = 150; // milliseconds without a change, before the app is asked
-const SETTLED = 800; // and without another answer, before screen readers say it
-let asked = new AbortController(); // the question that is on its way, so that the last answer wins
-let waiting, saying;
+const WAIT = 150; // milliseconds without another change before the app is asked
+const SETTLED = 800; // and without another answer before a screen reader says it
+const form = document.querySelector("form[data-what-if]");
+const status = document.createElement("p"); // a live region: what is put into it is read aloud
+let waiting, saying, asked;
 
-async function ask() {
-  asked.abort();
+document.documentElement.classList.add("js"); // shows what needs JavaScript, such as the copy buttons
+status.setAttribute("role", "status");
+status.className = "visually-hidden";
+(form ?? document.querySelector("main")).append(status);
+
+function say(text, isError = false) {
+  clearTimeout(saying);
+  status.className = isError ? "message" : "visually-hidden";
+  saying = setTimeout(() => { status.textContent = text; }, isError ? 0 : SETTLED);
+}
+
+async function ask(submitter) {
+  clearTimeout(waiting);
+  asked?.abort(); // of two answers under way, only the last question's counts
   asked = new AbortController();
-  const row = Object.fromEntries(fields.map((field) => [field.dataset.feature, field.value]));
-  const body = JSON.stringify(row);
-  const headers = { "Content-Type": "application/json" };
+  const { signal } = asked;
+  const data = new FormData(form, submitter);
+  const address = new URL(form.action);
+  const sendsFile = form.enctype === "multipart/form-data";
+  if (!sendsFile) address.search = new URLSearchParams(data);
   try {
-    const answer = await fetch(form.dataset.api, { method: "POST", headers, body, signal: asked.signal });
-    const found = await answer.json();
-    showErrors(answer.ok ? [] : found.errors);
-    if (!answer.ok) return say(`No new prediction: ${found.errors[0]?.message ?? found.detail}`);
-    show(found);
-    const typed = new URLSearchParams(fields.map((field) => [field.name, field.value]));
-    history.replaceState(null, "", `${form.getAttribute("action")}?${typed}`); // so that it can be reloaded and shared
+    const reply = await fetch(address, sendsFile ? { method: "POST", body: data, signal } : { signal });
+    const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+    if (signal.aborted) return;
+    if (!reply.ok && reply.status !== 422) return say(page.querySelector("h1").textContent, true);
+    const messages = showMessages(page);
+    const answer = (page.querySelector("[data-say]") ?? page.querySelector("h1")).textContent.trim();
+    if (reply.ok || sendsFile) showAnswer(page);
+    if (reply.ok && !sendsFile) history.replaceState(null, "", address);
+    say(messages.join(" ") || answer);
   } catch (error) {
-    if (error.name !== "AbortError") say("The app doesn't answer. Is it still running?");
+    if (error.name !== "AbortError") say("The app doesn't answer. Is it still running?", true);
   }
 }
 
-// Numbers as the page writes them: six digits at most; and never a false 0.0% or 100.0%.
-const plain = (value) => Number(value.toPrecision(6)).toLocaleString("en-US", { useGrouping: false, maximumSignificantDigits: 6 });
-const percent = (share) => (share < 0.0005 ? "< 0.1%" : share < 0.9995 ? `${(100 * share).toFixed(1)}%` : "> 99.9%");
-
-function show({ prediction, probabilities, interval, warnings }) {
-  const text = probabilities ? prediction : plain(prediction);
-  write("prediction", text, prediction);
-  if (probabilities) showBars(Object.entries(probabilities).sort((one, other) => other[1] - one[1]).slice(0, 10));
-  else ["low", "high"].forEach((id, end) => write(id, plain(interval[end]), interval[end]));
-  document.getElementById("warnings").replaceChildren(...warnings.map((warning) => {
-    const notice = Object.assign(document.createElement("div"), { className: "notice warning" });
-    const paragraph = notice.appendChild(document.createElement("p"));
-    paragraph.append(Object.assign(document.createElement("strong"), { textContent: "Treat this as a guess." }), ` ${warning}`);
-    return notice;
-  }));
-  say(`Prediction: ${text}${probabilities ? `, ${percent(probabilities[prediction])}` : ""}.`);
+// Say at each field what `page` says is wrong with it. Return the messages.
+function showMessages(page) {
+  const found = [];
+  for (const field of form.querySelectorAll("[aria-describedby]")) {
+    const id = `${field.id}-message`;
+    const message = page.getElementById(id);
+    const isWrong = message !== null;
+    document.getElementById(id)?.remove();
+    field.setAttribute("aria-invalid", isWrong);
+    field.setAttribute("aria-describedby", `${field.id}-hint${isWrong ? ` ${id}` : ""}`);
+    if (!isWrong) continue;
+    field.after(message);
+    found.push(message.textContent);
+  }
+  return found;
 }
 
-function write(id, text, value) {
-  const element = document.querySelector(`#${id} data`) ?? document.getElementById(id);
-  element.textContent = text;
-  if (element.tagName === "DATA") element.value = value;
+function showAnswer(page) {
+  const tab = document.querySelector("[name=terminal]:checked")?.id;
+  for (const old of document.querySelectorAll("[data-answer]")) {
+    const fresh = page.getElementById(old.id);
+    if (fresh) old.replaceWith(fresh);
+  }
+  if (tab && document.getElementById(tab)) document.getElementById(tab).checked = true;
+  document.title = page.title;
 }
 
-// There are as many bars as before; only their names, numbers and lengths change.
-function showBars(shares) {
-  [...document.querySelectorAll("#bars li")].forEach((bar, place) => {
-    const [name, share] = shares[place];
-    bar.querySelector("span").textContent = name;
-    bar.querySelector(".number").textContent = percent(share);
-    bar.querySelector(".value").setAttribute("width", (100 * share).toFixed(2));
+// A slider below each number whose range is known. It has no name, so it sends nothing: the field does.
+function addSlider(field) {
+  const [min, max] = [Number(field.dataset.min), Number(field.dataset.max)];
+  const slider = document.createElement("input");
+  const step = max > min ? 10 ** Math.floor(Math.log10((max - min) / 20)) : 1; // about a hundred steps
+  Object.assign(slider, { type: "range", min, max, step, value: field.value.replace(",", ".") });
+  slider.setAttribute("aria-label", `Slider: ${field.labels[0].textContent.trim()}`);
+  slider.addEventListener("input", () => { field.value = slider.value; });
+  field.addEventListener("input", () => { slider.value = field.value.replace(",", "."); });
+  field.parentElement.append(slider);
+}
+
+async function copy(button) {
+  const text = document.getElementById(button.dataset.copy).textContent.trim();
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // browsers offer the clipboard to https and localhost only: copy a selection instead
+    getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
+    document.execCommand("copy");
+  }
+  button.textContent = "Copied";
+  say("Copied.");
+}
+
+if (form) {
+  form.querySelectorAll("input[data-min]").forEach(addSlider);
+  form.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(ask, WAIT);
+  });
+  form.addEventListener("submit", (event) => {
+    if (event.submitter?.hasAttribute("formaction")) return; // leads to something else: a file to save
+    event.preventDefault();
+    ask(event.submitter);
   });
 }
-
-// Write the messages at their fields, in the form in which the page writes them.
-function showErrors(errors) {
-  for (const field of fields) {
-    const found = errors.find((error) => error.field === field.dataset.feature);
-    const id = `${field.id}-message`;
-    document.getElementById(id)?.remove();
-    field.setAttribute("aria-invalid", String(Boolean(found)));
-    field.setAttribute("aria-describedby", `${field.id}-hint${found ? ` ${id}` : ""}`);
-    if (found) field.after(Object.assign(document.createElement("p"), { className: "message", id, textContent: found.message }));
-  }
-}
-
-function say(text) {
-  clearTimeout(saying);
-  saying = setTimeout(() => { document.getElementById("said").textContent = text; }, SETTLED);
-}
-
-form.addEventListener("input", () => {
-  clearTimeout(waiting);
-  waiting = setTimeout(ask, PAUSE);
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) copy(button);
 });
