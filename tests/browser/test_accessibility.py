@@ -74,6 +74,7 @@ STATES = [
     ("/06_housing/saved", BERKELEY | {"name": "By the bay"}, 200),
     ("/06_housing/saved/1", None, 200),
     ("/06_housing/saved/1", {"name": ""}, 422),
+    ("/06_housing/saved/1/delete", None, 200),
     ("/06_housing/account", None, 200),
     ("/06_housing/account/tokens", {"name": "mine"}, 201),
     ("/06_housing/account/tokens", {"name": ""}, 422),
@@ -87,7 +88,7 @@ STATES = [
 NO_PAGE = {
     *("static", "openapi.static", "swagger.static", "healthz"),
     *("create_note", "read_note", "write_note", "delete_note", "saved.download"),
-    *("prime_nothing", "classify_nothing", "saved.delete_from_page"),
+    *("prime_nothing", "classify_nothing"),
     *("accounts.logout", "accounts.logout_everywhere", "accounts.revoke_token"),
     *("openapi.openapi", "openapi.doc_url", "swagger.oauth2-redirect"),
 }
