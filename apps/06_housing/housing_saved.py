@@ -182,10 +182,12 @@ def one_page(number: str) -> Page:
     return render_template("saved_one.html", **shown), 422 if form.errors else 200
 
 
-@pages.post("/<number>/delete")
+@pages.route("/<number>/delete", methods=["GET", "POST"])
 @login_required
 def delete_from_page(number: str) -> Page:
-    """Delete it."""
+    """Ask whether to delete it, and delete it when the page's button says so."""
+    if request.method != "POST":
+        return render_template("delete_saved.html", saved=find(current_account().id, number))
     name = remove(current_account().id, number)
     flash(f"Deleted “{name}”.")
     return redirect(url_for("saved.list_page"), 303)

@@ -40,7 +40,8 @@ def answers(slug, client):
     if slug == "06_housing":
         anna = join(client.application, f"anna-{secrets.token_hex(4)}")
         saved = anna.saves("Anna's own")["id"]
-        for path in ("/", "/saved", f"/saved/{saved}", "/account", "/account/delete"):
+        paths = ("/", "/saved", f"/saved/{saved}", f"/saved/{saved}/delete")
+        for path in (*paths, "/account", "/account/delete"):
             yield anna.browser.get(path)
     if slug in WITH_API:
         field = "number" if slug == "03_prime" else None

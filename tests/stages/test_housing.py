@@ -361,6 +361,9 @@ def test_what_the_page_shows_is_what_the_page_saves_renames_and_deletes(anna):
     assert "Mine" in anna.browser.get(address).text
     assert anna.browser.post(address, data={"name": "two"}).status_code == 303
     assert [each["name"] for each in anna.list()] == ["two"]
+    assert f'href="{address}/delete"' in anna.browser.get(address).text
+    assert "two" in anna.browser.get(f"{address}/delete").text  # asks first, and deletes nothing
+    assert [each["name"] for each in anna.list()] == ["two"]
     assert anna.browser.post(f"{address}/delete").status_code == 303
     assert anna.list() == []
 

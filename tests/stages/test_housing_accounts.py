@@ -163,7 +163,8 @@ def test_after_the_login_one_is_where_one_was_and_never_elsewhere(anna, client):
 
 
 def test_visitors_are_sent_to_the_login_and_change_nothing(app, client):
-    for path in ("/saved", "/saved/1", "/saved/download.csv", "/account", "/account/delete"):
+    pages = ("/saved", "/saved/1", "/saved/1/delete", "/saved/download.csv")
+    for path in (*pages, "/account", "/account/delete"):
         answer = client.get(path)
         assert (answer.status_code, answer.location) == (303, f"/login?next={path}")
     for path in ("/saved", "/saved/1", "/saved/1/delete", "/account/tokens"):

@@ -1,0 +1,70 @@
+"""What a page costs whoever opens it, in what doesn't depend on the machine: bytes, scripts, and jumps."""
+
+import threading
+from urllib.parse import urlencode
+
+import pytest
+from app_support import FLOWER, PERSON, apps, built, models, trained  # noqa: F401
+from host_support import Mounted
+from housing_support import BERKELEY
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.serving import make_server
+
+from workshop.core.stages import stages_with_app
+from workshop.host import gallery
+
+# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
+
+# Each page, and the most kilobytes that it and everything it loads may have, not compressed: about a quarter
+# more than today. The pages of the APIs have a library's script, which the workshop's server compresses.
+PAGES = {
+    "/": 40,
+    "/04_iris/": 20,
+    "/04_iris/model": 40,
+    f"/04_iris/classify?{urlencode(FLOWER)}": 50,
+    "/05_census/": 25,
+    "/05_census/model": 35,
+    "/05_census/table": 25,
+    f"/05_census/probability?{urlencode(PERSON)}": 50,
+    "/06_housing/": 40,
+    "/06_housing/model": 25,
+    f"/06_housing/predict?{urlencode(BERKELEY)}": 55,
+    "/06_housing/register": 20,
+    "/05_census/openapi/swagger": 2000,
+    "/06_housing/openapi/swagger": 2000,
+}
+
+# Adds up how far the layout moves by itself, from the first moment.
+WATCH = """window.shift = 0; new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) if (!each.hadRecentInput) window.shift += each.value;
+}).observe({type: "layout-shift", buffered: true});"""
+BLOCKING = """() => [...document.scripts]
+  .filter(each => !each.defer && !each.async && each.type !== "module" && each.closest("head"))
+  .map(each => each.outerHTML)"""
+
+
+@pytest.fixture(scope="module")
+def site(apps):
+    """A server with the gallery and every stage's app; its address."""
+    mounts = {each.slug: Mounted(each, apps[each.slug]) for each in stages_with_app()}
+    below = {f"/{slug}": mount.app for slug, mount in mounts.items()}
+    served = DispatcherMiddleware(gallery.create_app(mounts).wsgi_app, below)
+    with make_server("127.0.0.1", 0, served, threaded=True) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("address", PAGES, ids=lambda address: address.partition("?")[0])
+def test_a_page_is_light_shown_before_its_scripts_and_stays_where_it_is(page, site, address, width):
+    sent = []
+    page.on("requestfinished", lambda request: sent.append(request.sizes()["responseBodySize"]))
+    page.add_init_script(WATCH)
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.goto(site + address, wait_until="networkidle").status == 200
+    assert 0 < sum(sent) <= 1000 * PAGES[address]
+    assert page.evaluate(BLOCKING) == []
+    assert page.evaluate("window.shift") < 0.01, "what is read moves; a browser calls 0.1 good"
