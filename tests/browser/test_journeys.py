@@ -404,6 +404,6 @@ def test_07_predicts_from_a_table_that_it_was_made_for(page, site):
     assert_sound(page)
     fields.first.fill(typical)
     assert submit(page, "Predict") == 200
-    expect(page.locator(".answer")).to_have_text(re.compile("Adelie|Chinstrap|Gentoo"))
+    expect(page.locator("#prediction")).to_have_text(re.compile("Adelie|Chinstrap|Gentoo"))
     for link in ("The model", "The API"):
         go(page, link)

@@ -111,7 +111,7 @@ def test_what_an_account_keeps_is_shown_and_never_run(apps):
         for path in ("/saved", newest, "/account", "/account/delete", "/", "/model"):
             page = assert_text_alone(browser.get(path), path)
             assert path not in ("/saved", "/account") or shows(page, text), path
-    for path in (newest, "/saved", "/account"):
+    for path in (newest, f"{newest}/delete", "/account"):
         assert_forms_escape(browser, path, BERKELEY | {"name": "x"})
 
 

@@ -294,7 +294,7 @@ def test_every_form_that_posts_carries_a_token_and_every_post_wants_it(guarded):
     assert browser.post("/api/v1/saved", json=body, headers=headers).status_code == 201
     answer = browser.post("/predict", data=BERKELEY | {"csrf_token": csrf_token(browser.get("/"))})
     assert answer.status_code == 200
-    paths = ("/", "/account", "/account/delete", "/saved", "/saved/1", "/login")
+    paths = ("/", "/account", "/account/delete", "/saved/1", "/saved/1/delete", "/login")
     for page in (answer, *map(browser.get, paths)):
         forms = re.findall(r"<form.*?</form>", page.text, re.DOTALL)
         assert forms
