@@ -296,7 +296,11 @@ def test_every_action_is_pinned_by_commit():
 def test_as_many_bodies_are_held_as_the_page_on_security_says():
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     share = Share(MOST_THREADS)
-    numbers = f"{MOST_THREADS} threads", f"Up to {share.most} of", f"at most {share.most_for_one} for"
+    numbers = (
+        f"{MOST_THREADS} threads",
+        f"Up to {share.most} of",
+        f"at most {share.most_for_one} for",
+    )
     assert [number for number in numbers if number not in text] == []
     held = {address: sum(share.take(address) for _ in range(200)) for address in ("a", "b", "c")}
     assert held == {"a": share.most_for_one, "b": share.most_for_one, "c": 0}
