@@ -204,6 +204,14 @@ AS_DRAWN = """() => {
 }"""
 
 
+# A script learns of another color scheme with the next frame, and what it changes may fade in.
+SETTLED = """async () => {
+  for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
+  const fading = document.getAnimations().filter(each => each.effect.getComputedTiming().endTime < 5000);
+  await Promise.allSettled(fading.map(each => each.finished));
+}"""
+
+
 def barriers(page, axe):
     """What axe finds: rule and element. In the dark, colors alone are different."""
     page.evaluate(axe)
@@ -211,6 +219,7 @@ def barriers(page, axe):
     for scheme, rules in {"light": None, "dark": ["color-contrast"]}.items():
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.evaluate(AS_DRAWN)
+        page.evaluate(SETTLED)
         options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
         violations = page.evaluate(
             "o => axe.run(document, o).then(found => found.violations)", options
