@@ -135,6 +135,7 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     page.goto(f"{lab}/lab/tree/notebooks/00_start_here.ipynb?token=secret")
     prose = page.locator(".jp-RenderedMarkdown p").first
     expect(prose).to_have_css("font-size", "22px", timeout=60_000)
+    expect(prose).not_to_have_css("max-width", "none")  # our style sheet comes after JupyterLab's
     letters = (
         "e => parseFloat(getComputedStyle(e).maxWidth) / parseFloat(getComputedStyle(e).fontSize)"
     )

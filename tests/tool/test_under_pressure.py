@@ -25,7 +25,7 @@ def run(script, *options):
 
 def test_a_fuzzer_finds_nothing():
     if subprocess.run([*SCHEMATHESIS, "--version"], capture_output=True).returncode:
-        pytest.skip("schemathesis, which comes from the package index, can't be had here")
+        pytest.skip("schemathesis, which comes from the package index, isn't available here")
     run("fuzz/run_fuzz.py", "--cases", "60", "--schemathesis", shlex.join(SCHEMATHESIS))
 
 
