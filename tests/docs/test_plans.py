@@ -135,7 +135,7 @@ def parts():
                     name, colon, rest = each.partition(": ")
                     [file] = [f for f in files if not colon or f.name.startswith(f"{name}_")]
                     kept = sections(file, rest if colon else each)
-                    cut = re.findall('leave out (what comes after )?"([^"]+)"', late)
+                    cut = re.findall('skip (everything after )?"([^"]+)"', late)
                     for after, heading in cut:
                         if heading in kept:
                             where = kept.index(heading)

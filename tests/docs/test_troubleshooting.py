@@ -116,7 +116,7 @@ def test_every_message_on_the_page_is_checked():
 # Setting up
 
 
-@problem("The computer cannot find python3")
+@problem("The computer can't find python3")
 def no_python(bench):
     if not (bash := shutil.which("bash")):
         pytest.skip("the message is from bash, which isn't installed here")
@@ -124,7 +124,7 @@ def no_python(bench):
     return bench.run(bash, "-c", "python3 -m workshop start", env=environ)
 
 
-@problem("You are in another folder")
+@problem("You're in the wrong folder")
 def wrong_folder(bench):
     (bench.folder / "above" / "workshop").mkdir(parents=True)
     # -S: like a Python with nothing installed, as learners have.
@@ -147,7 +147,7 @@ def old_python(bench):
     return str(end.value)
 
 
-@problem("Python cannot make environments")
+@problem("Python can't create environments")
 def no_venv(bench):
     bench.patch.setitem(sys.modules, "venv", None)  # as if it weren't installed
     with pytest.raises(SetupError) as refusal:
@@ -155,12 +155,12 @@ def no_venv(bench):
     return str(refusal.value)
 
 
-@problem("The packages cannot be downloaded")
+@problem("The packages can't be downloaded")
 def no_network(bench):
     return type_in(bench.house(), "start")
 
 
-@problem("The kit does not fit")
+@problem("The kit doesn't fit this computer")
 def wrong_kit(bench):
     house, wheels = bench.house(), bench.folder / "kit" / "wheels"
     wheels.mkdir(parents=True)
@@ -194,7 +194,7 @@ def damaged_package(bench):
     return told + bench.capsys.readouterr().err
 
 
-@problem("A file is in the way of a module")
+@problem("A file has the name of a module")
 def file_in_the_way(bench):
     (bench.folder / "notebooks").mkdir()
     (bench.folder / "notebooks" / "random.py").touch()
@@ -236,7 +236,7 @@ def busy_port(bench):
     return told
 
 
-@problem("An app does not start")
+@problem("An app doesn't start")
 def broken_app(bench):
     copy_apps(bench.folder, "01_hello")
     bench.patch.setenv(BASE, str(bench.folder))
@@ -266,19 +266,19 @@ def code_cells():
     return [cell.source for cell in cells if cell.cell_type == "code"]
 
 
-@problem("The notebook runs with another Python")
+@problem("The notebook uses a different Python")
 def other_kernel(bench):
     put_kernel(bench.folder / "jupyter", spec_of_another_python(bench.folder / "other"))
     bench.patch.setenv("JUPYTER_PATH", str(bench.folder / "jupyter"))
     return run_cell("from workshop import check", bench.folder) + bench.doctor("kernel")
 
 
-@problem("A name is not defined")
+@problem("A name isn't defined")
 def out_of_order(bench):
     return run_cell(code_cells()[1], ROOT / "notebooks")
 
 
-@problem("A file is not found")
+@problem("A file isn't found")
 def moved_notebook(bench):
     return run_cell(code_cells()[0], bench.folder)
 
@@ -335,7 +335,7 @@ def no_database(bench):
     return told + str(try_stage.database(find_stage("housing")))
 
 
-@problem("The page says it broke")
+@problem("The page shows an error (500)")
 def broken_page(bench):
     return page_of("01_hello", "/oops")
 
@@ -368,7 +368,7 @@ def go_offline(bench):
         bench.patch.setenv(name, "http://127.0.0.1:9")
 
 
-@problem("The real data is not available")
+@problem("The real data isn't available")
 def no_download(bench):
     go_offline(bench)
     fetch_census(bench.folder / "data")
@@ -385,7 +385,7 @@ def damaged_data(bench):
     return bench.doctor("data")
 
 
-@problem("The room's mirror does not answer")
+@problem("The room's mirror doesn't answer")
 def no_mirror(bench):
     go_offline(bench)
     told = ""
