@@ -161,6 +161,7 @@ def is_code(cell):
     return cell.cell_type == "code"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "kept"), with_gaps())
 def test_the_part_that_a_plan_uses_runs_without_the_rest(file, kept, tmp_path, monkeypatch):
     monkeypatch.setenv(BASE, str(tmp_path))
