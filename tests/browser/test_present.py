@@ -5,7 +5,6 @@ import pytest
 from browser_support import watch
 from playwright.sync_api import expect
 
-from workshop.core.errors import WorkshopError
 from workshop.core.stages import BASE, STAGES
 from workshop.host import slides, start
 from workshop.host.ports import free_port
@@ -151,8 +150,3 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     }""")
     assert pieces == 1, "the word is in pieces"
     assert [each for each in trouble if "leaves this machine" in each] == []
-
-
-def test_slides_without_jupyterlab_are_refused():
-    with pytest.raises(WorkshopError, match="--no-lab"):
-        start.run_workshop("127.0.0.1", free_port(), None, open_browser=False, present=True)

@@ -53,7 +53,7 @@ def only(examination):
 
 def assert_wrong(finding, *words):
     """A finding is wrong, and says all the words."""
-    assert not finding.well, finding
+    assert not finding.ok, finding
     for word in words:
         assert word in finding.text, finding
 
@@ -70,7 +70,7 @@ def gallery(folder=FOLDER):
 
 
 def test_interpreter(monkeypatch):
-    assert only(doctor.interpreter).well
+    assert only(doctor.interpreter).ok
     assert shown_path(Path(sys.prefix)) in only(doctor.interpreter).text
     monkeypatch.setattr(doctor, "find_environment", lambda: SimpleNamespace(is_current=False))
     assert_wrong(only(doctor.interpreter), "python3 -m workshop doctor")
@@ -84,7 +84,7 @@ def test_lock(tmp_path, monkeypatch):
     text = f"# made by uv\nclick=={version}{hashes}\npywinpty==1 ; os_name == 'never'{hashes}\n"
     file.write_text(text, encoding="utf-8")
     finding = only(doctor.lock)
-    assert finding.well
+    assert finding.ok
     assert finding.text.startswith("1 packages")
 
     missing = [f"no-such-package-{number}==1.0" for number in range(4)]
@@ -119,7 +119,7 @@ def test_a_kernel_of_ours_that_dies_needs_a_new_environment(monkeypatch):
 
 
 def test_room_on_the_disk(monkeypatch):
-    assert only(doctor.write_access).well
+    assert only(doctor.write_access).ok
     monkeypatch.setattr(doctor, "ROOM_NEEDED", 10**18)
     assert_wrong(only(doctor.write_access), f"{10**12} MB")
 
@@ -145,7 +145,7 @@ def ports(monkeypatch):
 def test_free_ports(ports):
     for inside in (None, free_port()):  # in a workshop that has ended, too
         finding = ports(inside=inside)
-        assert finding.well
+        assert finding.ok
         assert not finding.note
 
 
@@ -162,7 +162,7 @@ def test_a_running_workshop_is_fine_and_another_copy_of_it_is_in_the_way(ports):
     with Server(NO_WEB_SERVER) as other, Server(gallery()) as ours, Server(gallery("a")) as copy:
         in_notebook = ports(other.port, other.port, inside=ours.port)
         for found in (ports(gallery=ours.port, lab=other.port), in_notebook):
-            assert found.well
+            assert found.ok
             assert str(ours.port) in found.text
         finding = ports(gallery=copy.port, lab=other.port, inside=copy.port)
     words = (str(copy.port), "use start --port ", f"{other.port} (use start --lab-port ")
@@ -210,20 +210,20 @@ EVERYTHING = "census data, housing data, wheels"
 
 def test_a_mirror_that_can_be_used(set_mirror, small_data, tmp_path, monkeypatch, capfd):
     set_mirror("")
-    assert only(doctor.mirror).well, "none is needed"
+    assert only(doctor.mirror).ok, "none is needed"
     folder = fill(tmp_path / "the stick", small_data, "click-8-py3-none-any.whl")
     with Server(files_of(folder)) as server:
         for place, shown in {f'"{folder}"': str(folder), server.url: server.url}.items():
             set_mirror(place)
             finding = only(doctor.mirror)
-            assert finding.well
+            assert finding.ok
             assert finding.text.startswith(f"{shown} ")
             assert finding.text.endswith("census data, housing data, wheels")
     (folder / "adult" / "adult.zip").unlink()
     set_mirror("")
     (folder / "no kit.json").touch()
     monkeypatch.setattr(mirror, "ROOT", folder / "repository")
-    assert only(doctor.mirror).text.endswith("with housing data, wheels"), "the kit around it"
+    assert only(doctor.mirror).text.endswith("has housing data, wheels"), "the kit around it"
     assert capfd.readouterr() == ("", "")
 
 
@@ -271,7 +271,7 @@ class Copy:
 
     def wrong(self):
         """The one thing that is wrong."""
-        (finding,) = [finding for finding in self.findings() if not finding.well]
+        (finding,) = [finding for finding in self.findings() if not finding.ok]
         return finding
 
     def files(self):
@@ -298,7 +298,7 @@ def test_every_stage_is_tried_and_nothing_is_left_behind(copy_of):
     copy = copy_of(*(stage.slug for stage in STAGES if stage.app))
     before = copy.files()
     findings = copy.findings()
-    assert [finding for finding in findings if not finding.well] == []
+    assert [finding for finding in findings if not finding.ok] == []
     tried = [(finding.subject, finding.text.partition(":")[0]) for finding in findings]
     expected = []
     for stage in STAGES:
@@ -324,7 +324,7 @@ def test_each_slip_is_found_in_its_line_and_the_other_stages_are_tried(copy_of):
         "05": ("05_census/app.py", "    return app\n", "", "return app"),
     }
     lines = {code: copy.change(*slip[:3]) for code, slip in slips.items()}
-    found = [finding for finding in copy.findings() if not finding.well]
+    found = [finding for finding in copy.findings() if not finding.ok]
     assert [finding.subject for finding in found] == ["app", "app", "app", "model", "app"]
     for finding, (code, (path, _, _, word)) in zip(found, slips.items(), strict=True):
         place = "05_census" if code == "05" else f"apps/{path}, line {lines[code]}: "
@@ -352,7 +352,7 @@ def test_an_app_that_prints_and_one_that_would_serve_forever_are_fine(copy_of):
     noise = "import os\nprint('here I am')\nos.system('echo and I')\n"
     copy.change("01_hello/app.py", "import os\n", noise)
     copy.change("03_prime/app.py", None, "\ncreate_app().run()\n")
-    assert [finding.well for finding in copy.findings()] == [True, True]
+    assert [finding.ok for finding in copy.findings()] == [True, True]
 
 
 def test_each_app_of_the_learner_s_is_tried_in_a_process_of_its_own(work, monkeypatch):
@@ -369,10 +369,10 @@ def test_each_app_of_the_learner_s_is_tried_in_a_process_of_its_own(work, monkey
     found = {finding.text.partition(":")[0]: finding for finding in doctor.your_apps()}
     assert len(found) == 6
     for name in ("one", "two"):
-        assert found[name].well and not found[name].note, found[name]
-    assert found["bare"].well and found["bare"].note
+        assert found[name].ok and not found[name].note, found[name]
+    assert found["bare"].ok and found["bare"].note
     assert_wrong(found["endless"], "apps/endless/app.py, line")
-    assert not found["ends"].well
+    assert not found["ends"].ok
     [broken] = [finding for text, finding in found.items() if "hello" in text]
     assert_wrong(broken, "SyntaxError", "catch-up hello --fresh")
 

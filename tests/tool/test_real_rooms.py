@@ -26,7 +26,7 @@ from workshop.teach import doctor
 
 def wrong(examination):
     """The texts of what an examination of the doctor's finds wrong."""
-    return [finding.text for finding in examination() if not finding.well]
+    return [finding.text for finding in examination() if not finding.ok]
 
 
 # Ports
@@ -250,7 +250,7 @@ def test_a_file_in_the_way_is_named_and_nothing_else_is_blamed_for_it(tmp_path, 
     (file if file.suffix else file / "__init__.py").parent.mkdir(parents=True)
     (file if file.suffix else file / "__init__.py").touch()
     found = list(doctor.examine())
-    (bad,) = [finding for finding in found if not finding.well]
+    (bad,) = [finding for finding in found if not finding.ok]
     assert str(file) in bad.text
     assert "rename" in bad.text
     assert found[-1].note
@@ -278,7 +278,7 @@ def test_a_mirror_that_somebody_forgot_is_named_where_the_real_data_is_missing(
     assert ("set WORKSHOP_MIRROR to" in note) != named
     if not named:
         (finding,) = doctor.mirror()
-        assert finding.well
+        assert finding.ok
         assert "set WORKSHOP_MIRROR to" in finding.text
 
 

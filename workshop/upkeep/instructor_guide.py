@@ -1,7 +1,7 @@
-"""Writes the run sheets of `docs/run-sheets.toml` into the instructor's guide.
+"""Writes the run sheets from `docs/run-sheets.toml` into the instructor's guide.
 
-The sheets are data, so that a person reads them in the guide and a test performs them: neither can say
-what the other doesn't. The file explains its words.
+Instructors read the sheets in the guide and a test performs them, so both always agree. The file explains
+its keys.
 """
 
 import tomllib
@@ -16,7 +16,7 @@ GUIDE = ROOT / "docs" / "instructor-guide.md"
 COMMAND = "python3 -m workshop refresh --guide"
 BEGIN = f"<!-- From here on made from run-sheets.toml by: {COMMAND} -->"
 END = "<!-- Up to here made from run-sheets.toml -->"
-# What a person reads for the words of a step. An empty text, as in `with = ""`, counts as none.
+# The sentence for each combination of keys in a step. An empty value, as in `with = ""`, doesn't count.
 SENTENCES = {
     "type": "Type `{type}`",
     "open": "Open <{open}>",
@@ -24,7 +24,7 @@ SENTENCES = {
     "fill with": "In **{fill}** type `{with}`",
     "choose in": "In **{in}** choose *{choose}*",
     "press": "Press **{press}**",
-    "run": "Click into the cell `{run}`, and press Shift+Enter",
+    "run": "Click the cell `{run}`, and press Shift+Enter",
     "run with": "Change the cell `{run}` to `{with}`, and press Shift+Enter",
     "change from": "In `work/{change}` delete `{from}`, and save",
     "change from to": "In `work/{change}` change `{from}` to `{to}`, and save",
@@ -35,7 +35,7 @@ PARTS = ("stage", "steps", "ask", "answer", "mistake", "mistake_steps")
 def read_sheets() -> list[dict[str, Any]]:
     """Return the run sheets in the order of the file.
 
-    Raises `WorkshopError` if the file isn't TOML, or if a sheet isn't complete.
+    Raises `WorkshopError` if the file isn't valid TOML, or a sheet is incomplete.
     """
     try:
         sheets = tomllib.loads(SHEETS.read_text(encoding="utf-8")).get("sheet", [])
@@ -45,15 +45,15 @@ def read_sheets() -> list[dict[str, Any]]:
         if missing := [part for part in PARTS if part not in sheet]:
             which = sheet.get("stage", "that you added last")
             raise WorkshopError(
-                f"{SHEETS.name}: the sheet of stage {which} lacks {', '.join(missing)}; add that."
+                f"{SHEETS.name}: the sheet of stage {which} needs {', '.join(missing)}; add that."
             )
     return sheets
 
 
 def renewed() -> str:
-    """Return the guide's text with the run sheets as they are now.
+    """Return the guide's text with the current run sheets.
 
-    Raises `WorkshopError` if the guide lacks the two lines between which they belong.
+    Raises `WorkshopError` if the guide doesn't have the two marker lines.
     """
     before, begin, rest = GUIDE.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -64,7 +64,7 @@ def renewed() -> str:
 
 
 def as_markdown(sheet: dict[str, Any]) -> str:
-    """Return one run sheet as a section of the guide; its steps are numbered throughout."""
+    """Return one run sheet as a section of the guide, with numbered steps."""
     stage, first = find_stage(sheet["stage"]), len(sheet["steps"])
     steps = [*sheet["steps"], *sheet["mistake_steps"]]
     lines = [f"{number}. {sentence(step)}" for number, step in enumerate(steps, start=1)]
@@ -76,9 +76,9 @@ def as_markdown(sheet: dict[str, Any]) -> str:
 
 
 def sentence(step: dict[str, str]) -> str:
-    """Return a step as a person reads it: what to do, and what must appear."""
+    """Return a step as a sentence: what to do, and what should appear."""
     words = " ".join(sorted(word for word, text in step.items() if text and word != "see"))
     if words not in SENTENCES:
-        raise WorkshopError(f"{SHEETS.name} has a step that is none: {step}; see its first lines.")
+        raise WorkshopError(f"{SHEETS.name} has an invalid step: {step}; see its first lines.")
     text = SENTENCES[words].format(**step)
     return f"{text} → `{step['see']}`" if "see" in step else text
