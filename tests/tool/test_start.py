@@ -278,9 +278,9 @@ def taken():
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (None, "{0} and {1} .*--port N{0} --lab-port N{1}"),
+        (None, "{0} and {1}: .*--port N{0} --lab-port N{1}"),
         ({"folder": FOLDER}, "http://127.0.0.1:{0}/$"),
-        ({"folder": "another", "lab_port": None}, "another copy.*--port"),
+        ({"folder": "another", "lab_port": None}, "Another copy.*--port"),
     ],
     ids=["another program", "this workshop", "another copy"],
 )

@@ -131,10 +131,9 @@ def require_ports(host: str, port: int, lab_port: int | None) -> None:
     """Raise `WorkshopError` if the gallery or JupyterLab can't listen; one sentence covers both ports."""
     refused: dict[int, PortInUse] = {}
     options = {port: "--port", lab_port: "--lab-port"}
-    for number, option in options.items():
+    for number in filter(None, options):
         try:
-            if number:
-                require_port(number, option, host if number == port else "127.0.0.1")
+            require_port(number, options[number], host if number == port else "127.0.0.1")
         except PortInUse as error:
             refused[number] = error
     if not refused:
@@ -143,13 +142,12 @@ def require_ports(host: str, port: int, lab_port: int | None) -> None:
     if found and found.get("folder") == FOLDER:
         raise PortInUse(f"The workshop is already running: open http://127.0.0.1:{port}/")
     if len(refused) == 1 and not found:
-        raise next(iter(refused.values()))
-    user = "another copy of the workshop" if found else "another program"
+        raise refused.popitem()[1]
+    user = "Another copy of the workshop" if found else "Another program"
     others = " ".join(f"{options[number]} {another_port(number)}" for number in refused)
-    first, choose = ("Port", "another port") if len(refused) == 1 else ("Ports", "other ports")
     raise PortInUse(
-        f"{first} {' and '.join(map(str, refused))} {'is' if len(refused) == 1 else 'are'} in use by "
-        f"{user}: stop that one, or choose {choose}, such as {others}."
+        f"{user} is using port {' and '.join(map(str, refused))}: stop that one, or start the workshop "
+        f"with {others}."
     )
 
 
