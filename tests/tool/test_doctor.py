@@ -380,7 +380,7 @@ def database():
 
 
 def test_the_database_of_an_app(housing):
-    assert database()[0] == (True, True), "start will make it"
+    assert database()[0] == (True, True), "start will create it"
     assert not housing.parent.exists()
     housing.parent.mkdir()
     housing.touch()

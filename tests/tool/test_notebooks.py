@@ -63,7 +63,7 @@ def test_a_notebook_is_easy_to_read(notebook):
     assert not re.findall(r"\b(?:simply|just)\b", text, flags=re.IGNORECASE)
 
 
-def test_new_ideas_are_few_and_what_only_the_curious_need_comes_last(notebook):
+def test_new_terms_are_few_and_optional_sections_come_last(notebook):
     """At most 20 terms, bold where they are explained, up to the recap; after it, sections that run alone."""
     terms, given, behind = [], set(), False
     for cell in notebook.cells:

@@ -42,7 +42,7 @@ def copy(tmp_path, monkeypatch):
     return root / "work"
 
 
-def test_an_empty_cell_at_the_end_is_jupyterlab_s_and_a_filled_one_the_learner_s(copy):
+def test_an_empty_last_cell_is_no_change_and_a_filled_one_is(copy):
     file = copy / "notebooks" / "01_hello.ipynb"
     notebook = json.loads(file.read_bytes())
     kept = []
@@ -125,7 +125,7 @@ NOWHERE, SOCKS = "http://127.0.0.1:9", "socks5://127.0.0.1:9"
 
 @pytest.fixture
 def set_proxies(monkeypatch):
-    """Sets the variables named, and no other that is about proxies; all are as before in the end."""
+    """Sets only these proxy variables; the old ones come back after the test."""
     for name in [name for name in os.environ if name.upper().endswith("_PROXY")]:
         monkeypatch.delenv(name)
     for name in ("NO_PROXY", "no_proxy"):
@@ -147,7 +147,7 @@ def set_proxies(monkeypatch):
         ({}, [""]),
     ],
 )
-def test_no_proxy_is_asked_for_what_is_on_this_machine(set_proxies, proxies, direct):
+def test_requests_to_this_machine_bypass_the_proxy(set_proxies, proxies, direct):
     set_proxies(**proxies)
     mirror.bypass_proxies_here()
     found = os.environ["NO_PROXY"] or os.environ["no_proxy"]
@@ -156,14 +156,14 @@ def test_no_proxy_is_asked_for_what_is_on_this_machine(set_proxies, proxies, dir
         assert requests.get(server.url, timeout=5).text == "here"
 
 
-def test_a_notebook_asks_the_app_that_it_serves_past_the_proxy(set_proxies):
+def test_a_notebook_requests_its_own_app_without_the_proxy(set_proxies):
     set_proxies(ALL_PROXY=SOCKS)
     with serve("hello") as url:
         assert requests.get(url, timeout=10).status_code == 200
 
 
 @pytest.mark.parametrize("proxy", [SOCKS, "proxy.example:80"])
-def test_jupyterlab_starts_whatever_its_user_has_configured(
+def test_jupyterlab_starts_despite_its_user_s_configuration(
     tmp_path, monkeypatch, set_proxies, proxy
 ):
     (tmp_path / "jupyter_server_config.py").write_text(CONFIGURATION, encoding="utf-8")
@@ -184,11 +184,11 @@ def test_jupyterlab_starts_whatever_its_user_has_configured(
         assert requests.get(f"{lab.url}/api/terminals", timeout=10).status_code == 403
 
 
-# Damaged packages, and files in the way
+# Damaged packages, and files that hide modules
 
 
 @pytest.mark.parametrize(("content", "is_damaged"), [(b"x = 1\n", 0), (b"x = ", 1), (None, 1)])
-def test_a_package_is_damaged_if_a_file_is_gone_or_cut_short(
+def test_a_package_is_damaged_if_a_file_is_missing_or_truncated(
     tmp_path, monkeypatch, content, is_damaged
 ):
     (tmp_path / "cut-1.0.dist-info").mkdir()
@@ -208,7 +208,7 @@ def test_a_package_is_damaged_if_a_file_is_gone_or_cut_short(
     assert all("cut.py" in text and "doctor --repair" in text for text in told)
 
 
-def test_what_python_has_compiled_goes_if_it_is_cut_short(tmp_path):
+def test_truncated_bytecode_is_deleted(tmp_path):
     (tmp_path / "module.py").write_text("x = 1\n", encoding="utf-8")
     compiled = Path(py_compile.compile(tmp_path / "module.py"))
     environment.drop_cut(compiled)
@@ -240,9 +240,7 @@ def test_files_that_hide_modules_are_named_and_nothing_else_is_blamed(tmp_path, 
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_a_mirror_that_somebody_forgot_is_named_where_the_real_data_is_missing(
-    tmp_path, monkeypatch, named
-):
+def test_without_the_real_data_a_forgotten_mirror_is_mentioned(tmp_path, monkeypatch, named):
     monkeypatch.setattr(mirror, "MARKER", "no kit.json")
     monkeypatch.setenv("WORKSHOP_OFFLINE", "1")
     monkeypatch.setenv("WORKSHOP_MIRROR", str(tmp_path) if named else "")
@@ -265,7 +263,7 @@ def test_every_action_is_pinned_by_commit():
     assert [u for u in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", u)] == []
 
 
-def test_as_many_bodies_are_held_as_the_page_on_security_says():
+def test_the_limits_on_bodies_are_those_in_the_page_on_security():
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     share = Share(MOST_THREADS)
     numbers = (

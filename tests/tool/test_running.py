@@ -77,7 +77,7 @@ def test_serve_stops_when_its_block_ends_or_raises(app_file, processes, error, m
     assert status_of(url) is None
 
 
-def test_the_log_of_an_app_that_dies_is_shown_instead_of_the_broken_request(app_file, processes):
+def test_the_log_of_a_crashed_app_is_shown_instead_of_the_request_s_error(app_file, processes):
     with pytest.raises(ServerDied, match="01_hello[^$]*out of memory"), serve(1) as url:
         get(f"{url}/die")
     with pytest.raises(ServerDied, match="out of memory"), serve(1) as url:
@@ -92,7 +92,9 @@ def test_the_log_of_an_app_that_dies_is_shown_instead_of_the_broken_request(app_
         ("import time; time.sleep(60)", "01_hello"),
     ],
 )
-def test_an_app_that_does_not_start_is_given_up(app_file, processes, monkeypatch, code, told):
+def test_an_app_that_does_not_start_raises_server_died(
+    app_file, processes, monkeypatch, code, told
+):
     app_file.write_text(code, encoding="utf-8")
     if "sleep" in code:
         monkeypatch.setattr(background, "START_LIMIT", 0.5)
@@ -101,7 +103,7 @@ def test_an_app_that_does_not_start_is_given_up(app_file, processes, monkeypatch
     assert processes() == set()
 
 
-def test_an_app_that_ignores_the_signal_is_ended_too(app_file, processes, monkeypatch):
+def test_an_app_that_ignores_the_signal_is_killed(app_file, processes, monkeypatch):
     monkeypatch.setattr(background, "STOP_LIMIT", 0.5)
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     app_file.write_text(stubborn + APP, encoding="utf-8")
