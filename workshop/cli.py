@@ -91,7 +91,7 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
 
     require_app(stage)
     if not debug:
-        serve_stage(stage, "127.0.0.1", port, 1, "Open {url} ; Ctrl-C ends it.")
+        serve_stage(stage, "127.0.0.1", port, 1, "Open {url} ; press Ctrl-C to stop.")
         return
     port = port or stage.port
     require_port(port, "--port")
@@ -124,7 +124,7 @@ def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None)
     from workshop.host.server import serve_stage
 
     os.environ["WORKSHOP_THREADS"] = str(threads)
-    told = f"Serving {stage.slug} at {{url}} with {{workers}}; Ctrl-C ends it."
+    told = f"Serving {stage.slug} at {{url}} with {{workers}}; press Ctrl-C to stop."
     serve_stage(stage, host, port, workers, told)
 
 
@@ -236,7 +236,7 @@ def doctor(repair: bool) -> None:
         findings.append(finding)
     echo("\nPaste this line to your instructor:")
     echo(summary(findings))
-    sys.exit(0 if all(finding.well for finding in findings) else 1)
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 @commands.command()

@@ -124,7 +124,7 @@ def shadows(folders: Iterable[Path]) -> list[Path]:
     return [file for file in modules if file.stem in taken]
 
 
-def set_up_anew() -> str:
+def how_to_reinstall() -> str:
     """What to do about packages that are not as they should be."""
     environment = find_environment()
     what = "the .venv folder" if environment.own else environment.stamp
