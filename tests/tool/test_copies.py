@@ -243,20 +243,20 @@ def test_fresh_brings_a_stage_back_and_a_changed_one_stays_and_both_are_set_asid
     assert code == 0
     for name in touched[:2]:
         assert f"  {name}: you have changed it, so it stays as it is\n" in told
-    assert "A copy of what was changed is in " in told
+    assert "A copy of your changes is in " in told
     assert is_aside(work, touched[0], mine[touched[0]])
     assert {name: (work / name).read_bytes() for name in touched} == mine
 
     code, told = catch_up(work, "04", "--fresh")
     assert code == 0
     for name in touched:
-        assert f"  {name}: back to how it came\n" in told
+        assert f"  {name}: restored to the original\n" in told
         assert is_aside(work, name, mine[name])
         if "/model/" in name or name.endswith("mine.html"):
             assert not (work / name).exists()
         else:
             assert_follows(work, ROOT, name)
-    assert "back to how it came" not in catch_up(work, "04", "--fresh")[1]
+    assert "restored to the original" not in catch_up(work, "04", "--fresh")[1]
 
 
 def test_an_earlier_stage_that_cannot_be_built_is_named_and_the_others_go_on(tmp_path):
