@@ -144,6 +144,32 @@ class ChangedApp:
             raise Wrong(f"{path} returns status {reply.status_code} instead of 200.")
         return reply
 
+    def get_added_to_api(self, path: str, file: str) -> requests.Response:
+        """Return the response to GET `path`, which the exercise adds to the API in `file`.
+
+        Raises `NotYet` if there is no such route, and `Wrong` if it is misplaced or not for GET. The caller
+        looks at any other status.
+        """
+        reply = self.get(path)
+        rule, text = path.removeprefix("/api/v1"), self.source(file)
+        if reply.status_code in (404, 503) and rule not in text + self.source("app.py"):
+            raise NotYet
+        if reply.status_code == 404 and path in text:
+            raise Wrong(
+                f"no route matches {path}. `/api/v1` is put in front of the routes in `{file}` "
+                f'automatically: write `"{rule}"`.'
+            )
+        if reply.status_code == 404:
+            raise Wrong(
+                f"no route matches {path}. The view must be inside `create_api` in `{file}`, above "
+                "`return api`, and indented like the others."
+            )
+        if reply.status_code == 405:
+            raise Wrong(f"{path} is there, but not for GET. Use `@api.get(...)`.")
+        if reply.url.endswith("/"):
+            raise Wrong(f'the address ends with a slash. Write `"{rule}"`, without one.')
+        return reply
+
     def ask(self, method: str, path: str, **what: object) -> requests.Response:
         """Return the response to a request for `path`, after any redirects."""
         url = self.server.url + path

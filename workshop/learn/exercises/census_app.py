@@ -99,11 +99,7 @@ def expected_number(answer: object) -> str:
 )
 def groups_route(app: ChangedApp) -> str:
     """The API with one more documented route, which says how the model treats groups of people."""
-    reply = app.get(GROUPS_ROUTE)
-    if reply.status_code == 404:
-        _look_for_groups(app)
-    if reply.status_code == 405:
-        raise Wrong(f"{GROUPS_ROUTE} is there, but not for GET. Use `@api.get(...)`.")
+    reply = app.get_added_to_api(GROUPS_ROUTE, "census_api.py")
     if reply.status_code == 503:
         raise Wrong(NO_MODEL)
     if reply.status_code != 200:
@@ -123,8 +119,6 @@ def groups_route(app: ChangedApp) -> str:
             "that isn't the list on the card. `model.card`, which the view `card` uses, is the card you "
             'know: return its `["metrics"]["groups"]`.'
         )
-    if reply.url.endswith("/"):
-        raise Wrong('the address ends with a slash. Write `"/groups"`, without one.')
     described = app.get("/openapi/openapi.json").json()["paths"].get(GROUPS_ROUTE)
     if described is None:
         raise Wrong(
@@ -136,22 +130,6 @@ def groups_route(app: ChangedApp) -> str:
     return (
         f"a program can ask how the model treats {len(body['groups'])} groups, and the documentation lists "
         f"it: “{described['get']['summary']}”. You didn't have to write a line of that documentation."
-    )
-
-
-def _look_for_groups(app: ChangedApp) -> None:
-    """Say why no route matches GROUPS_ROUTE: raises NotYet, or Wrong if the route is misplaced."""
-    text = app.source("census_api.py")
-    if "/groups" not in text and "/groups" not in app.source("app.py"):
-        raise NotYet
-    if GROUPS_ROUTE in text:
-        raise Wrong(
-            f"no route matches {GROUPS_ROUTE}. `/api/v1` is put in front of the routes in `census_api.py` "
-            'automatically: write `"/groups"`.'
-        )
-    raise Wrong(
-        f"no route matches {GROUPS_ROUTE}. The view must be inside `create_api` in `census_api.py`, above "
-        "`return api`, and indented like the others."
     )
 
 
