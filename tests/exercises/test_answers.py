@@ -1,7 +1,7 @@
-"""Exercises with an answer in a cell: not begun, right, and one wrong answer of each kind.
+"""Exercises with an answer in a cell: not started, right, and one wrong answer of each kind.
 
-A wrong answer comes with a part of its hint that doesn't depend on the wording: a piece of code, a name, or a
-number. Where there is none, the hint must at least differ from the other hints of its exercise.
+Each wrong answer is listed with a part of its hint that doesn't depend on the wording: a piece of code, a
+name, or a number. The hint must also differ from the other hints of its exercise.
 """
 
 import io
@@ -351,7 +351,7 @@ def unknown_employer() -> Answers:
 @answers("06.2")
 def narrower_interval() -> Answers:
     def table(covered, width=100_000):
-        """A thousand districts of which the interval holds the share `covered`."""
+        """A thousand districts, with an interval that contains the share `covered` of their prices."""
         price = np.full(1000, 200_000.0)
         low = np.where(np.arange(1000) < 1000 * covered, price - width / 2, price + 1)
         return pd.DataFrame({"price": price, "low": low, "high": low + width})
@@ -416,10 +416,10 @@ def forged_cookie() -> Answers:
     return [signed({"account": 1})], wrong
 
 
-# Small apps that a cell makes, broken, for a learner to fix
+# Small broken apps that a cell makes, for a learner to fix
 
 
-BROKEN = {  # the notebook; then what is there once the exercise is solved, the slip, and a word of the hint
+BROKEN = {  # the notebook; then text of the solution, the slip that replaces it, and a word of the hint
     "02.4": (
         "02_templates",
         ("{{ guest }}", "{{ name }}", "2 entries"),
@@ -445,7 +445,7 @@ BROKEN = {  # the notebook; then what is there once the exercise is solved, the 
 
 
 def small_app(source: str) -> Flask:
-    """The app that a cell makes, with the names that the notebook has given before."""
+    """The app that a cell makes, with the variables of the cells before it."""
     census, card = trained("05_census")
     names = {"pd": pd, "FEATURES": iris.FEATURES, "pipeline": trained("04_iris")[0]}
     if "census" in source:
@@ -468,7 +468,7 @@ def solution(number: str) -> str:
 
 
 @pytest.mark.parametrize("number", BROKEN)
-def test_a_broken_app_is_not_solved_as_it_came(number):
+def test_an_unchanged_broken_app_is_not_solved(number):
     name, *_ = BROKEN[number]
     notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
     sources = ["".join(cell["source"]) for cell in notebook["cells"]]
@@ -477,7 +477,7 @@ def test_a_broken_app_is_not_solved_as_it_came(number):
 
 
 def fixed_app(number: str) -> Answers:
-    """The stored solution, and that with one slip each."""
+    """The stored solution, and copies of it with one slip each."""
     right, (_, *slips) = solution(number), BROKEN[number]
     wrong = [(small_app(right.replace(old, new, 1)), word) for old, new, word in slips]
     return [small_app(right)], wrong
