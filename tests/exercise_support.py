@@ -178,7 +178,7 @@ def verdict_on(number: str, answer: object = ..., run_app=running_in_thread) -> 
     return verdict
 
 
-def judge(number: str, status: str, hint: str = "") -> None:
+def assert_verdict(number: str, status: str, hint: str = "") -> None:
     """Assert the verdict on a changed app, and a pattern in its message."""
     verdict = verdict_on(number)
     assert verdict.status == status, verdict

@@ -172,7 +172,7 @@ def test_fresh_sets_the_learners_file_aside(work):
     [kept] = work.root.glob("aside/*/apps/hello/app.py")
     assert str(kept).startswith(aside)
     assert kept.read_text(encoding="utf-8") == "mine"
-    list(bring_typed("hello", fresh=True))  # it is as it came, so nothing is set aside
+    list(bring_typed("hello", fresh=True))  # unchanged, so nothing is set aside
     assert [kept] == list(work.root.glob("aside/*/apps/hello/app.py"))
 
 

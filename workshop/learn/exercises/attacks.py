@@ -118,23 +118,23 @@ def guarded_count(app: ChangedApp) -> str:
     """The app with one more page, which counts names; the check attacks it."""
     if not any("/count" in app.source(name) for name in ("housing_saved.py", "app.py")):
         raise NotYet
-    _turn_strangers_away(app)
+    _check_login_required(app)
     with new_account(app) as first, new_account(app) as second:
         for name in ("garden wall", "garden gate", "roof"):
             save_district(first, 3, name)
         save_district(second, 5, "garden shed")
-        _look_at_count(first, "garden", 2)
-        _look_at_count(first, "cellar", 0)
-        _look_at_count(second, "garden", 1)
+        _check_count(first, "garden", 2)
+        _check_count(first, "cellar", 0)
+        _check_count(second, "garden", 1)
         for text, advice in HOSTILE.items():
-            _look_at_count(first, text, 0, advice)
+            _check_count(first, text, 0, advice)
     return (
         "your view turns away anyone who isn't logged in, counts nobody else's rows, and shows a script as "
         "text. The check made two accounts for its attacks, and has deleted them."
     )
 
 
-def _turn_strangers_away(app: ChangedApp) -> None:
+def _check_login_required(app: ChangedApp) -> None:
     """Raise Wrong unless a visitor who isn't logged in is sent to the login page."""
     advice = "Add `@login_required`, below `@pages.get(...)`, as for the other views."
     try:
@@ -145,7 +145,7 @@ def _turn_strangers_away(app: ChangedApp) -> None:
         raise Wrong(f"a visitor who isn't logged in can see the count. {advice}")
 
 
-def _look_at_count(caller: Caller, text: str, expected: int, advice: str = OWN_ROWS) -> None:
+def _check_count(caller: Caller, text: str, expected: int, advice: str = OWN_ROWS) -> None:
     """Ask how many names contain `text`, and look for the number and the text on the page.
 
     Raises Wrong, which ends with `advice` if the number is wrong.

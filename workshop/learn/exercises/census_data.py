@@ -244,14 +244,14 @@ def note_field(app: ChangedApp) -> str:
             "the form is refused if it has no note. Links that people have saved don't have one, so make it "
             "optional: a `StringField` without validators."
         )
-    _judge_note(app.get("/probability", params=PERSON | {"note": NOTE}), plain)
+    _check_note(app.get("/probability", params=PERSON | {"note": NOTE}), plain)
     return (
         "the form asks for eight things, and the model still gets seven: its features are the ones the card "
         "lists, no matter what else is in the form."
     )
 
 
-def _judge_note(page: requests.Response, plain: requests.Response) -> None:
+def _check_note(page: requests.Response, plain: requests.Response) -> None:
     """Compare the result page that has NOTE with the one that has no note. Raises Wrong."""
     if page.status_code != 200:
         raise Wrong(f"with a note, the form returns {page.status_code} instead of 200.")

@@ -128,7 +128,7 @@ def whom_it_misses(app: ChangedApp) -> str:
                 "one. Show only the group whose `category` is the person's sex."
             )
         other = next(group for name, group in groups.items() if name != sex)
-        _judge_missed(sex, " ".join(texts), groups[sex], other)
+        _check_missed(sex, " ".join(texts), groups[sex], other)
     women, men = (f"{groups[sex]['false_negative_rate']:.0%}" for sex in ("Female", "Male"))
     return (
         f"the page for a woman says {women}, and the page for a man {men}. The predictions haven't changed, "
@@ -155,7 +155,7 @@ def _missed(app: ChangedApp, sex: str) -> list[str]:
     return [text for _, text in PARAGRAPH.findall(reply.text)]
 
 
-def _judge_missed(sex: str, text: str, own: dict[str, object], other: dict[str, object]) -> None:
+def _check_missed(sex: str, text: str, own: dict[str, object], other: dict[str, object]) -> None:
     """Compare a paragraph with the rates of its group. Raises Wrong."""
     rate = own["false_negative_rate"]
     if f"{rate:.1%}" in text:

@@ -85,7 +85,7 @@ def cube_route(app: ChangedApp) -> str:
             f"your view gets a string, because its route has no int converter: `{CUBE_RULE}`."
         )
     for number, cube in CUBES.items():
-        _judge_cube(number, cube, app.get_added(f"/cube/{number}", CUBE_RULE).text)
+        _check_cube(number, cube, app.get_added(f"/cube/{number}", CUBE_RULE).text)
     if app.get("/cube/1000").status_code != 200:
         raise Wrong("/cube/1000 is refused, but 1,000 is allowed. Start with `if number > 1_000:`.")
     status = app.get("/cube/1001").status_code
@@ -101,7 +101,7 @@ def cube_route(app: ChangedApp) -> str:
     return "one decorator and one function gave the app one more page, and the page enforces its limit."
 
 
-def _judge_cube(number: int, cube: str, page: str) -> None:
+def _check_cube(number: int, cube: str, page: str) -> None:
     """Compare a page with the cube it must show. Raises Wrong."""
     if cube in page:
         return

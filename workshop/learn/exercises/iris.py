@@ -90,7 +90,7 @@ def petal_pipeline(answer: object) -> str:
             "`answer` must be a pipeline: `Pipeline([...])`, trained on `training[PETALS]` and "
             '`training["species"]`.'
         )
-    _judge_own_steps(answer)
+    _check_own_steps(answer)
     scaler = next((step for _, step in answer.steps if isinstance(step, StandardScaler)), None)
     if scaler is None:
         raise Wrong("there is no scaler in your pipeline. Make `StandardScaler()` its first step.")
@@ -116,10 +116,10 @@ def petal_pipeline(answer: object) -> str:
         )
     if [str(name) for name in getattr(answer, "classes_", ())] != SPECIES:
         raise Wrong('the pipeline doesn\'t predict a species. Is the target `training["species"]`?')
-    return _judge_training(answer, scaler)
+    return _check_training(answer, scaler)
 
 
-def _judge_own_steps(answer: Pipeline) -> None:
+def _check_own_steps(answer: Pipeline) -> None:
     """Raise Wrong if a pipeline is the notebook's own, or shares its steps and so retrains them."""
     own = of_notebook("pipeline")
     if not isinstance(own, Pipeline):
@@ -132,7 +132,7 @@ def _judge_own_steps(answer: Pipeline) -> None:
         )
 
 
-def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
+def _check_training(answer: Pipeline, scaler: StandardScaler) -> str:
     """Confirm that a petal pipeline was trained on the training flowers. Raises Wrong."""
     flowers = read_iris()
     training, test = train_test_split(flowers, random_state=0)
@@ -177,7 +177,7 @@ def unsure_answers(app: ChangedApp) -> str:
             raise Wrong("the page has lost its heading, “Predicted species: ...”. Put it back.")
         reply = app.post("/api/predict", json=flower).json()
         says[reply["probabilities"][reply["species"]]] = WORDS in _visible(page.text)
-    _judge_words(says, app.source("templates/result.html"))
+    _check_words(says, app.source("templates/result.html"))
     return (
         "anyone who reads the page now learns when not to rely on it. You changed what the app says in "
         "one template, without touching the model or a line of Python."
@@ -190,7 +190,7 @@ def _visible(page: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def _judge_words(says: dict[float, bool], template: str) -> None:
+def _check_words(says: dict[float, bool], template: str) -> None:
     """Compare the pages that warn with those that should. Raises Wrong, and NotYet if none does."""
     least, most = min(says), max(says)
     if not any(says.values()):
@@ -235,9 +235,9 @@ def own_app_refuses_words(app: ChangedApp) -> str:
         raise Wrong(f"the form at `/` has no field named {missing[0]}.")
     for species, lengths in CLEAR.items():
         flower = dict(zip(FEATURES, lengths, strict=True))
-        _judge_own(species, app.post("/", data=flower), "POST /")
+        _check_own(species, app.post("/", data=flower), "POST /")
         reply = app.post("/api/predict", json=flower)
-        _judge_own(species, reply, "POST /api/predict")
+        _check_own(species, reply, "POST /api/predict")
         if not reply.headers["Content-Type"].startswith("application/json"):
             raise Wrong(
                 '/api/predict doesn\'t return JSON. Return a dictionary: `{"species": ...}`.'
@@ -259,7 +259,7 @@ def own_app_refuses_words(app: ChangedApp) -> str:
     return "your own app predicts for people and for programs, and tells both if a length isn't a number."
 
 
-def _judge_own(species: str, reply: requests.Response, asked: str) -> None:
+def _check_own(species: str, reply: requests.Response, asked: str) -> None:
     """Compare a response of the learner's own app with the species it must name. Raises Wrong."""
     if reply.status_code in (404, 405):
         raise Wrong(f"no route matches {asked}. Check the line with `@` above that view.")

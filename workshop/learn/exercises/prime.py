@@ -38,14 +38,14 @@ def divisors_function(answer: object) -> str:
             "your function asks for its number. Leave out `input`: the number is the argument `n`."
         )
     for n, expected in DIVISORS.items():
-        _judge_divisors(n, expected, answer)
+        _check_divisors(n, expected, answer)
     return (
         "your function doesn't ask for input or print anything, so a page, another program or a test "
         "can use it."
     )
 
 
-def _judge_divisors(n: int, expected: list[int], divisors: object) -> None:
+def _check_divisors(n: int, expected: list[int], divisors: object) -> None:
     """Call `divisors(n)` and compare the result with `expected`. Raises Wrong."""
     printed = io.StringIO()
     try:
