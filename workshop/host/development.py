@@ -19,6 +19,6 @@ if __name__ == "__main__":
         follow(os.getppid())
     else:
         url = os.environ[URL]
-        told = [url, f"Open {url} ; Ctrl-C ends it."]
+        told = [url, f"Open {url} ; press Ctrl-C to stop."]
         threading.Thread(target=announce, args=told, daemon=True).start()
     main()
