@@ -56,7 +56,7 @@ def main(arguments):
         from workshop.cli import run
     except Exception as error:
         if isinstance(error, ImportError) and (error.name or "").startswith("workshop"):
-            say("%s is missing: get the whole folder of the workshop again." % error.name)
+            say("%s is missing: download the whole workshop folder again." % error.name)
             return 1
         # After an upgrade, Python looks in another folder; a virus scanner may have removed a file.
         if importlib.util.find_spec("click") and not damage():

@@ -156,7 +156,7 @@ def no_venv(bench):
     return str(refusal.value)
 
 
-@problem("The packages cannot be downloaded")
+@problem("The packages can't be downloaded")
 def no_network(bench):
     return type_in(bench.house(), "start")
 

@@ -23,7 +23,7 @@ from workshop.core.own_apps import OwnApp, find_app, own_apps
 from workshop.core.stages import STAGES, base, stages_with_model
 from workshop.host.ports import FOLDER, GALLERY_URL, another_port, gallery_at, is_free
 from workshop.learn.my_copy import DAMAGED, cells_of
-from workshop.setup.environment import damage, find_environment, set_up_anew, shadows
+from workshop.setup.environment import damage, find_environment, how_to_reinstall, shadows
 from workshop.setup.installer import MIRROR_LIMIT, NotServed, wheels_in
 from workshop.setup.lock import LOCK, locked
 from workshop.setup.mirror import is_url, mirrors, shown
@@ -136,7 +136,7 @@ def kernel() -> Iterator[Finding]:
     folder = KernelSpecManager().find_kernel_specs().get("python3", "")
     fix = f"another Python's kernel is in the way: rename the folder {folder}"
     if Path(folder).resolve().is_relative_to(ours):
-        fix = set_up_anew()
+        fix = how_to_reinstall()
     yield Finding("kernel", False, f"{trouble}; {fix}")
 
 
@@ -289,7 +289,7 @@ def tried(names: list[str]) -> Iterator[Finding]:
         told = log.read()
     if under_way is None:
         reason = (told.strip() or "no reason given").splitlines()[-1]
-        yield Finding("app", False, f"no stage can be tried ({reason}); {set_up_anew()}")
+        yield Finding("app", False, f"no stage can be tried ({reason}); {how_to_reinstall()}")
     elif under_way:
         app = find_app(under_way)
         subject = "your app" if isinstance(app, OwnApp) else "app"
@@ -326,7 +326,7 @@ def examine() -> Iterator[Finding]:
                 wrong |= examination in BASIC and not finding.well
         except Exception as error:  # noqa: BLE001 (the doctor's tools come from the lock, and may be gone)
             subject = examination.__name__.replace("_", " ")
-            text = f"can't be examined ({type(error).__name__}: {error}); {set_up_anew()}"
+            text = f"can't be examined ({type(error).__name__}: {error}); {how_to_reinstall()}"
             yield Finding(subject, False, text)
 
 
