@@ -274,10 +274,17 @@ BAD_ANSWERS = {
 }
 
 
-CASES = [(place, name) for place in ("mirror", "source") for name in (*BAD_ARCHIVES, *BAD_ANSWERS)]
+CASES = [("mirror", name) for name in (*BAD_ARCHIVES, *BAD_ANSWERS)]
+# The source and a folder share their code with the mirror, so two cases each show that it is called.
+CASES += [
+    ("source", "a web page"),
+    ("source", "500"),
+    ("folder", "cut short"),
+    ("folder", "too long"),
+]
 
 
-@pytest.mark.parametrize(("place", "name"), [*CASES, *(("folder", name) for name in BAD_ARCHIVES)])
+@pytest.mark.parametrize(("place", "name"), CASES)
 def test_a_place_that_misbehaves(home, tmp_path, server, use, monkeypatch, place, name):
     content, word = {**BAD_ARCHIVES, **BAD_ANSWERS}[name]
     server.give(http(content) if name in BAD_ARCHIVES else content)
