@@ -4,7 +4,7 @@
 
 The model is a mixture of 80 Gaussian distributions over the eight features and the price together,
 skewed columns as logarithms. It is fitted to the real training districts only, so the real test
-districts stay unseen by whoever trains on the stand-in.
+districts remain unseen by a model that is trained on the stand-in.
 
 A draw becomes a district only if it could be one: it lies near a real training district (a Gaussian
 knows nothing of the Pacific), its numbers are cut off where the census cuts them off, and it equals

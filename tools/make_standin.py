@@ -5,7 +5,7 @@
 The model is a tree-augmented naive Bayes (Friedman, Geiger and Goldszmidt 1997): each column
 depends on `income` and on one other column. Which one, a tree decides that keeps as much of the
 columns' mutual information as a tree can (Chow and Liu 1968). The model is fitted to UCI's training
-people only, so UCI's test people stay unseen by whoever trains on the stand-in.
+people only, so UCI's test people remain unseen by a model that is trained on the stand-in.
 
 What protects the real people in it: numbers are put in bins before the model sees them, and drawn
 evenly from the whole bin; the largest and smallest values, which belong to single persons, are not
