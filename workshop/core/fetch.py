@@ -11,10 +11,8 @@ import io
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 import zipfile
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -150,19 +148,17 @@ def unpack(dataset: RemoteData, archive: bytes) -> dict[str, bytes]:
 
 
 def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None = None) -> bytes:
-    """Get the archive at `url` before `deadline`, a time of the monotonic clock.
-
-    pooch runs in a thread, which is abandoned if it takes too long: nothing else limits a slow DNS
-    lookup, or a server that sends its headers byte by byte.
-    """
+    """Get the archive at `url` before `deadline`, a time of the monotonic clock."""
     import pooch
     from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException
 
     def watch(size: int) -> None:
         """Print progress after each chunk, and at the end, when pooch passes the total as the size.
 
-        Stops a download that is far too large. After a timeout the folder is gone: raises OSError.
+        Stops a download that takes too long or is far too large.
         """
+        if time.monotonic() > deadline:
+            raise DataUnavailableError("it took too long")
         megabytes = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
         if megabytes > LARGEST:
             raise DataUnavailableError(f"it sent more than {LARGEST} MB")
@@ -172,8 +168,10 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
 
     def get(*arguments: object) -> None:
         """Download once. Raises ChunkedEncodingError if interrupted, which is worth another try."""
+        left = max(0.1, deadline - time.monotonic())
+        patience = tuple(min(seconds, left) for seconds in PATIENCE)
         try:
-            pooch.HTTPDownloader(progressbar=bar, timeout=PATIENCE)(*arguments)
+            pooch.HTTPDownloader(progressbar=bar, timeout=patience)(*arguments)
         except ChunkedEncodingError:
             raise
         except RequestException as error:
@@ -187,14 +185,7 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
                 raise DataUnavailableError("it can't be reached") from error
             raise DataUnavailableError(f"the request failed: {type(error).__name__}") from error
 
-    def run() -> None:
-        try:
-            received.set_result(Path(source.fetch(name, downloader=get)).read_bytes())
-        except BaseException as error:  # noqa: BLE001 (raised again by `result`)
-            received.set_exception(error)
-
     name = dataset.archive
-    received: Future[bytes] = Future()
     bar = SimpleNamespace(total=0, update=watch, reset=lambda: None, close=lambda: None)
     pooch.get_logger().setLevel("WARNING")  # it would log the URL, including any password
     try:
@@ -202,10 +193,7 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
             source = pooch.create(
                 folder, "", registry={name: sha256}, urls={name: url}, retry_if_failed=1
             )
-            threading.Thread(target=run, daemon=True).start()
-            return received.result(max(0.0, deadline - time.monotonic()))
-    except TimeoutError as error:
-        raise DataUnavailableError("it took too long") from error
+            return Path(source.fetch(name, downloader=get)).read_bytes()
     except ChunkedEncodingError as error:
         raise DataUnavailableError("the download was interrupted") from error
     except ValueError as error:
