@@ -1,4 +1,4 @@
-"""Measure how fast the workshop is on this machine, next to what else you might use.
+"""Measure how fast the workshop is on this machine, compared with alternatives you might use.
 
     .venv/bin/python tools/bench.py [--rounds 3] [--seconds 2] [--only SECTION]
 
@@ -50,11 +50,11 @@ PERSON = {
     "sex": "Male",
     "hours_per_week": 40,
 }
-Rows = dict[str, tuple[float, ...]]  # what each way measured, round by round
+Rows = dict[str, tuple[float, ...]]  # the measurements of each alternative, round by round
 
 
 class LeftOut(WorkshopError):
-    """Something can't be measured here; the message says why."""
+    """A measurement isn't possible here; the message says why."""
 
 
 def create_empty() -> Flask:
@@ -81,7 +81,7 @@ def create_fastapi() -> Any:
     dictionary = joblib.load(Path(os.environ["BENCH_MODELS"], "dictionary.joblib"))
     app = FastAPI()
 
-    # `async`, because handing so short a task to another thread costs more than the task.
+    # `async`, because passing such a short task to another thread takes longer than the task.
     @app.post("/pipeline")
     async def ask_pipeline(person: Person) -> dict[str, float]:
         frame = pd.DataFrame([person.model_dump()])
@@ -95,12 +95,12 @@ def create_fastapi() -> Any:
 
 
 def census_pipeline() -> Any:
-    """The trained pipeline of stage 05, as scikit-learn has it."""
+    """The trained scikit-learn pipeline of stage 05."""
     return joblib.load(find_stage(5).card_file.with_suffix(".joblib"))
 
 
 def dictionary_pipeline() -> Any:
-    """A logistic regression like stage 05's behind a `DictVectorizer`, so that it needs no data frame."""
+    """A logistic regression like stage 05's after a `DictVectorizer`, so it doesn't need a data frame."""
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -113,7 +113,7 @@ def dictionary_pipeline() -> Any:
 
 @contextlib.contextmanager
 def serving(port: int, module: str, *arguments: object, **environ: str) -> Iterator[str]:
-    """Run a module as a server on this port; its URL, once it answers. Raises `ServerDied`."""
+    """Run a module as a server on this port; return its URL once it answers. Raises `ServerDied`."""
     environ = {"PYTHONPATH": str(TOOLS)} | environ
     url = f"http://127.0.0.1:{port}"
     with Server("A server to measure", [module, *arguments], url, environ) as server:
@@ -122,7 +122,7 @@ def serving(port: int, module: str, *arguments: object, **environ: str) -> Itera
 
 
 def serving_factory(target: str, **environ: str) -> contextlib.AbstractContextManager[str]:
-    """Serve `target` as the workshop serves all apps, with one worker."""
+    """Serve `target` the way the workshop serves every app, with one worker."""
     port = free_port()
     return serving(port, *granian(target, "127.0.0.1", port), **environ)
 
@@ -134,7 +134,7 @@ def serving_census() -> contextlib.AbstractContextManager[str]:
 
 @contextlib.contextmanager
 def serving_fastapi() -> Iterator[str]:
-    """FastAPI with uvicorn and what makes that fast, in a folder of its own. Raises `LeftOut`."""
+    """FastAPI with uvicorn and its speed-ups, in a separate folder. Raises `LeftOut`."""
     with tempfile.TemporaryDirectory() as folder:
         place = ["--python", sys.executable, "--target", folder]
         run([find_uv_bin(), "pip", "install", *place, "fastapi", "uvicorn[standard]"], "FastAPI")
@@ -148,7 +148,7 @@ def serving_fastapi() -> Iterator[str]:
 
 
 def measure_requests(rounds: int, seconds: float) -> Rows:
-    """One prediction over HTTP: answers per second from one worker, eight connections asking."""
+    """One prediction over HTTP: responses per second from one worker over eight connections."""
     expected = float(census_pipeline().predict_proba(pd.DataFrame([PERSON]))[0, 1])
 
     def way(url: str, path: str, is_stage_05: bool = False) -> Callable[[], float]:
@@ -177,9 +177,9 @@ def measure_requests(rounds: int, seconds: float) -> Rows:
 
 
 def ask(url: str, path: str, expected: bytes, seconds: float) -> int:
-    """How many answers with the body `expected` come in so many seconds. Raises `LeftOut` for any other.
+    """Count the responses with the body `expected` in `seconds`. Raises `LeftOut` for any other response.
 
-    It must cost less than the servers that it measures, so it knows only as much HTTP as they need.
+    The client must cost less than the servers that it measures, so it implements only the HTTP they need.
     """
     body = json.dumps(PERSON).encode()
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
@@ -187,7 +187,7 @@ def ask(url: str, path: str, expected: bytes, seconds: float) -> int:
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     count = 0
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
-        for _ in range(8):  # each sends its next request as soon as it has its answer
+        for _ in range(8):  # each sends its next request as soon as it gets a response
             connection = stack.enter_context(socket.create_connection(address))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(connection, selectors.EVENT_READ, bytearray())
@@ -210,7 +210,7 @@ def ask(url: str, path: str, expected: bytes, seconds: float) -> int:
 
 
 def measure_batch(rounds: int, seconds: float) -> Rows:
-    """Seconds for 10,000 people in one request, next to the plain pipeline without a server."""
+    """Seconds for 10,000 people in one request, compared with calling the pipeline without a server."""
     people = [PERSON | {"age": 17 + each % 74} for each in range(10_000)]
     as_json = json.dumps({"people": people}).encode()
     as_csv = pd.DataFrame(people).to_csv(index=False).encode()
@@ -235,7 +235,7 @@ def measure_batch(rounds: int, seconds: float) -> Rows:
 
 
 def measure_startup(rounds: int, seconds: float) -> Rows:
-    """Seconds for importing an app and making it, in a new process; Python's own start doesn't count."""
+    """Seconds to import and create an app in a new process, not counting Python's own start."""
     program = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
 
     def way(folder: Path, code: str) -> Callable[[], float]:
@@ -247,7 +247,7 @@ def measure_startup(rounds: int, seconds: float) -> Rows:
 
 
 def measure_setup(rounds: int, seconds: float) -> Rows:
-    """Seconds from nothing to an environment with every package of the lock, all of them in uv's cache."""
+    """Seconds to make an environment with every package in the lock, all of them in uv's cache."""
     python = getattr(sys, "_base_executable", sys.executable)  # outside the workshop's environment
     uv = find_uv_bin()
     environ = os.environ | {"PATH": f"{Path(uv).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -275,7 +275,7 @@ def measure_setup(rounds: int, seconds: float) -> Rows:
 
 
 def timed(act: Callable[[], object]) -> Callable[[], float]:
-    """A function that returns the seconds that `act` takes."""
+    """Return a function that returns how many seconds `act` takes."""
 
     def measure() -> float:
         start = time.perf_counter()
@@ -286,16 +286,16 @@ def timed(act: Callable[[], object]) -> Callable[[], float]:
 
 
 def in_turns(rounds: int, ways: dict[str, Callable[[], float]]) -> Rows:
-    """Measure each way once per round, so that what slows the machine down slows all of them down.
+    """Measure each alternative once per round, so that a slow moment of the machine affects all of them.
 
-    One more round goes before, and doesn't count: it fills caches.
+    An extra first round, which doesn't count, fills caches.
     """
     found = [[measure() for measure in ways.values()] for _ in range(rounds + 1)]
     return dict(zip(ways, zip(*found[1:], strict=True), strict=True))
 
 
 def table(title: str, rows: Rows) -> str:
-    """A Markdown table of medians and extremes; the ratios are to the first row, round by round."""
+    """A Markdown table of medians and extremes; ratios are relative to the first row, round by round."""
     lines = [f"| {title} | median | lowest | highest | ratio |", "|---|---:|---:|---:|---:|"]
     first = next(iter(rows.values()))
     for name, found in rows.items():
@@ -307,7 +307,7 @@ def table(title: str, rows: Rows) -> str:
 
 
 def run(command: Sequence[str], what: str, **options: Any) -> str:
-    """What a command prints. Raises `LeftOut` with the end of its error message if it fails."""
+    """Return what a command prints. Raises `LeftOut` with the end of its error message if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, **options)
     if done.returncode:
         raise LeftOut(f"{what} isn't available here: {done.stderr.strip()[-300:]}")
@@ -323,13 +323,13 @@ SECTIONS: dict[str, tuple[str, Callable[[int, float], Rows]]] = {
 
 
 def main() -> None:
-    """Measure what the command line asks for, and print a table for each section."""
+    """Measure the sections chosen on the command line, and print a table for each section."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2, help="of each server, in each round")
+    parser.add_argument("--seconds", type=float, default=2, help="for each server, in each round")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="may be repeated")
     asked = parser.parse_args()
-    os.environ[BASE] = str(ROOT)  # the originals, wherever this is called
+    os.environ[BASE] = str(ROOT)  # the originals, whatever the current folder is
     for stage in stages_with_model():
         if not stage.card_file.exists():
             print(train(stage), file=sys.stderr)

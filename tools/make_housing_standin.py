@@ -4,7 +4,7 @@
 
 The model is a mixture of 80 Gaussian distributions over the eight features and the price together,
 skewed columns as logarithms. It is fitted to the real training districts only, so the real test
-districts stay unseen by whoever trains on the stand-in.
+districts remain unseen by a model that is trained on the stand-in.
 
 A draw becomes a district only if it could be one: it lies near a real training district (a Gaussian
 knows nothing of the Pacific), its numbers are cut off where the census cuts them off, and it equals
@@ -32,7 +32,7 @@ from workshop.core.datasets import HOUSING_COLUMNS, HOUSING_STANDIN, fetch_housi
 
 SEED = 1990
 TRAIN_ROWS, TEST_ROWS = 7_500, 2_500
-DRAWS = 12_000  # one in twenty lies too far away
+DRAWS = 12_000  # one in twenty is too far away
 PARTS = 80
 LOGARITHMS = [
     "median_income",
@@ -42,7 +42,7 @@ LOGARITHMS = [
     "average_occupancy",
     "price",
 ]
-# Limits of the data itself: incomes, ages and prices were cut off there by the census, and the
+# Limits of the data itself: the census capped incomes, ages and prices there, and the
 # coordinates are those of the outermost districts. The other limits are round numbers beyond which
 # the real training part has no district.
 LIMITS = {
@@ -72,9 +72,9 @@ EARTH_RADIUS = 6371.0  # km
 
 
 def fit_mixture(table: np.ndarray) -> GaussianMixture:
-    """Fit the mixture to standardised columns, shape (districts, columns).
+    """Fit the mixture to standardized columns, shape (districts, columns).
 
-    One thread, since the order in which several of them add up is not always the same.
+    It runs in one thread, because several threads don't always add up in the same order.
     """
     with threadpool_limits(limits=1):
         return GaussianMixture(PARTS, random_state=SEED).fit(table)
@@ -89,14 +89,14 @@ def draw(mixture: GaussianMixture, rows: int, rng: np.random.Generator) -> np.nd
 
 
 def kilometres_to_nearest(districts: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
-    """For each of `districts`, shape (n,): how far it is to the nearest of `others`, in km."""
+    """For each of `districts`, shape (n,): the distance to the nearest of `others`, in km."""
     places = BallTree(np.radians(others[["latitude", "longitude"]]), metric="haversine")
     distances, _ = places.query(np.radians(districts[["latitude", "longitude"]]))
     return distances[:, 0] * EARTH_RADIUS
 
 
 def equals_some(districts: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
-    """For each of `districts`, shape (n,): has one of `others` the same rounded values?"""
+    """For each of `districts`, shape (n,): whether one of `others` has the same rounded values."""
     known = pd.MultiIndex.from_frame(others.round(DECIMALS))
     return pd.MultiIndex.from_frame(districts.round(DECIMALS)).isin(known)
 
@@ -117,7 +117,7 @@ def make_standin(train: pd.DataFrame) -> pd.DataFrame:
     districts = districts[kilometres_to_nearest(districts, train) <= NEAR]
     for column, (lowest, highest) in LIMITS.items():
         districts[column] = districts[column].clip(lowest, highest)
-    # Bedrooms are rooms, but the mixture doesn't know it.
+    # Bedrooms are rooms too, but the mixture doesn't know that.
     districts["average_bedrooms"] = districts[["average_bedrooms", "average_rooms"]].min(axis=1)
     districts = districts.round(DECIMALS)
     districts = districts[~equals_some(districts, train)]

@@ -5,7 +5,7 @@
 The model is a tree-augmented naive Bayes (Friedman, Geiger and Goldszmidt 1997): each column
 depends on `income` and on one other column. Which one, a tree decides that keeps as much of the
 columns' mutual information as a tree can (Chow and Liu 1968). The model is fitted to UCI's training
-people only, so UCI's test people stay unseen by whoever trains on the stand-in.
+people only, so UCI's test people remain unseen by a model that is trained on the stand-in.
 
 What protects the real people in it: numbers are put in bins before the model sees them, and drawn
 evenly from the whole bin; the largest and smallest values, which belong to single persons, are not
@@ -31,12 +31,12 @@ from workshop.core.datasets import CENSUS_COLUMNS, CENSUS_STANDIN, fetch_census 
 
 SEED = 1994
 TRAIN_ROWS, TEST_ROWS = 7_000, 3_000
-SMOOTHING = 1.0  # imagined people per combination, spread as the column is spread in its income
+SMOOTHING = 1.0  # imaginary people per combination, distributed like the column at that income
 TARGET = "income"
 DERIVED = "education_num"  # each level of education has one number
 
-# Bins by their lowest values; the last number is the highest value of the last bin. A number with a
-# bin of its own (40 hours, a gain of 0) keeps its share; a bin in which there is nobody (a gain of
+# Bins by their lowest values; the last number is the highest value of the last bin. A number with its
+# own bin (40 hours, a gain of 0) keeps its share; a bin with nobody in it (a gain of
 # 1 to 99 dollars) is never drawn. In every other bin there are at least `FEWEST` people.
 FEWEST = 10
 BINS: dict[str, list[int]] = {
@@ -88,7 +88,7 @@ def shared_information(first: np.ndarray, second: np.ndarray, target: np.ndarray
 
 
 def choose_parents(codes: dict[str, np.ndarray]) -> dict[str, str | None]:
-    """For each column but the target the one it depends on, parents first; the root has None."""
+    """Map each column except the target to the one it depends on, parents first; the root has None."""
     columns = [column for column in codes if column != TARGET]
     weights = np.zeros((len(columns), len(columns)))
     for i, first in enumerate(columns):
@@ -136,7 +136,7 @@ def to_people(
         if column in BINS:
             edges = np.array(BINS[column])
             lowest, above = edges[:-1][drawn[column]], edges[1:][drawn[column]]
-            # The last bin includes its highest value; the others end before the next one begins.
+            # The last bin includes its highest value; each other bin ends before the next one starts.
             width = above - lowest + (drawn[column] == len(edges) - 2)
             people[column] = lowest + (rng.random(len(lowest)) * width).astype("int64")
         else:
@@ -153,7 +153,7 @@ def make_standin(train: pd.DataFrame) -> pd.DataFrame:
     rng = np.random.default_rng(SEED)
     rows = TRAIN_ROWS + TEST_ROWS
     codes, meanings = to_codes(train)
-    spare = rows // 100  # for those who turn out to equal a real person
+    spare = rows // 100  # to replace those who happen to equal a real person
     people = to_people(draw_codes(codes, rows + spare, rng), meanings, rng)
     people[DERIVED] = people["education"].map(train.groupby("education")[DERIVED].first())
     people = people[list(CENSUS_COLUMNS)]
@@ -163,7 +163,7 @@ def make_standin(train: pd.DataFrame) -> pd.DataFrame:
 
 
 def equals_someone(people: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
-    """For each of `people`, shape (n,): is there one among `others` with the same values?"""
+    """For each of `people`, shape (n,): whether one of `others` has the same values."""
     columns = list(people.columns)
     known = pd.MultiIndex.from_frame(others[columns].fillna("?").astype(str))
     return pd.MultiIndex.from_frame(people.fillna("?").astype(str)).isin(known)

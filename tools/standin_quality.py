@@ -1,4 +1,4 @@
-"""How good are the stand-ins? Print their figures, each next to its target.
+"""How good are the stand-ins? Print measurements of them, each next to its target.
 
     python3 tools/standin_quality.py
 
@@ -45,8 +45,8 @@ SEVEN = ["age", "workclass", "education", "marital_status", "race", "sex", "hour
 TWELVE = [c for c in CENSUS_COLUMNS if c not in ("fnlwgt", "education_num", "income")]
 TWELVE_NUMBERED = [c for c in CENSUS_COLUMNS if c not in ("fnlwgt", "education", "income")]
 
-# Least ROC AUC on UCI's test people: what a model of the stand-in must reach, and the figures of
-# the project's reference for a model of the real training people.
+# Least ROC AUC on UCI's test people: what a model of the stand-in must reach, and the reference
+# scores of a model of the real training people.
 STANDIN_TARGETS = {"logistic, 7 features": 0.865, "logistic, 12 features": 0.890}
 REAL_TARGETS = {
     "logistic, 7 features": {"accuracy": 0.8277, "roc_auc": 0.8774, "brier": 0.1168},
@@ -56,8 +56,8 @@ REAL_TARGETS = {
 SHARE_TARGET = 3.0  # percentage points
 TEXT = make_column_selector(dtype_exclude="number")
 
-# The same for the housing data: least R² on the real test districts, and the reference's figures
-# (the mean absolute error in dollars).
+# The same for the housing data: least R² on the real test districts, and the reference
+# scores (the mean absolute error in dollars).
 HOUSING_STANDIN_TARGETS = {"boosted trees": 0.75}
 HOUSING_REAL_TARGETS = {
     "linear regression": {"r2": 0.591, "mae": 53_700},
@@ -66,7 +66,7 @@ HOUSING_REAL_TARGETS = {
 
 
 def logistic() -> Pipeline:
-    """Logistic regression on scaled numbers and one-hot categories, a missing value being one."""
+    """Logistic regression on scaled numbers and one-hot categories, with missing values as a category."""
     columns = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), TEXT), remainder=StandardScaler()
     )
@@ -74,7 +74,7 @@ def logistic() -> Pipeline:
 
 
 def boosted_trees() -> Pipeline:
-    """300 boosted trees at a learning rate of 0.08, on numbers and categories as they are."""
+    """300 boosted trees at a learning rate of 0.08, on unscaled numbers and categories."""
     codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = make_column_transformer((codes, TEXT), remainder="passthrough")
     trees = HistGradientBoostingClassifier(
@@ -123,7 +123,7 @@ def measure_housing(name: str, train: pd.DataFrame, test: pd.DataFrame) -> dict[
 
 
 def as_categories(column: pd.Series, real: pd.Series) -> pd.Series:
-    """A number as the tenth of the real people it falls in; text and few numbers as they are.
+    """A number as the tenth of the real people it falls in; text and columns with few numbers are unchanged.
 
     A number so frequent that it fills more than a tenth (40 hours, no gain) is a category by
     itself, and the tenths are those of the other values.
@@ -145,16 +145,16 @@ def largest_difference(standin: pd.Series, real: pd.Series) -> tuple[float, obje
 
 
 def equal_people(first: pd.DataFrame, second: pd.DataFrame, columns: list[str]) -> int:
-    """How many rows of `first` have the same values in `columns` as some row of `second`."""
+    """Count the rows of `first` that have the same values in `columns` as some row of `second`."""
     known = pd.MultiIndex.from_frame(second[columns].fillna("?").astype(str))
     return int(pd.MultiIndex.from_frame(first[columns].fillna("?").astype(str)).isin(known).sum())
 
 
 def report_census() -> Iterator[bool]:
-    """Print the census stand-in's figures; yield for each target whether it is reached."""
+    """Print measurements of the census stand-in; for each target, yield whether it is reached."""
     real = fetch_census()
     if not real.is_real:
-        print("The stand-in is measured on the real people, which are not available here.")
+        print("The stand-in is measured on the real people, which aren't available here.")
         sys.exit(2)
     people = pd.read_csv(CENSUS_STANDIN, na_values=["?"], keep_default_na=False)
     parts = {part: people[people["part"] == part] for part in ("train", "test")}
@@ -177,7 +177,9 @@ def report_census() -> Iterator[bool]:
             print(f"  {name:<28} {metric:<9} {score[metric]:.4f}   reference {wanted:.4f}")
 
     print("\nLargest difference of a category's share, in points (numbers: tenths of real people)")
-    print(f"  target: {SHARE_TARGET:g} or less; parts: each against UCI's part of that name")
+    print(
+        f"  target: {SHARE_TARGET:g} or less; parts: each compared with UCI's part of the same name"
+    )
     print(f"  {'column':<16}{'all':>6}{'train':>7}{'test':>6}  where it is largest")
     for column in CENSUS_COLUMNS:
         whole, where = largest_difference(people[column], everyone[column])
@@ -199,10 +201,10 @@ def report_census() -> Iterator[bool]:
 
 
 def report_housing() -> Iterator[bool]:
-    """Print the housing stand-in's figures; yield for each target whether it is reached."""
+    """Print measurements of the housing stand-in; for each target, yield whether it is reached."""
     real = fetch_housing()
     if not real.is_real:
-        print("The stand-in is measured on the real districts, which are not available here.")
+        print("The stand-in is measured on the real districts, which aren't available here.")
         sys.exit(2)
     districts = pd.read_csv(HOUSING_STANDIN)
     parts = {part: districts[districts["part"] == part] for part in ("train", "test")}
@@ -223,7 +225,7 @@ def report_housing() -> Iterator[bool]:
             print(f"target {target:.2f} or more" if target else "no target")
             yield target is None or score["r2"] >= target
 
-    # The stand-in's ratios have four decimals, the real ones as many as there are.
+    # The stand-in's ratios have four decimals, the real ones aren't rounded.
     numbers = districts[list(HOUSING_COLUMNS)].astype("float64")
     same = equal_people(numbers, real.frame.round(4), list(HOUSING_COLUMNS))
     print(f"\nDistricts that equal a real one in all columns: {same}   target 0")

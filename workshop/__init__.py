@@ -1,6 +1,6 @@
-"""The tool that holds the stages together, and the helpers that notebooks import from it.
+"""The workshop's command-line tool, and the helpers that notebooks import from it.
 
-The helpers are imported when first asked for: set-up runs with the standard library alone.
+The helpers are imported when first used, because set-up has only the standard library.
 """
 
 import importlib
@@ -19,7 +19,7 @@ __all__ = ["check", "fetch_census", "fetch_housing", "rehearse", "serve", "show"
 def check(number, answer=...):
     """Compare `answer` with what exercise `number`, such as "04.2", asks for. Never raises.
 
-    For an exercise that changes an app, the answer is the app: `check("01.3")` runs it and looks.
+    For an exercise that changes an app, the answer is the app: `check("01.3")` runs it and checks its pages.
     """
     from workshop.host.background import running_app
     from workshop.learn.exercises import check_answer

@@ -1,7 +1,7 @@
-"""`python3 -m workshop`: sets the workshop up if needed, then runs the command.
+"""`python3 -m workshop`: sets the workshop up if necessary, then runs the command.
 
-This file and `workshop/__init__.py` keep to syntax that any Python 3 can read, so that one that is too
-old can say so.
+This file and `workshop/__init__.py` use only syntax that any Python 3 understands, so a version that is too
+old can tell you that it is.
 """
 
 import sys
@@ -15,21 +15,21 @@ if sys.version_info < (3, 11):
 
 
 def import_only_ours():
-    """Take what is meant for another Python out of this process's path, and out of what it starts.
+    """Remove folders meant for another Python from the module path, here and in child processes.
 
-    Modules there, or next to README.md, could have the name of one that set-up or a command imports.
+    A module in one of them, or next to README.md, could have the same name as one that we import.
     """
-    import os  # which Python itself has imported already
+    import os  # already imported by Python itself
 
-    foreign = [os.getcwd()]  # noqa: PTH109 (nothing more is imported yet)
-    if "1" not in os.environ.get("WORKSHOP_NO_VENV", ""):  # that Python may need them
+    foreign = [os.getcwd()]  # noqa: PTH109 (nothing else is imported yet)
+    if "1" not in os.environ.get("WORKSHOP_NO_VENV", ""):  # then this Python may need them
         foreign += os.environ.pop("PYTHONPATH", "").split(os.pathsep)
         os.environ.pop("PYTHONHOME", "")
     sys.path[:] = [place for place in sys.path if place not in map(os.path.abspath, foreign)]
 
 
 def main(arguments):
-    """Set up if needed, then run the command inside the environment. Returns the exit code."""
+    """Set up if necessary, then run the command inside the environment. Returns the exit code."""
     import importlib.util
 
     from workshop.setup.environment import damage, find_environment
@@ -39,7 +39,7 @@ def main(arguments):
     try:
         ready = environment.is_ready
         if not ready:
-            from workshop.setup.set_up import set_up  # here, because most calls find all set up
+            from workshop.setup.set_up import set_up  # here, because most runs don't need it
 
             with one_at_a_time():
                 if not environment.is_ready:
@@ -48,7 +48,7 @@ def main(arguments):
         say(str(error))
         return 1
     except KeyboardInterrupt:
-        say("\nSet-up was interrupted: the same command finishes it.")
+        say("\nSet-up was interrupted: run the same command again to finish it.")
         return 130
     if not (ready and environment.is_current):
         return replace_process([environment.python, "-m", "workshop"] + arguments)
@@ -56,12 +56,14 @@ def main(arguments):
         from workshop.cli import run
     except Exception as error:
         if isinstance(error, ImportError) and (error.name or "").startswith("workshop"):
-            say("%s is missing: get the whole folder of the workshop again." % error.name)
+            say("%s is missing: download the whole workshop folder again." % error.name)
             return 1
-        # An upgraded Python looks for its packages in another folder; a virus scanner may take a file.
+        # After an upgrade, Python looks in another folder; a virus scanner may have removed a file.
         if importlib.util.find_spec("click") and not damage():
             raise
-        say("Packages are gone or damaged (by an upgrade?): the same command installs them again.")
+        say(
+            "Packages are missing or damaged (by an upgrade?): run the same command again to reinstall them."
+        )
         try:
             environment.forget()
         except OSError as error:
@@ -74,7 +76,7 @@ if __name__ == "__main__":
     import_only_ours()
     try:
         code = main(sys.argv[1:])
-    except KeyboardInterrupt:  # while the command was still being loaded, or had ended
-        sys.stderr.write("\nInterrupted: the same command finishes it.\n")
+    except KeyboardInterrupt:  # before the command started, or after it ended
+        sys.stderr.write("\nInterrupted: run the same command again to finish.\n")
         code = 130
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""The commands of `python3 -m workshop`. Each one imports what it needs when it is called."""
+"""The commands of `python3 -m workshop`. Each one imports what it needs when it runs."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ from workshop.setup.process import ROOT, SetupError, replace_process
 PORT = PortType()
 FILE = PathType(dir_okay=False, path_type=Path)
 
-# What several commands take.
+# Arguments and options that several commands share.
 stages_argument = argument("stages", nargs=-1, type=StageType(), metavar="[STAGE]...")
 app_argument = argument("stage", type=AppType(use_my_copy), metavar="STAGE_OR_APP")
 app_port_option = option(
@@ -54,7 +54,7 @@ def commands() -> None:
     """From a notebook to a web app people can use, with Flask.
 
     Run a command from the folder that holds README.md. The first run sets everything up in the folder
-    .venv, which takes a minute or two. Without a network, set WORKSHOP_MIRROR to the folder of a kit.
+    .venv, which takes a minute or two. Without a network, set WORKSHOP_MIRROR to a kit's folder.
     """
 
 
@@ -62,13 +62,13 @@ def commands() -> None:
 @host_option
 @option("--port", type=PORT, default=8000, help="Port of the gallery and its apps.")
 @option("--lab-port", type=PORT, default=8888, help="Port of JupyterLab.")
-@option("--no-browser", is_flag=True, help="Do not open the gallery in your browser.")
-@option("--no-lab", is_flag=True, help="Do not start JupyterLab.")
+@option("--no-browser", is_flag=True, help="Don't open the gallery in your browser.")
+@option("--no-lab", is_flag=True, help="Don't start JupyterLab.")
 @option("--present", is_flag=True, help="For a projector: large type, and the notebooks as slides.")
 def start(
     host: str, port: int, lab_port: int, no_browser: bool, no_lab: bool, present: bool
 ) -> None:
-    """Run the whole workshop: the gallery with every app, and JupyterLab. Ctrl-C ends it."""
+    """Run the whole workshop: the gallery with every app, and JupyterLab. Press Ctrl-C to stop."""
     from workshop.host.start import run_workshop
 
     use_my_copy()
@@ -80,7 +80,7 @@ def start(
 @app_port_option
 @option("--debug", is_flag=True, help="Reload on changes, and show Flask's debugger on errors.")
 def app(stage: Stage, port: int | None, debug: bool) -> None:
-    """Run one app: that of a stage, or one of your own in work/apps.
+    """Run one app: a stage's, or one of your own in work/apps.
 
     A stage may be 4, 04, iris or 04_iris. With --debug, Flask's development server runs the app.
     """
@@ -105,21 +105,24 @@ def app(stage: Stage, port: int | None, debug: bool) -> None:
 @commands.command()
 @app_argument
 @option(
-    "--workers", type=IntRange(1, 64), default=1, help="Processes; one per core is a good number."
+    "--workers",
+    type=IntRange(1, 64),
+    default=1,
+    help="Number of processes; one per core is a good choice.",
 )
 @option(
     "--threads",
     type=IntRange(4, 1024),
     envvar="WORKSHOP_THREADS",
     default=128,
-    help="Of each worker; each one waits for one slow client.",
+    help="Threads per worker; each slow client keeps one busy.",
 )
 @host_option
 @app_port_option
 def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None) -> None:
-    """Run one app, of a stage or your own, as in production, with granian.
+    """Run one app, a stage's or your own, as in production, with granian.
 
-    A line in the log for each request; Ctrl-C ends it when the requests under way are answered.
+    Logs a line for each request. Press Ctrl-C to stop: requests in progress are finished first.
     """
     from workshop.host.server import serve_stage
 
@@ -130,19 +133,19 @@ def serve(stage: Stage, workers: int, threads: int, host: str, port: int | None)
 
 @commands.command()
 @argument("name")
-@option("--csv", required=True, type=PathType(path_type=Path), help="Your table.")
+@option("--csv", required=True, type=PathType(path_type=Path), help="The CSV file with your table.")
 @option("--target", required=True, help="The column to predict.")
-@option("--task", type=Choice(["classes", "numbers"]), help="[default: what the target says]")
-@option("--drop", multiple=True, metavar="COLUMN", help="Leave it out; may be repeated.")
-@option("--keep", multiple=True, metavar="COLUMN", help="Use it after all; may be repeated.")
+@option("--task", type=Choice(["classes", "numbers"]), help="[default: whatever fits the target]")
+@option("--drop", multiple=True, metavar="COLUMN", help="Leave this column out; may be repeated.")
+@option("--keep", multiple=True, metavar="COLUMN", help="Use this column anyway; may be repeated.")
 @option(
     "--model",
     type=Choice(["auto", "linear", "boosted"]),
     default="auto",
-    help="auto tries both and takes the better one.",
+    help="auto tries both and keeps the better one.",
 )
 def new(name: str, csv: Path, **options: Any) -> None:
-    """Make an app of your own from a table: work/apps/NAME, a small project that stands alone."""
+    """Make your own app from a table: work/apps/NAME, a small, self-contained project."""
     from workshop.learn.new_app import new_app
 
     use_my_copy()
@@ -151,12 +154,12 @@ def new(name: str, csv: Path, **options: Any) -> None:
 
 @commands.command("catch-up")
 @argument("stage", callback=stage_or_typed, metavar="STAGE_OR_APP")
-@option("--fresh", is_flag=True, help="Put it back to how it came; your files are set aside.")
+@option("--fresh", is_flag=True, help="Restore the original; your files are set aside.")
 def catch_up(stage: Stage | str, fresh: bool) -> None:
-    """Go to the start of a stage, whatever was skipped.
+    """Jump to the start of a stage, whatever you skipped.
 
-    Builds what the stages before it would have built. Files that you have changed stay as they are.
-    "hello" and "my" bring the app that notebook 01 or 04 has you type.
+    Builds what the earlier stages would have built. Files that you have changed are left alone.
+    "hello" and "my" get you the app that you type in notebook 01 or 04.
     """
     from workshop.learn import catch_up as catchup
 
@@ -172,10 +175,10 @@ def catch_up(stage: Stage | str, fresh: bool) -> None:
     "--export",
     type=FILE,
     metavar="FILE.csv",
-    help="Train nothing; write the data of stage 05 or 06 as a table that a copy of its app trains from.",
+    help="Don't train; write the data of stage 05 or 06 to a table that a copy of its app can train from.",
 )
 def train(stages: tuple[Stage, ...], export: Path | None) -> None:
-    """Train the models of the stages named, or of all."""
+    """Train the models of the stages you name, or of all stages."""
     from workshop.core import build
 
     use_my_copy()
@@ -204,14 +207,14 @@ def train(stages: tuple[Stage, ...], export: Path | None) -> None:
     "--output",
     required=True,
     type=FILE,
-    help="Where the result goes; bad rows go to a new .bad.csv next to it.",
+    help="Where to write the result; bad rows go to a new .bad.csv file next to it.",
 )
 @option("--dask", metavar="ADDRESS", help="Use the workers of this Dask cluster.")
 def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
     """Predict for everyone in a CSV file with a stage's model.
 
-    The result is the file with the predictions added; - is standard input or output. Rows that were set
-    aside can be fixed in their file, and that file scored. Exit code 3: done, and some rows were set aside.
+    The result is your file with the predictions added; - means standard input or output. Fix the rows that
+    were set aside in their own file, then score that file. Exit code 3: done, but some rows were set aside.
     """
     from workshop.core import score as scoring
 
@@ -220,7 +223,7 @@ def score(stage: Stage, people: Path, output: Path, dask: str | None) -> None:
 
 
 @commands.command()
-@option("--repair", is_flag=True, help="First install packages again that are damaged or gone.")
+@option("--repair", is_flag=True, help="First reinstall packages that are damaged or missing.")
 def doctor(repair: bool) -> None:
     """Check that everything works, and say how to fix what doesn't."""
     from workshop.setup.environment import find_environment
@@ -246,21 +249,21 @@ def doctor(repair: bool) -> None:
     "systems",
     multiple=True,
     type=Choice([*KIT_SYSTEMS, "all"]),
-    help="System to bring wheels for; may be repeated.  [default: this computer's]",
+    help="System to include wheels for; may be repeated.  [default: this computer's]",
 )
 @option(
     "--python",
     "pythons",
     multiple=True,
     type=Choice(KIT_PYTHONS),
-    help="Python version to bring wheels for; may be repeated.  [default: this one]",
+    help="Python version to include wheels for; may be repeated.  [default: this one]",
 )
-@option("--with-tests", is_flag=True, help="Also bring what only the tests need.")
+@option("--with-tests", is_flag=True, help="Also include what only the tests need.")
 def kit(folder: Path, systems: tuple[str, ...], pythons: tuple[str, ...], with_tests: bool) -> None:
     """Make a folder for a USB stick, to set up the workshop where there is no network.
 
-    Served with "python3 -m http.server 9000", the folder is the room's mirror. Run the command again to
-    finish, to add systems, or to bring the folder up to date.
+    To make the folder the room's mirror, serve it with "python3 -m http.server 9000". Run the command again
+    to finish an interrupted kit, to add systems, or to update the folder.
     """
     from workshop.teach.usb_kit import make_kit
 
@@ -285,14 +288,14 @@ def test(everything: bool, pytest_arguments: tuple[str, ...]) -> None:
 @stages_argument
 @option("--guide", is_flag=True, help="Write the run sheets into the instructor's guide instead.")
 def refresh(stages: tuple[Stage, ...], guide: bool) -> None:
-    """Run the notebooks of the stages named, or of all, and store their outputs."""
+    """Run the notebooks of the stages you name, or of all stages, and store their outputs."""
     from workshop.upkeep import instructor_guide, refresh_notebooks
 
     if guide:
         text = instructor_guide.renewed()
         instructor_guide.GUIDE.write_text(text, encoding="utf-8", newline="\n")
         return
-    os.environ[BASE] = str(ROOT)  # the originals, wherever this is typed
+    os.environ[BASE] = str(ROOT)  # the originals, whatever the current folder is
     for stage in stages or STAGES:
         for file in stage.notebook_files:
             echo(f"running {file.name} ...")
@@ -303,7 +306,7 @@ COMMAND_ORDER = tuple(commands.commands)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit code. An error a person can fix is one sentence."""
+    """Run one command line; returns the exit code. Prints one sentence for an error that a person can fix."""
     bypass_proxies_here()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
@@ -317,8 +320,8 @@ def run(arguments: Sequence[str]) -> int:
         if error.errno not in REFUSALS:
             raise
         echo(
-            f"{error.filename or 'A file'} can't be written ({error.strerror}): make room, or move the "
-            "workshop to a folder of your own; then run the same command again.",
+            f"{error.filename or 'A file'} can't be written ({error.strerror}): free some space, or move "
+            "the workshop to a folder of your own; then run the same command again.",
             err=True,
         )
         return 1

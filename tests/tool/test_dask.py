@@ -224,13 +224,13 @@ def test_where_no_scheduler_is_or_no_workers_are(monkeypatch, tmp_path):
         assert_refused(address, tmp_path, f"no workers: start some with `dask worker {address}`")
     monkeypatch.setattr(cluster, "PATIENCE", 2)
     for address in ("127.0.0.1:9", "no such address", "tcp://"):
-        assert_refused(address, tmp_path, "No Dask scheduler answers at .*: start one with")
+        assert_refused(address, tmp_path, "No Dask scheduler is responding at .*: start one with")
 
 
 @needs_dask
 def test_workers_with_other_packages_are_refused(client, tmp_path, monkeypatch):
     address = client.scheduler.address
     (tmp_path / "census_needs.py").write_text("import no_such_package", encoding="utf-8")
-    assert_refused(address, tmp_path, "lack a package .*no_such_package")
+    assert_refused(address, tmp_path, "missing a package .*no_such_package")
     monkeypatch.setattr(cluster, "OURS", "0.24.2")
     assert_refused(address, tmp_path, "instead of 0.24.2: install requirements.txt on them")

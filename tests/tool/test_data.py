@@ -62,7 +62,7 @@ def test_the_data_sets_are_the_ones_promised():
 def test_what_the_doctor_is_told_of_the_data(tmp_path, monkeypatch):
     flowers = datasets.read_iris()
     assert flowers.shape == (150, 5)
-    assert datasets.state("read_iris") == (True, "iris: data/iris.csv is there, whole")
+    assert datasets.state("read_iris") == (True, "iris: data/iris.csv is complete")
     monkeypatch.setattr(datasets, "DATA", tmp_path)
     (tmp_path / "iris.csv").write_bytes(IRIS.replace(b"\n", b"\r\n"))
     assert datasets.read_iris().equals(flowers), "line ends of Windows are no damage"
@@ -87,7 +87,9 @@ def test_iris_that_cannot_be_used(tmp_path, monkeypatch):
     for content in BAD_IRISES:
         if content is not None:
             (tmp_path / "iris.csv").write_bytes(content)
-        with pytest.raises(DataUnavailableError, match="get the repository once more") as error:
+        with pytest.raises(
+            DataUnavailableError, match="download the workshop folder again"
+        ) as error:
             datasets.read_iris()
         assert str(tmp_path / "iris.csv") in str(error.value)
         assert datasets.state("read_iris") == (False, f"iris: {error.value}")
@@ -104,7 +106,7 @@ def test_a_damaged_standin(tmp_path, monkeypatch, name):
     for content in (None, b"", b"age,price\n3,1\n", b"\xff\xfe", b'part\n"train\n'):
         if content is not None:
             standin.write_bytes(content)
-        with pytest.raises(DataUnavailableError, match="get the repository once more"):
+        with pytest.raises(DataUnavailableError, match="download the workshop folder again"):
             FETCH[name](tmp_path)
 
 

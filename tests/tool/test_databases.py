@@ -28,7 +28,7 @@ def test_it_says_what_the_command_says_and_a_failure_is_one_sentence(tmp_path, m
     assert make_database(stage) == "Made the shelf."
     body = "raise click.ClickException('no room')"
     stage.app_file.write_text(APP.format(body=body), encoding="utf-8")
-    with pytest.raises(DatabaseFailed, match="of stage 99_shelf can't be made: Error: no room"):
+    with pytest.raises(DatabaseFailed, match="of stage 99_shelf can't be created: Error: no room"):
         make_database(stage)
 
 

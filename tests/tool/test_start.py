@@ -310,7 +310,7 @@ def test_a_model_that_cannot_be_trained_does_not_stop_the_others(monkeypatch, ca
 
     def train(stage):
         if stage is stages[0]:
-            raise WorkshopError("data/iris.csv is damaged: get the repository once more")
+            raise WorkshopError("data/iris.csv is damaged: download the workshop folder again")
         return f"{stage.slug}: trained"
 
     monkeypatch.setattr(start, "stages_with_model", lambda: stages)
@@ -319,7 +319,7 @@ def test_a_model_that_cannot_be_trained_does_not_stop_the_others(monkeypatch, ca
     monkeypatch.setattr(start, "train", train)
     start.train_models("http://127.0.0.1:1")
     told = capsys.readouterr().out
-    assert "  data/iris.csv is damaged: get the repository once more\n" in told
+    assert "  data/iris.csv is damaged: download the workshop folder again\n" in told
     assert f"  {stages[1].slug}: trained\n" in told
 
 

@@ -15,7 +15,7 @@ from attendee_support import attendees_python
 from workshop import cli
 from workshop.setup.process import ROOT, SetupError
 
-MISSING = "The packages cannot be downloaded: connect to a network."
+MISSING = "The packages can't be downloaded: connect to a network."
 # The command as it runs where the packages that only tests need can't be installed.
 WITHOUT_PACKAGES = f"""
 import sys

@@ -1,4 +1,4 @@
-"""Builds what stages need, each with its own stage's code: trains models and makes databases."""
+"""Trains the stages' models and creates their databases, each with the stage's own code."""
 
 import contextlib
 import io
@@ -23,13 +23,13 @@ class TrainingFailed(WorkshopError):
 
 
 class DatabaseFailed(WorkshopError):
-    """A stage's database can't be made."""
+    """A stage's database can't be created."""
 
 
 def model_module(stage: Stage) -> ModuleType:
-    """The module of a stage that loads its model, and mostly trains it too, such as `iris_model`.
+    """The module of a stage that loads its model, and usually trains it too, such as `iris_model`.
 
-    Raises `TrainingFailed` if its code, which learners edit, can't even be imported.
+    Raises `TrainingFailed` if its code, which learners edit, can't be imported.
     """
     return _module(stage, "model" if stage.table else f"{stage.model}_model")
 
@@ -42,7 +42,7 @@ def _module(stage: Stage, name: str) -> ModuleType:
 
 
 def why_untrained(stage: Stage) -> str | None:
-    """Why a stage has no model that its app can use, as its own code says; None if it has one.
+    """Why a stage's own code can't load its model; None if it can.
 
     Raises `TrainingFailed` if that code can't be imported.
     """
@@ -55,7 +55,7 @@ def why_untrained(stage: Stage) -> str | None:
 
 
 def where(error: BaseException, folder: Path) -> str:
-    """What stopped the code of an app, and where: the last line of the traceback within `folder`."""
+    """The error in an app's code, and where: the last line of the traceback inside `folder`."""
     if isinstance(error, SyntaxError) and error.filename:
         file, line = Path(error.filename), error.lineno
     else:
@@ -67,23 +67,23 @@ def where(error: BaseException, folder: Path) -> str:
 
 
 def remedy(stage: Stage | OwnApp, what: str = "that line") -> str:
-    """What to do about an app whose code stops, or does the wrong thing."""
+    """What to do about an app whose code fails or does the wrong thing."""
     if isinstance(stage, OwnApp) and stage.name not in TYPED:
-        return f"fix {what}"  # only the learner has this app, so there is no original to get
+        return f"fix {what}"  # the learner wrote this app, so there is no original to restore
     return f"fix {what}, or {bring_back(stage)}"
 
 
 def bring_back(stage: Stage | OwnApp) -> str:
-    """How to get the original of an app that the workshop has."""
-    it = "app as the notebook shows it" if isinstance(stage, OwnApp) else "stage back"
-    return f"get the {it} with: python3 -m workshop catch-up {stage.code} --fresh"
+    """How to restore the original of an app that comes with the workshop."""
+    it = "app from the notebook" if isinstance(stage, OwnApp) else "stage"
+    return f"restore the {it} with: python3 -m workshop catch-up {stage.code} --fresh"
 
 
 def train(stage: Stage) -> str:
-    """Train a stage's model and save it with its card. Returns one line that says how well it does."""
+    """Train a stage's model and save it with its card. Returns one line with its metrics."""
     if stage.table:
         module = _module(stage, "train")
-        # As `python train.py --model=linear FILE TARGET`, but where scikit-learn may be imported already.
+        # As `python train.py --model=linear FILE TARGET` would, but without starting another Python.
         linear = SimpleNamespace(task="auto", drop=[], keep=[], model="linear")
         arguments = ROOT / stage.table[0], stage.table[1], linear
     else:
@@ -93,7 +93,7 @@ def train(stage: Stage) -> str:
     try:
         with contextlib.redirect_stdout(told), warnings.catch_warnings():
             if stage.table:
-                warnings.simplefilter("ignore")  # as `train.py` does, which reports what matters
+                warnings.simplefilter("ignore")  # as `train.py` does; it reports what matters
             trained, card = module.train(*arguments)
     except Exception as error:
         raise TrainingFailed(f"{where(error, stage.folder)}; {remedy(stage)}") from error
@@ -104,7 +104,7 @@ def train(stage: Stage) -> str:
     except OSError as error:
         raise TrainingFailed(
             f"the model of stage {stage.slug} can't be saved in {stage.card_file.parent} "
-            f"({error.strerror}): make room, or move the workshop to a folder of your own"
+            f"({error.strerror}): free some space, or move the workshop to a folder of your own"
         ) from error
     if lines := [line for line in told.getvalue().splitlines() if "trained on" in line]:
         return f"{stage.slug}: {lines[0]}"
@@ -114,9 +114,9 @@ def train(stage: Stage) -> str:
 
 
 def make_database(stage: Stage) -> str:
-    """Run `flask --app apps/NN_name/app.py init-db`; return what it says. Repeating it does no harm.
+    """Run `flask --app apps/NN_name/app.py init-db`; return its output. It's safe to repeat.
 
-    The app gets no model: a database needs none, and its libraries take longer to import than all the rest.
+    The app is created without its model, which isn't needed here and takes longest to import.
     Raises `DatabaseFailed` with the reason.
     """
     app = f"{stage.app_file}:create_app({ {'MODEL_FOLDER': os.devnull} })"
@@ -130,19 +130,19 @@ def make_database(stage: Stage) -> str:
     )
     if run.returncode:
         reason = (run.stderr.strip() or "no reason given").splitlines()[-1]
-        raise DatabaseFailed(f"the database of stage {stage.slug} can't be made: {reason}")
+        raise DatabaseFailed(f"the database of stage {stage.slug} can't be created: {reason}")
     return run.stdout.strip()
 
 
 def export(stage: Stage, file: Path) -> str:
-    """Write the data of a stage as a CSV file whose column `part` says train or test; return what it is.
+    """Write a stage's data to a CSV file, with a column `part` (train or test); return a one-line summary.
 
-    The real data if it is available, or the stand-in, which has the same form. Raises `WorkshopError`.
+    Uses the real data if available, otherwise the stand-in, with the same columns. Raises `WorkshopError`.
     """
     import pandas as pd
 
     if stage.dataset not in ("fetch_census", "fetch_housing"):
-        raise WorkshopError(f"stage {stage.slug} has no data to export; stages 05 and 06 have some")
+        raise WorkshopError(f"stage {stage.slug} has no data to export; stages 05 and 06 do")
     data = getattr(datasets, stage.dataset)()
     rows = pd.concat({"train": data.train, "test": data.test}, names=["part"]).reset_index("part")
     try:

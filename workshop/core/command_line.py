@@ -1,4 +1,4 @@
-"""What the command line is made of: its commands in order, and stages, apps and ports as people type them."""
+"""Building blocks of the command line: ordered commands, and types for stages, apps and ports."""
 
 import errno
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from workshop.core.errors import WorkshopError
 from workshop.core.own_apps import TYPED, NoSuchApp, OwnApp, find_app
 from workshop.core.stages import Stage, UnknownStage, find_stage
 
-# What `kit` can bring wheels for; the systems are described in workshop/teach/wheels.py.
+# What `kit` can include wheels for; workshop/teach/wheels.py describes the systems.
 KIT_SYSTEMS = ("windows", "macos", "macos-intel", "linux", "linux-arm")
 KIT_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
-# What a file system says that refuses: it is full, or nobody may write there.
+# Errors of a disk that is full or read-only, or of a folder without write permission.
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Interrupted(WorkshopError):
-    """Somebody pressed Ctrl-C."""
+    """The user pressed Ctrl-C."""
 
 
 class InOrder(click.Group):
-    """Lists the commands as they are defined below, in the order in which a newcomer needs them."""
+    """Lists the commands as defined, in the order in which a newcomer needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -30,9 +30,9 @@ class InOrder(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as interrupt:  # click itself would say that it "aborted"
+        except KeyboardInterrupt as interrupt:  # click itself would print "Aborted!"
             raise Interrupted(
-                f"\n{ctx.invoked_subcommand} was interrupted: the same command finishes it."
+                f"\n{ctx.invoked_subcommand} was interrupted: run the same command again to finish it."
             ) from interrupt
 
 
@@ -54,7 +54,7 @@ class StageType(click.ParamType):
 
 
 class AppType(StageType):
-    """A stage, or the name of an app of the learner's own; `prepare` is called before one is looked for."""
+    """A stage, or the name of one of the learner's own apps; `prepare` is called before the search."""
 
     name = "app"
 
@@ -79,5 +79,5 @@ class PortType(click.ParamType):
 
 
 def stage_or_typed(ctx: click.Context, param: click.Parameter, value: str) -> Stage | str:
-    """A stage, or the name of an app that a notebook has learners type: hello or my."""
+    """A stage, or the name of an app that learners type in a notebook: hello or my."""
     return value if value in TYPED else StageType().convert(value, param, ctx)

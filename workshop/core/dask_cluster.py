@@ -1,8 +1,8 @@
 """Score on the workers of a Dask cluster, when one machine is not enough.
 
-The workers may be other machines, with the packages of requirements.txt but without this folder, so they are
-sent the stage's own modules, and the model with each chunk. Anyone who can reach a Dask scheduler can run any
-code on its workers: keep a cluster in a network that you trust.
+The workers may be other machines that have the packages in requirements.txt but not this folder, so we send
+them the stage's own modules, and the model with each chunk. Anyone who can reach a Dask scheduler can run any
+code on its workers: keep a cluster on a network that you trust.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ class ClusterFailed(WorkshopError):
 
 @contextlib.contextmanager
 def cluster(address: str, folder: Path) -> Iterator[Callable[..., Iterator[tuple[Any, Any]]]]:
-    """Give a function like `score.run_here` that uses the cluster at `address` and the modules in `folder`.
+    """Yield a function like `score.run_here` that uses the cluster at `address` and the modules in `folder`.
 
-    Raises `ClusterFailed` if Dask is not installed, nothing answers, or the workers can't do the work.
+    Raises `ClusterFailed` if Dask isn't installed, no scheduler responds, or the workers can't do the work.
     """
     try:
         from distributed import Client, KilledWorker
@@ -40,11 +40,11 @@ def cluster(address: str, folder: Path) -> Iterator[Callable[..., Iterator[tuple
             "`.venv/bin/python -m uv pip install distributed` (on Windows `.venv\\Scripts\\python`)."
         ) from error
     except (OSError, ValueError) as error:
-        remedy = "start one with `dask scheduler`, and use the address that it prints."
-        raise ClusterFailed(f"No Dask scheduler answers at {address}: {remedy}") from error
+        remedy = "start one with `dask scheduler`, and use the address it prints."
+        raise ClusterFailed(f"No Dask scheduler is responding at {address}: {remedy}") from error
 
     def run_there(score_rows: Any, chunks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        # Chunks wait for the workers in a queue: long enough to keep them busy, short enough for memory.
+        # The queue is long enough to keep the workers busy, and short enough to fit in memory.
         queue, most = deque(), 2 * sum(client.nthreads().values())
         for chunk in chunks:
             queue.append((chunk, client.submit(score_rows, [row for _, row in chunk], pure=False)))
@@ -59,13 +59,15 @@ def cluster(address: str, folder: Path) -> Iterator[Callable[..., Iterator[tuple
         try:
             yield run_there
         except (KilledWorker, CancelledError) as error:
-            raise ClusterFailed("The cluster has lost a chunk: look at its logs.") from error
+            raise ClusterFailed(
+                "The cluster lost a chunk of rows: check its logs, then score the file again."
+            ) from error
 
 
 def prepare_workers(client: Any, address: str, folder: Path) -> None:
-    """Send the modules of a stage, all but its app, to the workers that are there and those to come.
+    """Send a stage's modules, except its app, to all workers, including those that join later.
 
-    Raises `ClusterFailed` unless there are workers, with the packages that are installed here.
+    Raises `ClusterFailed` if there are no workers, or their packages differ from the ones installed here.
     """
     found = client.run(version, "scikit-learn", on_error="return")
     if not found:
@@ -73,8 +75,10 @@ def prepare_workers(client: Any, address: str, folder: Path) -> None:
     if others := ", ".join(sorted(set(map(str, found.values())) - {OURS})):
         raise ClusterFailed(f"The workers have scikit-learn {others} instead of {OURS}: {REMEDY}")
     try:
-        for load in (False, True):  # all are there before one that imports another is loaded
+        for load in (False, True):  # upload all of them before loading one that imports another
             for file in sorted(folder.glob("*_*.py")):
                 client.upload_file(str(file), load=load)
     except ImportError as error:
-        raise ClusterFailed(f"The cluster's workers lack a package ({error}): {REMEDY}") from error
+        raise ClusterFailed(
+            f"The cluster's workers are missing a package ({error}): {REMEDY}"
+        ) from error

@@ -1,12 +1,12 @@
 """The workshop's data sets, fetched in the style of `sklearn.datasets.fetch_*`.
 
-Real data first, always something: the files kept in `data/`, else the archive from the folder or
-URL in `WORKSHOP_MIRROR` (or from the kit around the repository), else a download from the source
-(never if `WORKSHOP_OFFLINE` is set to anything but `0`), else a stand-in that comes with the
-repository. If something couldn't be used, one sentence on stderr, and in the result's `note`, says
-what, and what you get instead.
+There is always data, and real data if possible: the files kept in `data/`, else the archive from
+the folder or URL in `WORKSHOP_MIRROR` (or from the kit that contains the repository), else a
+download from the source (never if `WORKSHOP_OFFLINE` is set to anything but `0`), else the stand-in
+that comes with the repository. If a place couldn't be used, one sentence on stderr and in the
+result's `note` says why, and what you get instead.
 
-pandas and scikit-learn are imported where they are used, so importing this module is cheap.
+pandas and scikit-learn are imported in the functions that use them, so importing this is cheap.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ NO_DISTRICTS = "data/housing_standin.csv, 10,000 districts that don't exist"
 def read_iris() -> pd.DataFrame:
     """Read `data/iris.csv`: 150 flowers, four measurements in cm and the species.
 
-    Its source and license are in `data/README.md`. Raises DataUnavailableError if the file isn't
-    there or is damaged.
+    Its source and license are in `data/README.md`. Raises DataUnavailableError if the file is
+    missing or damaged.
     """
     flowers = _read_ours(DATA / "iris.csv", IRIS_COLUMNS)
     if len(flowers) != 150 or any(flowers[name].dtype != float for name in IRIS_COLUMNS[:-1]):
@@ -109,21 +109,21 @@ def read_iris() -> pd.DataFrame:
 
 
 def fetch_census(data_home: Path | str | None = None, *, timeout: float = TIME_LIMIT) -> Bunch:
-    """Fetch the census income data of 1994: UCI's Adult data set, or the stand-in for it.
+    """Fetch the census income data of 1994: UCI's Adult data set, or its stand-in.
 
-    Looks in `data_home` (the repository's `data/` unless given), then in `WORKSHOP_MIRROR`, then
-    asks UCI, and takes `data/census_standin.csv` if none of them helps. The files found are
-    verified and kept in `data_home`, so the next call needs neither mirror nor network. The mirror
-    and UCI get `timeout` seconds each.
+    Looks in `data_home` (by default the repository's `data/`), then in `WORKSHOP_MIRROR`, then asks
+    UCI, and falls back to `data/census_standin.csv`. The files found are verified and kept in
+    `data_home`, so the next call needs neither mirror nor network. The mirror and UCI get `timeout`
+    seconds each.
 
     Returns a `Bunch` with
         train, test   data frames of 32,561 and 16,281 people (fewer in the stand-in) with the
                       columns `CENSUS_COLUMNS`: whole numbers, text, missing values where UCI has
                       `?`, and `income` as 1 (more than $50,000 a year) or 0
-        source        where the people come from, the same wherever the files were found
+        source        the data set that the people come from, wherever the files were found
         is_real       False for the stand-in
         origin        where the files were found this time
-        note          the sentence that was printed on stderr, empty if all went well
+        note          the sentence printed on stderr, empty if there were no problems
 
     Raises DataUnavailableError if not even the stand-in can be read.
 
@@ -139,16 +139,16 @@ def fetch_census(data_home: Path | str | None = None, *, timeout: float = TIME_L
 
 
 def fetch_housing(data_home: Path | str | None = None, *, timeout: float = TIME_LIMIT) -> Bunch:
-    """Fetch the California housing data of 1990 (Pace and Barry 1997), or the stand-in for it.
+    """Fetch the California housing data of 1990 (Pace and Barry 1997), or its stand-in.
 
-    Looks where `fetch_census` looks; the source is the archive that scikit-learn's
-    `fetch_california_housing` gets, the stand-in `data/housing_standin.csv`.
+    Looks in the same places as `fetch_census`; the source is the archive that scikit-learn's
+    `fetch_california_housing` downloads, and the stand-in is `data/housing_standin.csv`.
 
     Returns a `Bunch` with
         frame         data frame of 20,640 districts (fewer in the stand-in) with the columns
-                      `HOUSING_COLUMNS`, all floats: the values of scikit-learn's frame, row for
-                      row, under the names below
-        train, test   the same districts split by `train_test_split(frame, random_state=0)`, a
+                      `HOUSING_COLUMNS`, all floats: the same values as scikit-learn's frame,
+                      row for row, with the names below
+        train, test   these districts split by `train_test_split(frame, random_state=0)`, with a
                       quarter for testing (the stand-in has its own split), rows renumbered
         source, is_real, origin, note
                       as in `fetch_census`
@@ -187,30 +187,30 @@ def fetch_housing(data_home: Path | str | None = None, *, timeout: float = TIME_
 
 
 def state(name: str) -> tuple[bool, str]:
-    """Whether the data that the function `name` of this module reads is at hand, in one line.
+    """Whether the data for this module's function `name` is usable, and a line that explains it.
 
-    Asks no network. The second part says what is there, or what to do.
+    Doesn't use the network. The line says where the data is, or what to do.
     """
     label = name.partition("_")[2]
     dataset = {"census": CENSUS, "housing": HOUSING}.get(label)
     try:
         if dataset is None:
             read_iris()
-            return True, f"{label}: {shown_path(DATA / 'iris.csv')} is there, whole"
+            return True, f"{label}: {shown_path(DATA / 'iris.csv')} is complete"
         read_kept(dataset, DATA)
     except NotThereError:
         return True, f"{label}: fetched when first needed, or the stand-in if it isn't available"
     except DataUnavailableError as error:
         kept = [shown_path(DATA / member.name) for member in dataset.members] if dataset else []
         return False, f"{label}: {error}" + (f"; delete {' and '.join(kept)}" if kept else "")
-    return True, f"{label}: the real data is in {shown_path(DATA)}/, whole"
+    return True, f"{label}: the real data is in {shown_path(DATA)}/, complete"
 
 
 @dataclass(frozen=True)
 class FetchedFiles:
-    """What `fetch_files` found: verified bytes by file name, or None.
+    """The result of `fetch_files`: verified bytes by file name, or None.
 
-    `origin` says where, `problems` what couldn't be used on the way there, or written.
+    `origin` is where they were found; `problems` lists what couldn't be used or written.
     """
 
     files: dict[str, bytes] | None
@@ -223,15 +223,15 @@ def fetch_files(
 ) -> FetchedFiles:
     """Get the verified files of `dataset` from `data_home`, the mirror, or the source.
 
-    Never raises for a place that can't be used: each leaves a clause in `problems`. What a mirror
-    or the source has is kept in `data_home`, each file whole or not at all.
+    Doesn't raise an error for a place that can't be used, but adds a clause to `problems`. Files
+    from a mirror or the source are kept in `data_home`, each written completely or not at all.
     """
     folder = DATA if data_home is None else Path(data_home)
     problems: list[str] = []
     try:
         return FetchedFiles(read_kept(dataset, folder), shown_path(folder))
     except NotThereError:
-        pass  # a first call, which isn't worth a word
+        pass  # normal on the first call
     except DataUnavailableError as error:
         problems.append(f"{shown_path(folder)} can't be used ({error})")
 
@@ -242,7 +242,7 @@ def fetch_files(
         try:
             files, origin = read(timeout=timeout)
         except DataUnavailableError as error:
-            # A kit doesn't have to have the data; a mirror that somebody has set does.
+            # A kit may come without the data, but a mirror that somebody has set should have it.
             if name != "the kit" or not isinstance(error, NotThereError):
                 problems.append(f"{name} can't be used ({error})")
             continue
@@ -250,15 +250,15 @@ def fetch_files(
             for member, content in files.items():
                 write_whole(folder / member, content)
         except OSError as error:
-            problems.append(f"the files can't be kept in {shown_path(folder)} ({error.strerror})")
+            problems.append(f"the files can't be saved in {shown_path(folder)} ({error.strerror})")
         return FetchedFiles(files, origin, tuple(problems))
     return FetchedFiles(None, "", tuple(problems))
 
 
 def tell(dataset: RemoteData, fetched: FetchedFiles, origin: str) -> str:
-    """Print one sentence on stderr if something couldn't be used or kept, and return it.
+    """If there were problems, print one sentence about them on stderr; return it.
 
-    `origin` is what was used in the end.
+    `origin` is the data used in the end.
     """
     if not fetched.problems:
         return ""
@@ -272,7 +272,7 @@ def tell(dataset: RemoteData, fetched: FetchedFiles, origin: str) -> str:
 def _told(
     dataset: RemoteData, fetched: FetchedFiles, real: str, standin: str, **frames: pd.DataFrame
 ) -> Bunch:
-    """The result of a `fetch_*` function; prints what there is to say about it."""
+    """The result of a `fetch_*` function. Prints a sentence if there were problems."""
     from sklearn.utils import Bunch
 
     is_real = fetched.files is not None
@@ -283,7 +283,7 @@ def _told(
 
 
 def _read_adult(content: bytes, comment_lines: int = 0) -> pd.DataFrame:
-    """Read UCI's `adult.data`, or `adult.test`: a comment first, labels that end with a period."""
+    """Read UCI's `adult.data`, or `adult.test`, which starts with a comment and has periods after labels."""
     import pandas as pd
 
     frame = pd.read_csv(
@@ -299,7 +299,7 @@ def _read_adult(content: bytes, comment_lines: int = 0) -> pd.DataFrame:
 
 
 def _read_districts(content: bytes) -> pd.DataFrame:
-    """Read `cal_housing.data`; totals become ratios, as in scikit-learn."""
+    """Read `cal_housing.data` and turn totals into ratios, as scikit-learn does."""
     import pandas as pd
 
     names = ["longitude", "latitude", "house_age", "rooms", "bedrooms", "population"]
@@ -312,7 +312,7 @@ def _read_districts(content: bytes) -> pd.DataFrame:
 
 
 def _read_standin(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the rows for training and those for testing, which the column `part` tells apart."""
+    """Read the training and the test rows, marked by the column `part`."""
     rows = _read_ours(path, ("part", *columns))
     parts = rows.pop("part")
     train, test = (rows[parts == part].reset_index(drop=True) for part in ("train", "test"))
@@ -331,5 +331,5 @@ def _read_ours(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _damaged(path: Path) -> DataUnavailableError:
     return DataUnavailableError(
-        f"{shown_path(path)} is missing or damaged: get the repository once more"
+        f"{shown_path(path)} is missing or damaged: download the workshop folder again"
     )

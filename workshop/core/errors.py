@@ -1,11 +1,11 @@
-"""Errors that a learner reads: one sentence that says what to do, and no traceback."""
+"""Errors for learners: one sentence that says what to do, and no traceback."""
 
 
 class WorkshopError(Exception):
-    """Something the person at the keyboard can fix.
+    """An error that the person at the keyboard can fix.
 
-    The command line prints the message and exits with 1; in a notebook, IPython calls
-    `_render_traceback_` and so shows the sentence where other errors show their traceback.
+    The command line prints the message and exits with 1. In a notebook, IPython calls
+    `_render_traceback_`, so the sentence appears instead of a traceback.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -13,4 +13,4 @@ class WorkshopError(Exception):
 
 
 class ServerDied(WorkshopError):
-    """A server ended by itself, or did not answer in time; the message ends with its log."""
+    """A server stopped unexpectedly, or didn't respond in time; the message ends with its log."""

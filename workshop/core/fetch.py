@@ -1,7 +1,7 @@
 """Gets a data set's files from a mirror or from their source, and verifies them.
 
-pooch downloads an archive, checks its hash where that is known, and tries once more if a download
-breaks off. The files in it are verified here, wherever the archive comes from.
+pooch downloads an archive, checks its hash if that is known, and tries once more if the download is
+interrupted. The files inside are always verified here, wherever the archive came from.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import io
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 import zipfile
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,9 +24,9 @@ from workshop.core.files import shown_path
 from workshop.setup.mirror import folder_of, go_past_proxy, is_url, shown
 from workshop.setup.process import setting
 
-TIME_LIMIT = 30.0  # seconds for a mirror or a source, from the first request to the last byte
-PATIENCE = (5.0, 10.0)  # seconds to wait for a connection, and for a connected server's next bytes
-LARGEST = 10  # MB in an archive; ours have less than 1 MB
+TIME_LIMIT = 30.0  # seconds for a mirror or source, from the first request to the last byte
+PATIENCE = (5.0, 10.0)  # seconds to wait for a connection, and then for each next byte
+LARGEST = 10  # MB in an archive; ours are smaller than 1 MB
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ class Member:
 class RemoteData:
     """A data set's files, and where to get them.
 
-    A mirror has `archive`, a zip file, at its top or in `folder`. The source is the zip or tar.gz
-    file at `url`, if there is one; `sha256` is its hash, or None if only its members never change.
+    A mirror has the zip file `archive` in its top folder or in `folder`. The source is the zip or
+    tar.gz file at `url`, if given; `sha256` is its hash, or None if only its members are fixed.
     """
 
     title: str
@@ -57,15 +55,15 @@ class RemoteData:
 
 
 class DataUnavailableError(WorkshopError):
-    """Data that can't be used. From a mirror or a source, the message is a clause."""
+    """Data that can't be used. For a mirror or a source, the message is a clause."""
 
 
 class NotThereError(DataUnavailableError):
-    """The place works, but has no such file."""
+    """The place works, but it doesn't have the file."""
 
 
 def read_kept(dataset: RemoteData, folder: Path) -> dict[str, bytes]:
-    """Read a data set's files from the folder that keeps them. Raises DataUnavailableError."""
+    """Read a data set's files from the folder where they are kept. Raises DataUnavailableError."""
     return {
         member.name: verify(member, read_file(folder / member.name)) for member in dataset.members
     }
@@ -74,7 +72,7 @@ def read_kept(dataset: RemoteData, folder: Path) -> dict[str, bytes]:
 def read_mirror(
     dataset: RemoteData, mirror: str, timeout: float = TIME_LIMIT
 ) -> tuple[dict[str, bytes], str]:
-    """Get a data set from a mirror, which is a folder or a URL, within `timeout` seconds.
+    """Get a data set from a mirror, a folder or a URL, within `timeout` seconds.
 
     Returns the verified files by name, and the archive's path or URL. Raises DataUnavailableError.
     """
@@ -99,7 +97,7 @@ def read_mirror(
 
 
 def read_source(dataset: RemoteData, timeout: float) -> tuple[dict[str, bytes], str]:
-    """Get a data set from its source. Returns and raises what `read_mirror` does."""
+    """Get a data set from its source. Returns and raises the same as `read_mirror`."""
     if setting("WORKSHOP_OFFLINE") not in ("", "0"):
         raise DataUnavailableError("WORKSHOP_OFFLINE is set")
     host = urlsplit(dataset.url).hostname
@@ -109,7 +107,7 @@ def read_source(dataset: RemoteData, timeout: float) -> tuple[dict[str, bytes], 
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file. Raises NotThereError if there is none, DataUnavailableError if it can't be read."""
+    """Read a file. Raises NotThereError if it doesn't exist, DataUnavailableError if it can't be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -119,7 +117,7 @@ def read_file(path: Path) -> bytes:
 
 
 def verify(member: Member, content: bytes) -> bytes:
-    """Return `content` if it is `member`, byte for byte."""
+    """Return `content` if its size and hash are those of `member`."""
     if len(content) != member.size:
         raise DataUnavailableError(f"{member.name} isn't {member.size:,} bytes long")
     if hashlib.sha256(content).hexdigest() != member.sha256:
@@ -128,7 +126,7 @@ def verify(member: Member, content: bytes) -> bytes:
 
 
 def unpack(dataset: RemoteData, archive: bytes) -> dict[str, bytes]:
-    """Take a data set's files from a zip or tar.gz archive, in memory, and verify them."""
+    """Extract a data set's files from a zip or tar.gz archive, in memory, and verify them."""
     if archive[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise DataUnavailableError(f"its {dataset.archive} is a web page")
     is_tar, file, files = archive.startswith(b"\x1f\x8b"), io.BytesIO(archive), {}
@@ -140,40 +138,40 @@ def unpack(dataset: RemoteData, archive: bytes) -> dict[str, bytes]:
             for member in dataset.members:
                 if member.name not in found:
                     raise DataUnavailableError(f"{member.name} is missing from the archive")
-                content = open_file(found[member.name]).read(member.size + 1)  # no zip bomb
+                content = open_file(found[member.name]).read(member.size + 1)  # stops a zip bomb
                 files[member.name] = verify(member, content)
     except DataUnavailableError:
         raise
-    except Exception as error:  # damage makes each decompressor raise errors of its own
+    except Exception as error:  # each decompressor raises its own errors for damaged data
         raise DataUnavailableError(f"its {dataset.archive} is damaged or cut short") from error
     return files
 
 
 def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None = None) -> bytes:
-    """Get the archive at `url` before `deadline`, a time of the monotonic clock.
-
-    pooch works in a thread, which is left behind if it takes too long: nothing else limits how long
-    a look-up of a host's name takes, or a server that sends its headers byte by byte.
-    """
+    """Get the archive at `url` before `deadline`, a time of the monotonic clock."""
     import pooch
     from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException
 
     def watch(size: int) -> None:
-        """Draw a line after each chunk, and at the end, when pooch gives the total as the size.
+        """Print progress after each chunk, and at the end, when pooch passes the total as the size.
 
-        Ends a download that is far too large. If time was up, the folder is gone: raises OSError.
+        Stops a download that takes too long or is far too large.
         """
+        if time.monotonic() > deadline:
+            raise DataUnavailableError("it took too long")
         megabytes = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
         if megabytes > LARGEST:
             raise DataUnavailableError(f"it sent more than {LARGEST} MB")
-        if sys.stderr.isatty():  # a line drawn many times is no good in a notebook or a log file
+        if sys.stderr.isatty():  # in a notebook or log file it would repeat
             end = "\n" if size == bar.total else "\r"
             print(f"{megabytes:.1f} MB", end=end, file=sys.stderr)
 
     def get(*arguments: object) -> None:
-        """Download once. Raises ChunkedEncodingError if it is broken off, and worth another try."""
+        """Download once. Raises ChunkedEncodingError if interrupted, which is worth another try."""
+        left = max(0.1, deadline - time.monotonic())
+        patience = tuple(min(seconds, left) for seconds in PATIENCE)
         try:
-            pooch.HTTPDownloader(progressbar=bar, timeout=PATIENCE)(*arguments)
+            pooch.HTTPDownloader(progressbar=bar, timeout=patience)(*arguments)
         except ChunkedEncodingError:
             raise
         except RequestException as error:
@@ -185,30 +183,22 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
                 raise DataUnavailableError("it took too long") from error
             if isinstance(error, ConnectionError):
                 raise DataUnavailableError("it can't be reached") from error
-            raise DataUnavailableError(f"asking it failed: {type(error).__name__}") from error
-
-    def run() -> None:
-        try:
-            received.set_result(Path(source.fetch(name, downloader=get)).read_bytes())
-        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
-            received.set_exception(error)
+            raise DataUnavailableError(f"the request failed: {type(error).__name__}") from error
 
     name = dataset.archive
-    received: Future[bytes] = Future()
     bar = SimpleNamespace(total=0, update=watch, reset=lambda: None, close=lambda: None)
-    pooch.get_logger().setLevel("WARNING")  # it would log the URL, and a password in it
+    pooch.get_logger().setLevel("WARNING")  # it would log the URL, including any password
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             source = pooch.create(
                 folder, "", registry={name: sha256}, urls={name: url}, retry_if_failed=1
             )
-            threading.Thread(target=run, daemon=True).start()
-            return received.result(max(0.0, deadline - time.monotonic()))
-    except TimeoutError as error:
-        raise DataUnavailableError("it took too long") from error
+            return Path(source.fetch(name, downloader=get)).read_bytes()
     except ChunkedEncodingError as error:
-        raise DataUnavailableError("it broke off the download") from error
+        raise DataUnavailableError("the download was interrupted") from error
     except ValueError as error:
         raise DataUnavailableError("the SHA-256 of its archive is wrong") from error
     except OSError as error:
-        raise DataUnavailableError(f"there is no room for a download: {error.strerror}") from error
+        raise DataUnavailableError(
+            f"a download can't be written to the disk: {error.strerror}"
+        ) from error

@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, so nobody ever reads half of one; and says where a file is."""
+"""Writes files atomically, so nobody ever reads half of one; and formats paths for messages."""
 
 import contextlib
 import re
@@ -9,13 +9,13 @@ from pathlib import Path
 from workshop.setup.process import ROOT
 
 PART = re.compile(r".+\.[0-9a-f]{8}\.part")
-LEFT_BEHIND = 3600  # seconds; no write takes that long, so a part that old is nobody's
+LEFT_BEHIND = 3600  # seconds; no write takes that long, so an older part is abandoned
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file under another name first, then rename it; the folder is made if there is none.
+    """Write a file under a temporary name, then rename it. Creates the folder if necessary.
 
-    Raises OSError, and then the file is as it was.
+    If it raises OSError, the file is unchanged.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     sweep(file.parent)
@@ -28,14 +28,14 @@ def write_whole(file: Path, content: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete the parts of files that killed processes left in a folder, if there is one."""
+    """Delete the temporary files that killed processes left in a folder, if it exists."""
     limit = time.time() - LEFT_BEHIND
-    with contextlib.suppress(OSError):  # it can wait: the next write sweeps again
+    with contextlib.suppress(OSError):  # not urgent: the next write tries again
         for file in folder.iterdir():
             if PART.fullmatch(file.name) and file.stat().st_mtime < limit:
                 file.unlink()
 
 
 def shown_path(path: Path, folder: Path = ROOT) -> str:
-    """A path as a reader knows it: from `folder` if it is inside, with forward slashes."""
+    """A path for messages: relative to `folder` if it's inside, with forward slashes."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

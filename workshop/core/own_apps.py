@@ -1,7 +1,7 @@
-"""The learner's own apps: the folders of `work/apps` that are no stages.
+"""The learner's own apps: the folders in `work/apps` that aren't stages.
 
-Each has an `app.py` that holds `app` or `create_app()`. Two of them may have modules of the same names, so
-each runs in a process of its own, and nothing else ever imports one.
+Each has an `app.py` that defines `app` or `create_app()`. Two of them may have modules with the same name, so
+each runs in a separate process, and nothing else ever imports one.
 """
 
 import json
@@ -12,20 +12,20 @@ from workshop.core.errors import WorkshopError
 from workshop.core.files import write_whole
 from workshop.core.stages import STAGES, HasApp, Stage, UnknownStage, base, find_stage
 
-# Windows allows no folder with one of the names in the second bracket.
+# Windows reserves the names in the second group.
 NAME = re.compile(r"(?!-)(?!(?i:con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,40}")
 FIRST_PORT = 8010
-PORTS = ".ports.json"  # in the folder `apps`: the port that each app has had from its first run on
-TYPED = {"hello": "01", "my": "04"}  # those that a notebook has learners type, and its stage
+PORTS = ".ports.json"  # in the folder `apps`: the port that each app got on its first run
+TYPED = {"hello": "01", "my": "04"}  # the apps that learners type in a notebook, and its stage
 
 
 class NoSuchApp(WorkshopError):
-    """An app of the learner's own was asked for that can't be, or is not there."""
+    """There is no such app of the learner's own, or there can't be one with that name."""
 
 
 @dataclass(frozen=True)
 class OwnApp(HasApp):
-    """An app of the learner's own, with the names that a `Stage` has for the same things."""
+    """One of the learner's own apps; the attributes have the same names as those of a `Stage`."""
 
     name: str
     database: bool = False
@@ -44,7 +44,7 @@ class OwnApp(HasApp):
 
     @property
     def port(self) -> int:
-        """The port it runs on, from 8010 up. It keeps the one that it got first."""
+        """The port it runs on, 8010 or higher. It keeps the port from its first run."""
         file = base() / "apps" / PORTS
         try:
             ports = json.loads(file.read_bytes())
@@ -58,20 +58,20 @@ class OwnApp(HasApp):
 
 
 def check_name(name: str) -> str:
-    """Return `name`, if an app may be called that. Raises `NoSuchApp`."""
+    """Return `name` if an app can have it. Raises `NoSuchApp` if not."""
     if not NAME.fullmatch(name):
         raise NoSuchApp(
-            f"{name!r} can't be the name of an app: use letters, digits, _ and -, at most 40 of them."
+            f"{name!r} can't be the name of an app: use at most 40 letters, digits, _ and -."
         )
     if name.lower() in {each for stage in STAGES for each in stage.names}:
-        raise NoSuchApp(f"{name!r} is the name of a stage: give your app another one.")
+        raise NoSuchApp(f"{name!r} is the name of a stage: give your app another name.")
     return name
 
 
 def own_apps() -> list[OwnApp]:
-    """The apps there are, by name.
+    """The learner's own apps, sorted by name.
 
-    `hello` is one of them where notebook 01 has had it typed, although stage 01 goes by that name too.
+    `hello` is included if the learner typed it in notebook 01, although it's a name of stage 01 too.
     """
     taken = {name for stage in STAGES for name in stage.names} - TYPED.keys()
     found = sorted(file.parent.name for file in (base() / "apps").glob("*/app.py"))
@@ -79,9 +79,9 @@ def own_apps() -> list[OwnApp]:
 
 
 def find_app(text: str | int) -> Stage | OwnApp:
-    """The learner's own app of this name, or else the stage that `text` means.
+    """The learner's own app with this name, or else the stage that `text` means.
 
-    Raises `NoSuchApp`, which lists what there is.
+    Raises `NoSuchApp`, which lists the stages and apps.
     """
     known = own_apps()
     for app in known:

@@ -1,16 +1,19 @@
 """Score a CSV file of any size: `workshop score STAGE people.csv -o scored.csv`.
 
-The file is read, scored and written in chunks, so it takes the same memory whatever its size. What a row may
-look like is the business of the stage's own `census_csv`, which answers the API too: a file of good rows
-becomes, byte for byte, what the API answers. One bad row refuses a whole batch there; here it is set aside
-with its line, because somebody who scores a million people wants the other 999,999.
+The file is read, scored and written in chunks, so memory use doesn't depend on its size. The stage's own
+`census_csv`, which the API uses too, decides which rows are valid: for a file of good rows, the result is
+byte for byte the API's response. The API rejects a whole batch because of one bad row; here that row is set
+aside with its line number, because if you score a million people, you want the other 999,999.
 """
 
+import os
+import shutil
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import partial
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -18,46 +21,51 @@ from typing import Any
 
 import click
 
-from workshop.core import streams
 from workshop.core.build import model_module
 from workshop.core.dask_cluster import cluster
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import Stage, load_module
 
 CHUNK = 10_000  # rows; the most that the API takes in one call
-MOST_SHOWN = 5  # bad rows that are shown in the terminal; the file has all of them
+MOST_SHOWN = 5  # bad rows shown in the terminal; the file has all of them
+STANDARD = Path("-")  # standard input or output
 
 
 class ScoringFailed(WorkshopError):
-    """A file can't be scored, and nothing was written."""
+    """A file can't be scored; nothing was written."""
 
 
 def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> int:
     """Score the people in the CSV file `source` into `target`; bad rows go to a new .bad.csv next to it.
 
-    Either may be `-` or a pipe. With `dask`, the address of a Dask scheduler, its workers do it. Says in the
-    terminal what became of the rows, and returns the exit code: 3 if some were set aside, else 0. Both files
-    appear when they are complete. Raises `WorkshopError`, and then neither does.
+    Either may be `-` or a pipe. With `dask`, the address of a Dask scheduler, its workers do the work. Prints
+    a summary, and returns the exit code: 3 if rows were set aside, else 0. Both files appear only once they
+    are complete. If it raises `WorkshopError`, neither appears.
     """
     module, model = modules_of(stage)
-    target = streams.real_output(target)
-    near = Path("scored.csv") if streams.is_stream(target) else target  # nothing is next to a pipe
+    if target.is_symlink() and not is_stream(target):
+        target = target.resolve()  # replace the file, not the link
+    near = Path("scored.csv") if is_stream(target) else target  # nothing can be next to a pipe
     if not near.parent.is_dir():
-        raise ScoringFailed(f"There is no folder {near.parent} for the result: make it first.")
-    name = "standard input" if source == streams.STANDARD else source.name
+        raise ScoringFailed(f"There is no folder {near.parent} for the result: create it first.")
+    name = "standard input" if source == STANDARD else source.name
     start, counts, shown = time.perf_counter(), [0, 0], []
     options = {"mode": "w", "encoding": "utf-8", "newline": ""}
     try:
         with (
             TemporaryDirectory(dir=near.parent, prefix=".score-") as new,
-            streams.open_input(source) as file,
+            click.open_file(str(source), "rb") as file,
             Path(new, "good").open(**options) as good,
             Path(new, "bad").open(**options) as bad,
             cluster(dask, stage.folder) if dask else nullcontext(run_here) as run,
-            streams.progress(file, "Scoring") as bar,
+            click.progressbar(
+                length=os.fstat(file.fileno()).st_size, label="Scoring", file=sys.stderr
+            ) as bar,
         ):
-            if streams.is_same(file, target):
-                raise ScoringFailed(f"The result would replace {target}: choose another with -o.")
+            if target.is_file() and source.exists() and target.samefile(source):
+                raise ScoringFailed(
+                    f"The result would replace {target}: choose another file with -o."
+                )
             rows = module.read_rows(file)
             header = module.check_header(next(rows, (1, []))[1])
             own = module.own_columns(header)
@@ -76,32 +84,32 @@ def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> 
                 bar.update(file.tell() - bar.pos if file.seekable() else 0)
             for opened in (good, bad):
                 opened.close()
-            streams.deliver(Path(new, "good"), target)
+            deliver(Path(new, "good"), target)
             if counts[1]:
-                aside = Path(new, "bad").replace(streams.unused(near.with_suffix(".bad.csv")))
+                aside = Path(new, "bad").replace(unused(near.with_suffix(".bad.csv")))
     except module.Refusal as refusal:
         problem = str(refusal.description).replace("The CSV", name)
         if refusal.errors:
             problem = f"The first row of {name} can't be used. {in_words(refusal.errors)}"
         raise ScoringFailed(problem) from refusal
+    except BrokenPipeError:  # `| head` has read enough, which isn't an error for click
+        raise
     except OSError as error:
-        problem = f"can't be read or written ({error.strerror}): nothing was scored."
+        problem = f"can't be read or written ({error.strerror}), so nothing was scored."
         raise ScoringFailed(f"{error.filename or target} {problem}") from error
     told = f"{counts[0]:,} scored in {time.perf_counter() - start:,.1f} s"
-    click.echo(
-        told if target == streams.STANDARD else f"{target}: {told}", err=target == streams.STANDARD
-    )
+    click.echo(f"{target}: {told}", err=is_stream(target))
     if counts[1]:
-        told = f"{aside}: {counts[1]:,} set aside, with line and problem"
+        told = f"{aside}: {counts[1]:,} set aside, each with its line and problem"
         more = [f"  and {counts[1] - MOST_SHOWN:,} more"] if counts[1] > MOST_SHOWN else []
         click.echo("\n".join([told, *shown, *more]), err=True)
     return 3 if counts[1] else 0
 
 
 def modules_of(stage: Stage) -> tuple[ModuleType, Any]:
-    """The module of a stage that scores rows, and the stage's model. Raises `ScoringFailed`."""
+    """The module of a stage that scores rows, and its model. Raises `ScoringFailed`."""
     if not stage.model or not (stage.folder / f"{stage.model}_csv.py").exists():
-        raise ScoringFailed(f"stage {stage.slug} has no way to score a CSV file; stage 05 has one.")
+        raise ScoringFailed(f"stage {stage.slug} can't score a CSV file; stage 05 can.")
     models = model_module(stage)
     try:
         return load_module(stage, f"{stage.model}_csv"), models.load(stage.folder / "model")
@@ -109,8 +117,31 @@ def modules_of(stage: Stage) -> tuple[ModuleType, Any]:
         raise ScoringFailed(str(problem)) from problem
 
 
+def is_stream(output: Path) -> bool:
+    """Whether a result is written there bit by bit: standard output, a pipe or a device."""
+    return output == STANDARD or (output.exists() and not output.is_file())
+
+
+def deliver(part: Path, output: Path) -> None:
+    """Write a finished file to a stream, or replace a file with it in one step. Raises OSError."""
+    if is_stream(output):
+        with part.open("rb") as finished, click.open_file(str(output), "wb") as stream:
+            shutil.copyfileobj(finished, stream)
+            stream.flush()
+        return
+    if output.exists():
+        shutil.copymode(output, part)
+    part.replace(output)
+
+
+def unused(path: Path) -> Path:
+    """`path` if there is no such file yet, else `x-2.csv` for `x.csv`, and so on."""
+    names = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(name for name in names if not name.exists()) if path.exists() else path
+
+
 def run_here(score_rows: Any, chunks: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
-    """Give each chunk of rows with their lines, and what `score_rows` answers for the rows."""
+    """Yield each chunk of rows with their lines, along with the result of `score_rows` for the rows."""
     return ((chunk, score_rows([row for _, row in chunk])) for chunk in chunks)
 
 

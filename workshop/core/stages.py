@@ -1,7 +1,7 @@
-"""The table of stages: the one place that lists them.
+"""The table of stages: the only place that lists them.
 
 The command line, the gallery, the doctor, the tests and the training all read `STAGES`. To add a stage,
-add its row here, its notebook in `notebooks/` and its app in `apps/`.
+add a row here, a notebook in `notebooks/` and an app in `apps/`.
 """
 
 import importlib
@@ -16,26 +16,26 @@ from workshop.core.errors import WorkshopError
 from workshop.setup.process import ROOT, setting
 
 COPY = ROOT / "work"  # the learner's own notebooks and apps (see `workshop.learn.my_copy`)
-BASE = "WORKSHOP_WORK"  # the variable that names the folder whose notebooks and apps are meant
+BASE = "WORKSHOP_WORK"  # the variable with the folder whose notebooks and apps to use
 
 
 def base() -> Path:
-    """The folder whose `notebooks/` and `apps/` are meant: the learner's copy, or the repository.
+    """The folder whose `notebooks/` and `apps/` to use: the learner's copy, or the repository.
 
-    Commands for learners set the variable, and whatever they start inherits it. A notebook that another
-    program has opened has no such variable, but it lies in the copy, and so does its working folder.
+    Commands for learners set the variable, and their child processes inherit it. A notebook opened in another
+    program doesn't have it, but its working folder is inside the copy.
     """
     if named := setting(BASE):
-        return Path(os.path.expanduser(named))  # noqa: PTH111 (which raises no error for `~nobody`)
+        return Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path's, it raises no error for `~nobody`)
     return COPY if Path.cwd().is_relative_to(COPY) else ROOT
 
 
 class UnknownStage(WorkshopError):
-    """Somebody asked for a stage that is not in the table."""
+    """The requested stage isn't in the table."""
 
 
 class HasApp:
-    """What `Stage` and `OwnApp` share: a folder of `apps/` with the name `slug`."""
+    """What `Stage` and `OwnApp` share: a folder in `apps/` named `slug`."""
 
     slug: str
 
@@ -50,13 +50,13 @@ class HasApp:
 
 @dataclass(frozen=True)
 class Stage(HasApp):
-    """One step of the workshop: a notebook, and from stage 01 on the app it leads to.
+    """One step of the workshop: a notebook, and from stage 01 on an app.
 
-    `model` names the trained model, if the stage has one: `model="iris"` means the module
-    `iris_model.py` in the app's folder and the card `model/iris.json` in its folder `model`. `dataset` is
-    the function of `workshop.core.datasets` whose result that module's `train` takes; a stage whose folder
-    has a `train.py` of its own has `table` instead, the file and the column that it is run with.
-    `database` says that the app has one, which its command `init-db` makes.
+    `model` names the trained model, if the stage has one: `model="iris"` means the module `iris_model.py`
+    and the card `model/iris.json` in the app's folder. `dataset` is the function of
+    `workshop.core.datasets` whose result is passed to that module's `train`. A stage with its own `train.py`
+    has `table` instead: the file and target column to train on. `database` says whether the app has a
+    database, created by its command `init-db`.
     """
 
     number: int
@@ -69,7 +69,7 @@ class Stage(HasApp):
     dataset: str | None = None
     table: tuple[str, str] | None = None
     database: bool = False
-    notebooks: tuple[str, ...] | None = None  # its own name, if None
+    notebooks: tuple[str, ...] | None = None  # if None, the one named like the stage
 
     @property
     def code(self) -> str:
@@ -78,7 +78,7 @@ class Stage(HasApp):
 
     @property
     def slug(self) -> str:
-        """The name of its folder, its notebook and its address: `04_iris`."""
+        """The name of its folder and its notebook, also used in URLs: `04_iris`."""
         return f"{self.code}_{self.name}"
 
     @property
@@ -88,7 +88,7 @@ class Stage(HasApp):
 
     @property
     def card_file(self) -> Path:
-        """The card of its trained model; it exists once the model does."""
+        """The card of its trained model; the file exists once the model does."""
         return self.folder / "model" / f"{self.model}.json"
 
     @property
@@ -106,7 +106,7 @@ STAGES = (
         number=0,
         name="start_here",
         title="Start here",
-        learn="How the workshop works, what its helpers do, and where to turn when you are stuck.",
+        learn="How the workshop works, what its helpers do, and where to get help when you're stuck.",
         minutes=40,
         app=False,
     ),
@@ -182,9 +182,9 @@ def stages_with_model() -> tuple[Stage, ...]:
 
 
 def find_stage(text: str | int) -> Stage:
-    """The stage that `text` means: `4`, `04`, `iris` and `04_iris` are the same one.
+    """The stage that `text` means: `4`, `04`, `iris` and `04_iris` all mean the same stage.
 
-    Raises `UnknownStage`, listing the stages there are.
+    Raises `UnknownStage` with a list of the stages.
     """
     wanted = str(text).strip().lower().rstrip("/\\")
     for stage in STAGES:
@@ -201,10 +201,10 @@ def require_app(stage: Stage) -> None:
 
 
 def load_module(stage: Stage, name: str) -> ModuleType:
-    """Import `name`.py of a stage's app folder, the way `flask --app apps/NN_name/app.py` finds it.
+    """Import `name`.py from a stage's app folder, the way `flask --app apps/NN_name/app.py` finds it.
 
-    Every stage has an `app.py`, so that module gets a name of its own in this process; all other module
-    names are unique across the apps.
+    Every stage has an `app.py`, so that module gets a unique name in this process; all other module names
+    are already unique across the apps.
     """
     if str(stage.folder) not in sys.path:
         sys.path.insert(0, str(stage.folder))

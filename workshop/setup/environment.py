@@ -1,8 +1,8 @@
-"""The Python environment that the workshop runs in: where it is, whether it is whole, how it is made.
+"""The Python environment that the workshop runs in: where it is, whether it is complete, how to make it.
 
-A stamp, written last, says that the environment is whole and which lock, project file and folder it was
-made for. While the stamp matches, a call costs one hash of two small files; when it is missing, set-up was
-interrupted and starts over (what was downloaded is still in the installer's cache).
+A stamp, written last, records that the environment is complete, and the lock, project file and folder it was
+made for. While the stamp matches, a command only has to hash two small files. A missing stamp means that
+set-up was interrupted and starts over (downloaded packages are still in the installer's cache).
 """
 
 import csv
@@ -20,7 +20,7 @@ from workshop.setup.lock import LOCK, PROJECT, locked
 from workshop.setup.process import ROOT, SetupError, is_plain, setting
 
 NO_VENV = (
-    "This Python cannot make virtual environments: install its venv package "
+    "This Python can't create virtual environments: install its venv package "
     "(on Debian and Ubuntu: sudo apt install python3-venv), then run the same command again."
 )
 
@@ -46,21 +46,21 @@ class Environment:
 
     @property
     def is_made(self) -> bool:
-        """Whether its Python is there, and knows that it is this environment's."""
+        """Whether its Python exists and has the settings file that ties it to this environment."""
         return self.python.exists() and (not self.own or (self.prefix / "pyvenv.cfg").is_file())
 
     def digest(self, *locks: Path) -> str:
-        """What a stamp must say: it changes with the locks, the project file and the folder."""
+        """The content of a valid stamp; it changes with the locks, the project file and the folder."""
         whole = hashlib.sha256(os.fsencode(f"{ROOT}\n{self.prefix}\n"))
         for file in (*locks, PROJECT):
             whole.update(file.read_bytes())
         return whole.hexdigest()
 
     def is_stamped(self, stamp: Path, *locks: Path) -> bool:
-        """Whether a stamp says that everything in the locks is installed."""
+        """Whether a stamp records that everything in the locks is installed."""
         try:
             return stamp.read_text(encoding="ascii") == self.digest(*locks)
-        except (OSError, UnicodeDecodeError):  # one of the files may be missing: set-up says so
+        except (OSError, UnicodeDecodeError):  # if a lock is missing, set-up reports it
             return False
 
     @property
@@ -85,17 +85,17 @@ def find_environment() -> Environment:
 
 
 def damage() -> dict[str, str]:
-    """The packages of the lock of which a file is gone or cut short, each with the path of such a file.
+    """The locked packages with a missing or truncated file; maps each to the path of one such file.
 
-    What is not installed at all isn't among them. A compiled file that is cut short is deleted: Python
-    makes another.
+    Packages that aren't installed at all are left out. Truncated compiled files are deleted, because Python
+    makes new ones.
     """
     found = {}
     for name in {pin.partition("==")[0] for pin in locked(LOCK)}:
         for installed in importlib.metadata.distributions(name=name):
             for file, _, size in csv.reader((installed.read_text("RECORD") or "").splitlines()):
                 path = Path(installed.locate_file(file))
-                # A file without a size is the record itself, or what Python has compiled.
+                # Files listed without a size are the record itself and compiled files.
                 if size and not (path.is_file() and path.stat().st_size == int(size)):
                     found[name] = file
                 elif path.suffix == ".py":
@@ -104,7 +104,7 @@ def damage() -> dict[str, str]:
 
 
 def drop_cut(compiled: Path) -> None:
-    """Delete a file that Python has compiled if it's cut short, as it may be since the disk was full."""
+    """Delete a compiled file if it is truncated, for example because the disk was full."""
     try:
         marshal.loads(compiled.read_bytes()[16:])  # noqa: S302  # nosec B302 (as an import would)
     except FileNotFoundError:
@@ -114,9 +114,9 @@ def drop_cut(compiled: Path) -> None:
 
 
 def shadows(folders: Iterable[Path]) -> list[Path]:
-    """The files in `folders` that have the name of a module which the workshop, or Python, has too.
+    """The files in `folders` with the same name as a module of Python or of an installed package.
 
-    Programs and notebooks next to such a file import it instead.
+    Programs and notebooks next to such a file import it instead of that module.
     """
     taken = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()} - {"workshop"}
     files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
@@ -125,26 +125,26 @@ def shadows(folders: Iterable[Path]) -> list[Path]:
 
 
 def how_to_reinstall() -> str:
-    """What to do about packages that are not as they should be."""
+    """What to do about packages that aren't as they should be."""
     environment = find_environment()
     what = "the .venv folder" if environment.own else environment.stamp
     return f"delete {what} and run any workshop command again"
 
 
 def make_environment(prefix: Path) -> None:
-    """Make the virtual environment from nothing, whatever an interrupted set-up left there."""
+    """Create the virtual environment, replacing anything an interrupted set-up left behind."""
     if not is_plain(prefix):
         raise SetupError(
-            f"No environment can be made in {ROOT}: give the folder a name of letters, digits and "
+            f"The environment can't be created in {ROOT}: rename the folder, using only letters, digits and "
             "spaces, then run the same command again."
         )
     if prefix.is_symlink() or prefix.is_file():
-        prefix.unlink()  # only the link: what it leads to is not the workshop's to clear
+        prefix.unlink()  # only the link: its target isn't ours to delete
     try:
-        import venv  # here, because a call that finds everything set up doesn't need it
+        import venv  # here, because most runs don't need it
 
-        # Links, as `python -m venv` makes them: a copied Python may not find its shared library.
-        # Without pip, which takes longer to install than everything else together once uv is there.
+        # With links, like `python -m venv`: a copied Python may not find its shared library.
+        # Without pip: it takes longer to install than everything else does with uv.
         venv.create(prefix, clear=True, symlinks=os.name == "posix")
     except ImportError as error:
         raise SetupError(NO_VENV) from error

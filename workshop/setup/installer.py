@@ -1,6 +1,6 @@
-"""Installs the packages of a lock with uv, which pip gets if this computer has none; hashes are checked.
+"""Installs the packages of a lock with uv, which pip installs first; hashes are checked.
 
-They come from a place: the folder or URL with the wheels of a mirror or kit, or None for the network.
+The packages come from a place: the folder or URL of a mirror's or kit's wheels, or None for the network.
 """
 
 import base64
@@ -29,24 +29,24 @@ NETWORK_TROUBLE = re.compile(
     re.IGNORECASE,
 )
 
-# What pip prints when a file is not the one whose hash the lock has.
+# What pip prints when a file's hash isn't in the lock.
 WRONG_HASH = "DO NOT MATCH THE HASHES"
 
-# Variables that would have pip install into another place; pip takes an empty one for none.
+# Variables that make pip install somewhere else; pip ignores empty ones.
 ELSEWHERE = {"PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": "", "PIP_ROOT": ""}
 
 MIRROR_LIMIT = 5.0  # seconds to wait for a server in the room
 
 
 class NotServed(SetupError):
-    """A place is not there, or lacks a package; another place may have it."""
+    """A place doesn't exist or lacks a package; another place may have it."""
 
 
 def wheels_in(place: str) -> str | None:
     """The folder or URL with the wheels of a kit or mirror; None if it has none.
 
-    They are in its folder `wheels`; a local folder may also hold them directly. Raises `NotServed` with the
-    reason, a clause, if the place itself is not there or can't be read.
+    Wheels are in its folder `wheels`; a local folder may also contain them directly. Raises `NotServed` with
+    the reason, a clause, if the place itself doesn't exist or can't be read.
     """
     if mirror.is_url(place):
         url = f"{place.rstrip('/')}/wheels/"
@@ -55,7 +55,7 @@ def wheels_in(place: str) -> str | None:
             address = urlsplit(url)
             login, _, host = address.netloc.rpartition("@")
             request = urllib.request.Request(address._replace(netloc=host).geturl())  # noqa: S310 (http or https)
-            if login:  # urllib would take a name and password for a part of the host
+            if login:  # urllib would treat the name and password as part of the host
                 token = base64.b64encode(unquote(login).encode()).decode()
                 request.add_header("Authorization", f"Basic {token}")
             with urllib.request.urlopen(request, timeout=MIRROR_LIMIT) as page:  # noqa: S310
@@ -63,7 +63,7 @@ def wheels_in(place: str) -> str | None:
         except HTTPError:
             return None
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise NotServed(f"{mirror.shown(place)} does not answer") from error
+            raise NotServed(f"{mirror.shown(place)} isn't responding") from error
     folder = mirror.folder_of(place)
     try:
         if not folder.is_dir():
@@ -77,33 +77,33 @@ def wheels_in(place: str) -> str | None:
 
 
 def places() -> Iterator[str | None]:
-    """The places to try, one after the other: `WORKSHOP_MIRROR`, the kit around this folder, the network."""
+    """The places to try, in order: `WORKSHOP_MIRROR`, the kit around this folder, the network."""
     for name, place in mirror.mirrors():
         try:
             if found := wheels_in(place):
                 yield found
         except NotServed as reason:
-            say(f"{name} can't be used ({reason}), so the packages come from elsewhere.")
+            say(f"{name} can't be used ({reason}), so the packages will come from elsewhere.")
     yield None
 
 
 def find_links(place: str | None) -> list[str]:
-    """Options with which pip and uv take every package from a folder or URL of wheels."""
+    """Options that make pip and uv take every package from a folder or URL of wheels."""
     if place is None:
         return []
-    # Of a folder the URL, in which characters such as # are spelled out: pip and uv both parse it.
+    # pip and uv parse this as a URL, so characters such as # in a folder's name must be escaped.
     link = place if mirror.is_url(place) else Path(place).as_uri()
     options = ["--no-index", "--find-links", link]
     if place.lower().startswith("http:"):
-        # pip ignores a server without https unless it is told to trust it.
+        # pip ignores a server without https unless told to trust it.
         options += ["--trusted-host", urlsplit(place).netloc.rpartition("@")[2]]
     return options
 
 
 def pip_for(environment: Environment) -> list[str | Path]:
-    """The command that runs pip for the environment: this Python's, if it has one.
+    """The command that runs pip for the environment: this Python's pip, if it has one.
 
-    Raises `SetupError` where there is no pip at all.
+    Raises `SetupError` if there is no pip at all.
     """
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-P", "-m", "pip", "--python", environment.python]
@@ -118,10 +118,10 @@ def pip_for(environment: Environment) -> list[str | Path]:
 
 
 def find_uv(environment: Environment, place: str | None) -> list[str | Path]:
-    """The command that runs the uv of the lock, which pip gets if the environment doesn't have it.
+    """The command that runs the locked version of uv, which pip installs if the environment doesn't have it.
 
-    Not one that this computer may have: what is promised about hashes is known of this one. Raises
-    `NotServed` where it isn't available, and `SetupError` where there is no pip.
+    Another uv on this computer isn't used, because only the locked one is known to check hashes as promised.
+    Raises `NotServed` if it isn't available, and `SetupError` if there is no pip.
     """
     uv = [environment.python, "-P", "-m", "uv"]
     entries = {pin: entry for pin, entry in locked(LOCK).items() if pin.startswith("uv==")}
@@ -130,25 +130,25 @@ def find_uv(environment: Environment, place: str | None) -> list[str | Path]:
     if [f"uv=={version}" for version in there] == list(entries):
         return uv
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "uv.txt")  # hashes can only be given in files
+        file = Path(folder, "uv.txt")  # pip reads hashes only from files
         file.write_text("\n".join(entries.values()), encoding="utf-8")
         run = subprocess.run(
             [*pip_for(environment), "install", "--quiet", "--force-reinstall", "--retries=1"]
             + ["--timeout=15", *find_links(place), "-r", file],
             **read,
-            # Where a system asks for installs in another place, pip would fill that, or refuse.
+            # If variables name another place, pip would install there, or refuse.
             env=os.environ | (ELSEWHERE if environment.own else {}),
         )
     if run.returncode == 0:
         return uv
     if WRONG_HASH in run.stderr:
         raise NotServed(
-            "The package uv is not the file that the workshop expects (its hash differs): it is damaged, or "
-            "somebody replaced it, so get the packages from another place."
+            "The package uv isn't the file that the workshop expects (its hash differs). It is damaged, or "
+            "somebody has replaced it: get the packages from another place."
         )
     if NETWORK_TROUBLE.search(run.stderr):
         raise NotServed(
-            "The packages cannot be downloaded: connect to a network (check the proxy, if there is one) "
+            "The packages can't be downloaded: connect to a network (check the proxy, if there is one) "
             "and run the same command again, or get a kit from your instructor and set WORKSHOP_MIRROR "
             "to its folder."
         )
@@ -160,20 +160,20 @@ def find_uv(environment: Environment, place: str | None) -> list[str | Path]:
 
 
 def install(environment: Environment, place: str | None, *what: str | Path) -> None:
-    """Let uv install packages into the environment from a place; `what` is as uv's command line has it.
+    """Install packages into the environment from a place; `what` is the rest of uv's command line.
 
-    Raises `NotServed` where a package isn't available, or isn't the file that the lock names.
+    Raises `NotServed` if a package isn't available, or isn't the file that the lock names.
     """
     uv = find_uv(environment, place)
-    # In a terminal uv draws a progress bar. Elsewhere it would print a line for each package.
+    # uv draws a progress bar in a terminal; elsewhere it would print a line for each package.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     into = ["--python", environment.python, *find_links(place)]
     if subprocess.run([*uv, "pip", "install", *quiet, *into, *what], cwd=ROOT).returncode == 0:
-        return  # a command that fails has said why, on stderr
+        return  # if it fails, it has printed the reason on stderr
     if place:
-        raise NotServed("Not all packages could be installed from there.")
+        raise NotServed("Some packages couldn't be installed from there.")
     raise NotServed(
-        "The packages could not all be installed (the lines above say why): check the network and the "
+        "Some packages couldn't be installed (the lines above say why): check the network and the "
         "free space on the disk, or set WORKSHOP_MIRROR if your instructor has a kit or a server with the "
         "packages; then run the same command again."
     )

@@ -1,4 +1,4 @@
-"""The locks: which packages are installed, each at one version, with the hashes its file may have."""
+"""The locks: which packages to install, each with one version and the hashes of its files."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ PROJECT = ROOT / "pyproject.toml"
 def locked(lock: Path) -> dict[str, str]:
     """The requirements of a lock, such as `numpy==2.4.6 ; python_full_version < '3.12'`.
 
-    Each maps to its entry: the lines that name it and the hashes, one of which its file must have.
+    Each maps to its entry: the lines with its name and the hashes, one of which its file must match.
     """
     text = lock.read_text(encoding="utf-8")
     entries = re.findall(r"^[a-z0-9].*==.*(?:(?<=\\)\n.*)*", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Where the repository is, and how set-up runs: what it says, one at a time, and handing over."""
+"""Where the repository is, and how set-up runs: its messages, its lock, and the hand-over to a command."""
 
 import contextlib
 import os
@@ -12,24 +12,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def setting(name: str) -> str:
-    """A variable's value, empty if it isn't set; without the quotes and spaces of `set NAME="VALUE" `.
+    """An environment variable's value, or "" if it isn't set, without surrounding quotes and spaces.
 
-    cmd.exe, the old command prompt of Windows, keeps both as part of the value.
+    With `set NAME="VALUE" `, cmd.exe, the old command prompt of Windows, keeps both in the value.
     """
     return os.environ.get(name, "").strip(" \"'")
 
 
 def is_plain(folder: Path) -> bool:
-    """Whether no tool on the way takes a part of a folder's path for something else."""
+    """Whether a folder's path has no characters that confuse venv and other tools."""
     return os.pathsep not in str(folder) and str(folder).isprintable()
 
 
 class SetupError(Exception):
-    """Set-up cannot go on; the message is one sentence that says what to do."""
+    """Set-up can't continue; the message is one sentence that says what to do."""
 
 
 def say(text: str) -> None:
-    """Tell what set-up is doing; on stderr, because stdout belongs to the command."""
+    """Print what set-up is doing, on stderr because stdout belongs to the command."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -47,17 +47,17 @@ def is_taken(descriptor: int) -> bool:
     except (BlockingIOError, PermissionError):
         return True
     except OSError:
-        return False  # a file system without locks: go on without one
+        return False  # a file system without locks: continue without one
     return False
 
 
 @contextlib.contextmanager
 def one_at_a_time(
-    waiting: str = "Another command is setting the workshop up: waiting for it ...",
+    waiting: str = "Another command is setting up the workshop: waiting for it to finish ...",
 ) -> Iterator[None]:
-    """Wait while another process holds this folder's lock. The lock goes when its process ends."""
+    """Wait while another process holds this folder's lock; it is released when that process ends."""
     with Path(__file__).open("rb") as file:
-        # Windows keeps even readers from locked bytes; nobody reads beyond the end.
+        # On Windows nobody else can read locked bytes, so lock one beyond the end.
         file.seek(2**30)
         if is_taken(file.fileno()):
             say(waiting)
@@ -67,7 +67,7 @@ def one_at_a_time(
 
 
 def replace_process(command: Sequence[str | Path]) -> int:
-    """Run `command` instead of this process; return its exit code where a system can't do that."""
+    """Run `command` instead of this process; on Windows, wait for it and return its exit code."""
     arguments = [str(part) for part in command]
     if os.name == "posix":
         sys.stdout.flush()
@@ -78,4 +78,4 @@ def replace_process(command: Sequence[str | Path]) -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            continue  # Ctrl-C reached the command too; it ends in its own time.
+            continue  # Ctrl-C reached the command too; wait until it has finished
