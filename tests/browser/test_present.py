@@ -49,6 +49,13 @@ def test_the_first_sentence_is_shown_and_the_rest_goes_to_the_notes():
     assert pages(of_cells("## A", f"{'so ' * 60}long.", ["1"]))[0][1].keys() == {"aside"}
 
 
+def test_a_list_has_the_first_sentence_of_each_item():
+    items = "Do this:\n\n1. Open `a.py`. It is\n   empty.\n2. Type.\n   - `b`: a name. More."
+    [[_, shown, notes]] = pages(of_cells("# T", items))
+    assert shown == "Do this:\n\n1. Open `a.py`.\n2. Type.\n   - `b`: a name."
+    assert notes == {"aside": "It is\n   empty.\n\nMore."}
+
+
 @pytest.mark.parametrize("looked_at", LOOKED_AT)
 def test_lists_tables_pictures_and_code_are_on_the_slide(looked_at):
     [page] = pages(of_cells("# Title", ["1"], f"Said.\n\nLook:\n\n{looked_at}\n\nSaid too."))
@@ -62,8 +69,9 @@ def test_pages_are_filled_and_none_has_only_one_line():
     assert [len(page) for page in pages(of_cells("# T", ten, ["b", FIGURE], ["c"]))] == [2, 2]
 
 
-def test_exercises_are_left_to_the_notebook():
+def test_exercises_and_what_is_for_the_curious_are_left_to_the_notebook():
     cells = ["## Exercises", "Try.", ["x"], "## Exercise 04.1", "Do.", ["answer = ..."], "## Recap"]
+    cells += ["## For the curious: why?", ["x"]]
     assert pages(of_cells(*cells)) == [["## Exercises", "Try."], ["## Recap"]]
 
 
@@ -74,7 +82,7 @@ def test_the_slides_of_a_notebook_begin_with_what_you_will_do_and_no_page_is_one
     title = [text for text in made[0] if isinstance(text, str)]
     assert title[0].startswith("# ")
     assert "You will" in title[-1]
-    assert len(made) < 45
+    assert len(made) < 42
     lines = {cell.source for cell in notebook.cells if slides.is_line(cell)}
     for page in made:
         assert any(isinstance(text, str) and text not in lines for text in page), page

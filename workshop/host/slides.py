@@ -17,7 +17,8 @@ FOLDER = "slides"
 HEADING = re.compile(r"#{1,6} ")
 # A list, a table, a picture or a block of code: a room looks at these, and hears the rest.
 LOOKED_AT = re.compile(r"^ *(?:[-*]|\d+\.) |^\||!\[|^```", re.MULTILINE)
-SENTENCE = re.compile(r"(?<=[.!?:])\)?\s+(?=[A-Z*`(\[])")
+ITEM = re.compile(r"^(?= *(?:[-*]|\d+\.) )", re.MULTILINE)
+SENTENCE = re.compile(r"(?<=[.!?])\)?\s+(?=[A-Z*`(\[])")
 SHOW = re.compile(r"(?:from workshop import show\s+)?show\([^)]*\)")
 LONGEST_LEAD = 160  # characters; a longer sentence is heard
 
@@ -38,14 +39,15 @@ def make_slides() -> None:
 def as_slides(notebook: NotebookNode) -> NotebookNode:
     """Return a notebook with each cell marked for a slide show.
 
-    A heading begins a slide, with the first sentence below it: it answers the heading. Code, outputs, lists
-    and pictures follow step by step, as much as fits on a page; what doesn't goes on a page below. The rest
-    of the prose is what the presenter says: speaker notes. Exercises are left to the notebook.
+    A heading starts a slide, with the first sentence below it, which answers the heading. Code, outputs, lists
+    and pictures follow step by step, as many as fit on a page; the rest goes on a page below. A list has the
+    first sentence of each item. The rest of the prose is what the presenter says, so it goes to the speaker
+    notes. The exercises, and sections for the curious, appear only in the notebook.
     """
     slides = from_dict({**notebook, "cells": []})
     for section in sections(notebook.cells):
         begin, *rest = section
-        if re.match(r"#+ Exercise \d", begin.source):
+        if re.match(r"#+ (?:Exercise \d|For the curious)", begin.source):
             continue
         parts = [part for cell in rest for part in split(cell, is_lead=cell is rest[0])]
         if re.match(r"#+ Exercises", begin.source):
@@ -75,7 +77,9 @@ def split(cell: NotebookNode, is_lead: bool) -> Iterator[tuple[str, NotebookNode
         after = "".join(blocks[place + 1 : place + 2])
         introduces = block.endswith((":", "*")) and len(block) <= LONGEST_LEAD
         if LOOKED_AT.search(block) or (introduces and LOOKED_AT.search(after)):
+            block, rest_of_items = first_sentences(block)
             shown.append(block)
+            heard.append(rest_of_items)
             continue
         lead, *rest = SENTENCE.split(block, maxsplit=1)
         if is_lead and place == 0 and len(lead) <= LONGEST_LEAD:
@@ -85,6 +89,20 @@ def split(cell: NotebookNode, is_lead: bool) -> Iterator[tuple[str, NotebookNode
     for kind, texts in (("shown", shown), ("notes", heard)):
         if text := "\n\n".join(filter(None, texts)):
             yield kind, part_of(cell, kind, text)
+
+
+def first_sentences(block: str) -> tuple[str, str]:
+    """Return a block with only the first sentence of each list item, and the rest of the items."""
+    before, *items = ITEM.split(block)
+    if "```" in block or not items:
+        return block, ""
+    leads, rests = [before] if before else [], []
+    for item in items:
+        marker, text = item[: item.index(" ", len(item) - len(item.lstrip())) + 1], item.lstrip()
+        lead, *rest = SENTENCE.split(text.partition(" ")[2].rstrip(), maxsplit=1)
+        leads.append(f"{marker}{lead}\n")
+        rests += rest
+    return "".join(leads).rstrip(), "\n\n".join(rests)
 
 
 def blocks_of(text: str) -> list[str]:
