@@ -1,4 +1,4 @@
-"""The supply chain's own tools: the table of licences, and the audit of the locks."""
+"""The tools for the supply chain: the table of licenses, and the audit of the locks."""
 
 import json
 import runpy
@@ -16,13 +16,13 @@ licences = runpy.run_path(str(SUPPLY / "licences.py"))
 audit = runpy.run_path(str(SUPPLY / "audit.py"))
 
 
-def test_every_package_of_the_lock_is_listed_with_the_licence_that_it_states():
+def test_every_locked_package_is_listed_with_the_license_it_states():
     names = [Requirement(pin).name for pin in locked(LOCK)]
     rows = dict(licences["ROW"].findall(licences["PAGE"].read_text(encoding="utf-8")))
     del rows["package"]
     assert set(rows) == set(names)
     assert not [row for row in rows.items() if "unknown" in row[1].lower()]
-    # Of a package in two versions, one is listed.
+    # Of a package with two versions, one is listed.
     here = [n for n in names if names.count(n) == 1 and licences["is_installed"](n)]
     assert len(here) > 100
     assert {n: rows[n] for n in here} == {n: licences["stated"](n) for n in here}
@@ -44,7 +44,7 @@ SKIPPED = {"name": "y", "skip_reason": "Dependency not found"}
         (None, True, 1, "NOT audited"),
     ],
 )
-def test_an_audit_that_could_not_be_made_is_not_taken_for_a_good_one(
+def test_an_audit_without_answers_does_not_count_as_passed(
     packages, required, status, sentence, tmp_path, monkeypatch, capsys
 ):
     stand_in = tmp_path / "stand_in.py"
