@@ -1,4 +1,4 @@
-"""A Python that has what attendees install, and none of what only the tests need."""
+"""A Python with the packages attendees install, and without those that only the tests need."""
 
 import importlib.metadata
 import subprocess
@@ -21,7 +21,7 @@ def files_of(names):
         try:
             files = importlib.metadata.files(name) or []
         except importlib.metadata.PackageNotFoundError:
-            continue  # it isn't installed in this Python either
+            continue  # not installed in this Python either
         found |= {file.parts[0] for file in files}
     return found - {"..", "__pycache__"}
 

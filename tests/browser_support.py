@@ -1,18 +1,21 @@
-"""What the browser tests share: any installed browser, pages that are watched, and what each page must do.
+"""What the browser tests share: an installed browser, watched pages, and checks for every page.
 
-`tests/conftest.py` offers the fixtures to every test. Where there is no Chromium, Chrome or Edge, the tests
-that need one are skipped, unless WORKSHOP_REQUIRE_BROWSER=1 says that they should fail; WORKSHOP_BROWSER
-names a browser in an unusual place.
+`tests/conftest.py` makes the fixtures available to every test. Without Chromium, Chrome or Edge, the tests
+that need one are skipped, or fail if WORKSHOP_REQUIRE_BROWSER=1 is set. WORKSHOP_BROWSER is the path of a
+browser in an unusual place.
 
-On a busy machine a page may still be loading when the test's next line runs. So `follow` and `submit` wait
-for the page they lead to, and everything else is asked with `expect`, which waits until it is true.
+On a busy machine, a page may still be loading when the test's next line runs. That's why `follow` and
+`submit` wait for the next page, and everything else uses `expect`, which waits until it's true.
 """
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+from wsgiref.types import WSGIApplication
 
 import pytest
 from playwright.sync_api import (
@@ -26,18 +29,19 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from werkzeug.serving import make_server
 
 from workshop.upkeep.browsers import installed_browsers
 
-expect.set_options(timeout=30_000)  # milliseconds; only a test that fails waits so long
+expect.set_options(timeout=30_000)  # milliseconds; only a failing test waits that long
 
-# These four replace pytest-playwright's own, which last for the whole session: its event loop would still
-# be running in this process when a notebook or a test of another file wants one.
+# These fixtures replace pytest-playwright's own, which last for the whole session: its event loop would still
+# be running in this process when a notebook or a test in another file starts one.
 
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Playwright, for the tests of one file."""
+    """Playwright, for the tests in one file."""
     with sync_playwright() as started:
         yield started
 
@@ -51,7 +55,7 @@ def browser_context_args() -> dict[str, object]:
 @pytest.fixture(scope="module")
 def browser(playwright: Playwright, browser_type_launch_args: dict) -> Iterator[Browser]:
     """The first installed browser that starts."""
-    own = playwright.chromium.executable_path  # exists only if somebody had Playwright download it
+    own = playwright.chromium.executable_path  # exists only if Playwright downloaded it
     found = [*installed_browsers(), *([own] if Path(own).exists() else [])]
     if "WORKSHOP_BROWSER" in os.environ:
         found = found[:1]
@@ -72,8 +76,19 @@ def browser(playwright: Playwright, browser_type_launch_args: dict) -> Iterator[
     pytest.skip(reason)
 
 
+@contextmanager
+def serving(application: WSGIApplication) -> Iterator[str]:
+    """Serve an application in this process; yields its URL."""
+    with make_server("127.0.0.1", 0, application, threaded=True) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.port}"
+        server.shutdown()
+        thread.join()
+
+
 def watch(context: BrowserContext) -> list[str]:
-    """Keep every page of `context` on this machine; return a list that fills with what goes wrong."""
+    """Block a context's requests to other machines; return a list that collects what goes wrong."""
     trouble = []
 
     def is_here(url: str) -> bool:
@@ -85,18 +100,20 @@ def watch(context: BrowserContext) -> list[str]:
             trouble.append(f"a request leaves this machine: {url}")
 
     def on_response(response: Response) -> None:
-        # A form that asks while somebody types is told what is wrong (422) like one that is sent.
+        # A form that sends a request while someone types may get a 422, like one that is submitted.
         asks = response.status == 422 and response.request.resource_type == "fetch"
         if response.status >= 400 and not asks and not response.request.is_navigation_request():
             trouble.append(f"status {response.status} for {response.url}")
 
     def on_console(message) -> None:
-        # The test checks a page's own status, and on_response everyone else's.
+        # The test checks the page's own status, and on_response that of everything it loads.
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             trouble.append(f"console: {message.text}")
 
     context.route(lambda url: not is_here(url), lambda route: route.abort())
-    context.on("request", lambda request: check(request.url))  # sees redirects too, unlike a route
+    context.on(
+        "request", lambda request: check(request.url)
+    )  # sees redirects as well, unlike a route
     context.on("response", on_response)
     context.on("console", on_console)
     context.on("weberror", lambda error: trouble.append(f"script: {error.error}"))
@@ -106,7 +123,7 @@ def watch(context: BrowserContext) -> list[str]:
 
 @pytest.fixture
 def open_browser(new_context: Callable[..., BrowserContext]) -> Iterator[Callable[..., Page]]:
-    """Open a page in a browser of its own, without cookies or history; it may ask only this machine."""
+    """Open a page in a new browser, without cookies or history, limited to this machine."""
     troubles = []
 
     def open_another(**options: object) -> Page:
@@ -115,34 +132,34 @@ def open_browser(new_context: Callable[..., BrowserContext]) -> Iterator[Callabl
         return context.new_page()
 
     yield open_another
-    assert not any(troubles), troubles  # a support module: pytest shows no more by itself
+    assert not any(troubles), troubles  # pytest doesn't rewrite asserts in this module
 
 
 @pytest.fixture
 def page(open_browser: Callable[..., Page]) -> Page:
-    """A page that may ask only this machine, and in which nothing goes wrong unnoticed."""
+    """A page that's limited to this machine; any error in a script or a request fails the test."""
     return open_browser()
 
 
 def follow(page: Page, link: Locator) -> int:
-    """Click something that leads to another page; return that page's status once it has loaded."""
+    """Click something that leads to another page; return that page's status after it has loaded."""
     with page.expect_navigation() as navigation:
         link.click()
     return navigation.value.status
 
 
 def submit(page: Page, button: str | re.Pattern) -> int:
-    """Press the button of this name, which sends a form; return the status of the page that answers."""
+    """Press the button with this name, which submits a form; return the status of the next page."""
     return follow(page, page.get_by_role("button", name=button))
 
 
 def field(page: Page, label: str) -> Locator:
-    """The field with this label, whether or not a unit in parentheses follows."""
+    """The field with this label, with or without a unit in parentheses after it."""
     return page.get_by_label(re.compile(rf"^\s*{re.escape(label)}\s*(\(.*\)\s*)?$"))
 
 
 def fill(page: Page, values: dict[str, str]) -> None:
-    """Type into the fields with these labels, or choose in the lists."""
+    """Type into the fields with these labels, or choose from their lists."""
     for label, value in values.items():
         found = field(page, label)
         if found.evaluate("e => e.tagName") == "SELECT":
@@ -157,7 +174,7 @@ def heading(page: Page) -> Locator:
 
 
 def assert_marked(page: Page, label: str, message: str = "") -> None:
-    """The field with this label is marked as wrong, and its description says why."""
+    """Assert that the field with this label is marked as wrong, and that its description says why."""
     found = field(page, label)
     expect(found).to_have_attribute("aria-invalid", "true")
     expect(found).to_have_accessible_description(re.compile(rf"\S.*{re.escape(message)}", re.S))
@@ -165,7 +182,7 @@ def assert_marked(page: Page, label: str, message: str = "") -> None:
 
 
 def assert_sound(page: Page) -> None:
-    """The page fits a phone and a projector, and has one main heading; its pictures and fields have names."""
+    """Assert that the page fits any screen, has one main heading, and names its pictures and fields."""
     for width in (320, 1280):
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator("html")).to_have_js_property("scrollWidth", width)

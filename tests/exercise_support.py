@@ -1,6 +1,6 @@
-"""Apps that learners have changed, run in this process: a copy, edits in it, and what `check` says of it.
+"""Apps that learners have changed, run in this process: a copy, edits in it, and what `check` says about it.
 
-A process of its own spends seconds on importing scikit-learn. exercises/test_checks.py and
+A separate process spends seconds on importing scikit-learn. exercises/test_checks.py and
 exercises/test_solutions.py run apps as a learner's `check` does.
 """
 
@@ -39,11 +39,11 @@ SOLUTIONS = ROOT / "notebooks" / "solutions"
 
 
 class Copy:
-    """A folder that holds one app as it came: a stage's, or one that a notebook has learners type."""
+    """A folder with one unchanged app: a stage's, or one that learners type from a notebook."""
 
-    def __init__(self, root: Path, name: str, *, typed: bool = False) -> None:
+    def __init__(self, root: Path, name: str) -> None:
         self.root = root
-        if typed:
+        if name in TYPED:
             self.app, original = root / "apps" / name, SOLUTIONS / "apps" / name
         else:
             slug = find_stage(name).slug
@@ -87,7 +87,7 @@ class Copy:
 
 @cache
 def people() -> Bunch:
-    """The stand-in's people, as `train` and `test`: the checks hold on them as on the real ones."""
+    """The stand-in's people, as `train` and `test`: the checks' ranges fit them and the real ones."""
     table = pd.read_csv(CENSUS_STANDIN, na_values=["?"], keep_default_na=False)
     parts = dict(iter(table.drop(columns="part").groupby(table["part"])))
     return Bunch(**parts, source="stand-in", is_real=False)
@@ -111,7 +111,7 @@ def trained(slug: str) -> tuple[object, dict]:
 
 
 class ThreadServer:
-    """What a check wants from a running app: its address, and the end of its log."""
+    """What a check needs from a running app: its URL, and the end of its log."""
 
     def __init__(self, url: str, log: io.StringIO) -> None:
         self.url = url
@@ -154,7 +154,7 @@ def running_in_thread(name: str) -> Iterator[ThreadServer]:
         handler = logging.StreamHandler(log)
         app.logger.addHandler(handler)
         server = make_server("127.0.0.1", 0, app, threaded=True)
-        # It looks for its end every few milliseconds, not every half second.
+        # It checks for shutdown every few milliseconds, not every half second.
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
         try:
@@ -167,7 +167,7 @@ def running_in_thread(name: str) -> Iterator[ThreadServer]:
 
 
 def verdict_on(number: str, answer: object = ..., run_app=running_in_thread) -> Verdict:
-    """What `check` says of an answer, or of the app that an exercise changes."""
+    """What `check` says about an answer, or about the app that an exercise changes."""
     with pytest.MonkeyPatch.context() as patch:
         # Hashing a password is slow on purpose. These accounts live for a moment, and nobody attacks them.
         quick = partial(security.generate_password_hash, method="scrypt:1024:8:1")
@@ -178,7 +178,7 @@ def verdict_on(number: str, answer: object = ..., run_app=running_in_thread) -> 
     return verdict
 
 
-def judge(number: str, status: str, hint: str = "") -> None:
+def assert_verdict(number: str, status: str, hint: str = "") -> None:
     """Assert the verdict on a changed app, and a pattern in its message."""
     verdict = verdict_on(number)
     assert verdict.status == status, verdict
@@ -189,9 +189,9 @@ def judge(number: str, status: str, hint: str = "") -> None:
 def copy_of(tmp_path, monkeypatch):
     """`copy_of(name)` makes a copy of an app and lets checks look there."""
 
-    def make(name: str, *, typed: bool = False) -> Copy:
+    def make(name: str) -> Copy:
         monkeypatch.setenv(BASE, str(tmp_path))
         monkeypatch.delenv("DATABASE_URL", raising=False)
-        return Copy(tmp_path, name, typed=typed)
+        return Copy(tmp_path, name)
 
     return make

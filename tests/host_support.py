@@ -1,4 +1,4 @@
-"""Apps as the host serves them, in the tests' own process."""
+"""Apps with the host's middleware, in the tests' process."""
 
 import subprocess
 import sys
@@ -21,14 +21,14 @@ def hosted(app: Flask) -> Flask:
 
 
 class Mounted(Mount):
-    """An app that is there already, or the reason why it does not start, in a stage's place."""
+    """A mount with a given app, or with the reason why it doesn't start."""
 
     def __init__(self, stage: Stage, app: Flask | None, problem: str | None = None) -> None:
         self.stage, self.app, self.problem, self._has_model = stage, app, problem, False
         self._guarded = app and guard(app.wsgi_app, app.config["MAX_CONTENT_LENGTH"])
 
     def look(self) -> None:
-        """This app stays as it is, whatever becomes of its stage's model."""
+        """Never create the app again."""
 
 
 def train_in(copy: Path, stage: Stage) -> None:

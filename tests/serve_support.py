@@ -1,4 +1,4 @@
-"""`serve` in a group of processes of its own, for the tests of servers."""
+"""`serve` in a separate process group, for the tests of servers."""
 
 import contextlib
 import http.client
@@ -42,7 +42,7 @@ def serving(work, stage, *options, wait=True):
 
 
 def until(done):
-    """Return once `done()` is true; fail if that never happens."""
+    """Wait until `done()` is true; fail if that takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not done():
         assert time.monotonic() < deadline, "it never happened"
@@ -50,7 +50,7 @@ def until(done):
 
 
 def get(url, path="/"):
-    """The page at an address, requested over a connection of its own."""
+    """The page at an address, requested over a new connection."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
     with contextlib.closing(connection):
         connection.request("GET", path)

@@ -1,4 +1,4 @@
-"""Ways to get into trouble for real, for the tests of the doctor and of docs/troubleshooting.md."""
+"""Ways to cause real problems, for the tests of the doctor and of docs/troubleshooting.md."""
 
 import json
 import os
@@ -17,25 +17,27 @@ from workshop.setup.process import ROOT
 
 
 def bound_by_permissions() -> list[str]:
-    """What to put before a command so that it may write only where it is allowed to: root may anywhere."""
+    """Return a command prefix that makes permissions apply to root as well; it may be empty."""
     if os.name != "posix":
         pytest.skip("Windows folders have no such mode")
     if os.geteuid():
         return []
     if not shutil.which("setpriv"):
-        pytest.skip("root may write everywhere, and setpriv is not here to take that right away")
+        pytest.skip(
+            "root may write anywhere, and setpriv, which could prevent that, is not installed"
+        )
     return ["setpriv", "--bounding-set=-dac_override"]
 
 
 def copy_apps(folder: Path, *slugs: str) -> None:
-    """Copy the apps of stages into the `apps` of a folder, as they came."""
+    """Copy the original apps of stages into the folder `apps` in `folder`."""
     ignored = shutil.ignore_patterns("__pycache__", "model", "instance")
     for slug in slugs:
         shutil.copytree(ROOT / "apps" / slug, folder / "apps" / slug, ignore=ignored)
 
 
 def put_kernel(folder: Path, content: str) -> Path:
-    """Install a kernel named python3 into a folder for Jupyter's data, as another program does."""
+    """Install a kernel named python3 into a folder for Jupyter's data, as another program would."""
     kernel = folder / "kernels" / "python3"
     kernel.mkdir(parents=True)
     (kernel / "kernel.json").write_text(content, encoding="utf-8")
@@ -51,21 +53,21 @@ def kernel_spec(python: str | Path, **environ: str) -> str:
 
 
 def spec_of_another_python(folder: Path) -> str:
-    """The kernel of a Python made in `folder`, which can run notebooks and has no workshop."""
+    """The kernel.json of a Python made in `folder` that can run notebooks but lacks the workshop."""
     venv.create(folder, symlinks=os.name == "posix")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     return kernel_spec(python, PYTHONPATH=sysconfig.get_path("purelib"))
 
 
 def make_house(folder: Path) -> Path:
-    """A copy of what set-up needs of the repository, with its own lock."""
+    """Copy what set-up needs from the repository, with its real lock."""
     setup_support.make_house(folder)
     shutil.copy(ROOT / "requirements.txt", folder)
     return folder
 
 
 def type_in(house: Path, *arguments: object, before: tuple[str, ...] = (), **more: str) -> str:
-    """What `python3 -m workshop ARGUMENTS` prints in a folder, cut off from every network."""
+    """The output of `python3 -m workshop ARGUMENTS`, which fails, in a folder and without a network."""
     run = subprocess.run(
         [*before, sys.executable, "-m", "workshop", *map(str, arguments)],
         cwd=house,

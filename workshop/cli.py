@@ -239,7 +239,7 @@ def doctor(repair: bool) -> None:
         findings.append(finding)
     echo("\nPaste this line to your instructor:")
     echo(summary(findings))
-    sys.exit(0 if all(finding.well for finding in findings) else 1)
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 @commands.command()

@@ -1,8 +1,8 @@
 """Stage 05: a model of real data, behind a page and an API that others can build on.
 
-What this stage teaches: a form whose choices are the model's own; a prediction with a URL of its own, so
-that it can be shared; an explanation that adds up to the prediction; an API with a version, for one
-person and for thousands; and a document that describes it (OpenAPI), with a page to try it.
+What this stage teaches: a form whose choices come from the model; a URL for each prediction, so that it can
+be shared; an explanation that adds up to the prediction; a versioned API, for one person and for
+thousands; and a document that describes it (OpenAPI), with a page to try it.
 
 Run it in this folder with `flask --app app.py run`.
 """
@@ -35,7 +35,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     app.config.from_mapping(
         MODEL_FOLDER=MODEL_FOLDER,
         MAX_CONTENT_LENGTH=BODY_LIMIT,
-        SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # ask no other host
+        SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # contact no other host
         SWAGGER_HTML_STRING='{% include "documentation.html" %}',
     )
     app.config.from_mapping(config)
@@ -58,7 +58,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
     @app.route("/probability")
     def probability() -> str | tuple[str, int]:
-        """The prediction as a page; or the form again, with what was typed and what is wrong."""
+        """The prediction as a page; or the form again, with the input and its errors."""
         form = PersonForm(model.card, request.args)
         if not form.validate():
             return render_template("index.html", form=form), 422
@@ -82,10 +82,10 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
     @app.route("/table", methods=["GET", "POST"])
     def table() -> str | Response | tuple[str, int]:
-        """Many people, in a CSV file: the first answers as a page, or all of them as a file."""
+        """Many people in a CSV file: the first answers as a page, or all of them as a file."""
         if request.method != "POST":
             return render_template("table.html")
-        # A form of another kind, as long as a file may be, would take seconds to read.
+        # Any other kind of form, if it's as long as a file may be, would take seconds to read.
         is_file = request.mimetype == "multipart/form-data"
         sent = request.files.get("people") if is_file else None
         try:
@@ -110,7 +110,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
     @app.route("/healthz")
     def healthz() -> dict[str, str]:
-        """For whatever watches over the app: can it answer?"""
+        """The health check: can the app answer?"""
         return {"status": "ok"}
 
     @app.before_request
@@ -119,7 +119,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         if problem is None or request.endpoint == "static":
             return None  # go on to the view
         if request.blueprint in ("openapi", "swagger"):
-            return None  # the documentation needs no model
+            return None  # the documentation doesn't need a model
         if request.endpoint == "healthz":
             return {"status": "unavailable", "reason": str(problem)}, 503
         if asked_by_api():
@@ -127,7 +127,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         return render_template("no_model.html", error=problem), 503
 
     app.register_api(create_api(model))
-    document = app.api_doc  # the library has written it from the routes
+    document = app.api_doc  # which the library wrote from the routes
     complete(document, model)
 
     # The library's start page lists its documentation pages; there is only one, so go there.
@@ -139,8 +139,8 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
 
 def http_error(error: HTTPException) -> Response:
-    """Return every error, a crash (500) included: as JSON for the API, as a page for people."""
-    response = error.get_response()  # keeps headers such as the Allow of a 405
+    """Return any error, including a crash (500): as JSON for the API, as a page for people."""
+    response = error.get_response()  # which has headers such as the Allow of a 405
     if asked_by_api():
         details = problem_details(error.code, error.description, getattr(error, "errors", ()))
         response.data, response.content_type = details.data, details.content_type
@@ -155,7 +155,7 @@ def asked_by_api() -> bool:
 
 
 def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Response:
-    """Return an error in the form of RFC 9457. A very long list is cut, and the detail says so."""
+    """Return an error as RFC 9457 problem details. If a long list of errors is cut, the detail says so."""
     if len(errors) > MOST_ERRORS:
         detail += f" These are the first {MOST_ERRORS:,} of {len(errors):,} errors."
     title = HTTP_STATUS_CODES[status]

@@ -34,7 +34,7 @@ INFO = Info(
     "year? For learning only: never use it to decide about people.",
 )
 ONE_PERSON_LIMIT = 64 * 1024  # bytes of a body
-MOST_VALUES = {  # in a batch, by what stands next to each value
+MOST_VALUES = {  # in a batch, by the characters that separate its values
     "application/json": (b",[{", 120_000),  # a full batch has fewer
     "text/csv": (b",\r\n", MAX_COLUMNS * MAX_PEOPLE),
 }
@@ -46,14 +46,14 @@ CSV_ANSWER = CSV_EXAMPLE.replace("week", "week,probability,label").replace("40",
 
 
 class OneAnswer(BaseModel):
-    """What the model says about one person of a batch."""
+    """The prediction for one person in a batch."""
 
     probability: float = Field(ge=0, le=1, description="of earning more than $50,000 a year")
     label: str = Field(description="`>50K` if the probability is above one half, else `<=50K`")
 
 
 class Prediction(OneAnswer):
-    """What the model says about one person, and why."""
+    """The prediction for one person, and why."""
 
     contributions: dict[str, float] = Field(
         description="What each feature adds, in log-odds. With the card's `intercept` they add up "
@@ -63,7 +63,7 @@ class Prediction(OneAnswer):
 
 
 class Predictions(BaseModel):
-    """The answers of a batch, in the order of the people."""
+    """The predictions for a batch, in the order of the people."""
 
     predictions: list[OneAnswer]
     model_version: str
@@ -93,7 +93,7 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error: what kind, in short, in a sentence, and value by value."""
+    """An error: its status, a title, a sentence, and a list of the wrong values."""
 
     title: str
     status: int
@@ -190,7 +190,9 @@ def check_values(body: bytes, media_type: str) -> bytes:
     take many seconds. The marks next to values are counted first, which takes milliseconds.
     """
     marks, most = MOST_VALUES[media_type]
-    if len(body) - len(body.translate(None, marks)) > most:  # one pass, which deletes the marks
+    if (
+        len(body) - len(body.translate(None, marks)) > most
+    ):  # one pass: the deleted marks are counted
         people = f"Send at most {MAX_PEOPLE:,} people in one call"
         raise Refusal(422, f"{people}: this body has more values than they do.")
     return body

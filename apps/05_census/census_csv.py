@@ -21,20 +21,20 @@ from census_weights import add_up, contribution, sigmoid
 if TYPE_CHECKING:
     import pandas as pd
 
-ANSWER = ("probability", "label")  # the columns that are added
+ANSWER = ("probability", "label")  # the columns that scoring adds
 SET_ASIDE = ("line", "problem")  # those that `workshop score` puts before the rows it can't score
 MAX_COLUMNS = 50
 CHUNK = 2_000  # rows of a batch that are scored together; more at once would take more memory
 
-# What people and programs write for "not known", in small letters; here, only an empty cell means that.
+# What people and programs write for "not known", in lowercase; here, only an empty cell means that.
 GAPS = {"?", "-", ".", "na", "n/a", "#n/a", "<na>", "nan", "null", "nil", "none", "unknown"}
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 NO_CSV = {  # by what a file begins with, as it is decoded below
     "\x1f\udc8b": "compressed (gzip): unpack it first",
     "PK\x03\x04": "a workbook or another zip file: save the table in it as CSV UTF-8",
 }
-# What makes a spreadsheet run a cell, where a cell may begin: a spreadsheet of another country divides
-# at other marks, and not at ours. The wide and small forms are for Chinese and Japanese text.
+# What makes a spreadsheet run a cell as a formula, wherever a cell may begin: in some countries spreadsheets
+# use other separators than ours. The wide and small forms occur in Chinese and Japanese text.
 STARTS = r'[\s"]*[=+@＝＋＠﹦﹢﹫−－﹣-]'
 RUNS = re.compile(rf"(^|[;|\t\r\n])(?={STARTS})")  # in a cell
 MAY_RUN = re.compile(rf"[,;|\t\r\n]{STARTS}")  # in a table, which is searched in far less time
@@ -47,8 +47,8 @@ Errors = list[dict[str, Any]]
 def score_people(model: CensusModel, people: "pd.DataFrame") -> tuple[Answers, Errors]:
     """Return probability and label of each person, or None for one who has errors, and the errors.
 
-    `people` has one row per person. Its cells are numbers and words, or text as in a file; None, nan
-    and empty text are missing values. Other columns than the FEATURES are left alone. An error has
+    `people` has one row per person. Its cells are numbers and words, or strings as in a file; None, nan
+    and empty strings are missing values. Columns other than the FEATURES are ignored. An error has
     `index` (the row, from 0), `field` and `message`, as the API sends it.
     """
     import numpy as np
@@ -81,7 +81,7 @@ def score_people(model: CensusModel, people: "pd.DataFrame") -> tuple[Answers, E
 
 
 def read_cell(name: str, cell: Any) -> Any:
-    """Return the value of a cell: None for a missing one; of a number, text that isn't one as it is."""
+    """Return a cell's value: None if it is missing. Text in a number's column stays text."""
     if not isinstance(cell, str):
         return None if cell != cell else cell  # only nan differs from itself
     text = cell.strip().strip(
@@ -96,7 +96,7 @@ def read_cell(name: str, cell: Any) -> Any:
 
 
 def about_gap(name: str, cell: Any) -> str | None:
-    """Return what to do about a cell that stands for a missing value, or None for any other cell."""
+    """Return what to do about a cell that means "missing", or None for any other cell."""
     text = "" if cell is None else str(cell).strip()
     if text and text.casefold() not in GAPS:
         return None
@@ -110,7 +110,7 @@ def score_rows(
 ) -> tuple[Answers, Errors]:
     """Return what `score_people` does, for rows of a CSV file whose header has been checked.
 
-    What is wrong with a row as a whole is an error of the field `person`.
+    If a whole row is wrong, the error's field is `person`.
     """
     import pandas as pd
 
@@ -129,7 +129,7 @@ def score_rows(
 
 
 def fault(row: Sequence[str], width: int) -> str | None:
-    """Return what is wrong with a row of a table with `width` columns, as a whole, if anything is."""
+    """Return what is wrong with a whole row of a table with `width` columns, or None."""
     text = ",".join(row)
     lines = re.split("\r\n?|\n", text) if "\n" in text or "\r" in text else [text]
     if len(lines) > 1 and all(line.count(",") == width - 1 for line in lines):
@@ -146,7 +146,7 @@ def fault(row: Sequence[str], width: int) -> str | None:
 def read_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file that are not empty, each with the line it begins in, from 1.
 
-    A line such as `sep=,` before the first row is left out, and so are empty cells beyond the columns of
+    A line such as `sep=,` before the first row is skipped, and so are empty cells beyond the columns of
     the first row. Raises Refusal if the file isn't CSV in UTF-8.
     """
     text = io.TextIOWrapper(
@@ -182,7 +182,7 @@ def read_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def find_columns(header: Sequence[str]) -> dict[str, list[int]]:
-    """Return where each feature's column is: of its own name, else of one like `Hours-per-week`."""
+    """Return where each feature's column is: the one with its name, or with one like `Hours-per-week`."""
     alike = [re.sub(r"[\W_]+", "_", name).lower() for name in header]
     return {
         name: [place for place, each in enumerate(names) if each == name]
@@ -192,7 +192,7 @@ def find_columns(header: Sequence[str]) -> dict[str, list[int]]:
 
 
 def own_columns(header: Sequence[str]) -> slice:
-    """Return which columns of a table are its own, and not what scoring it before has added."""
+    """Return which columns of a table are its own, and weren't added by scoring it before."""
     start = len(SET_ASIDE) if tuple(header[:2]) == SET_ASIDE else 0
     return slice(start, len(header) - len(ANSWER) * (tuple(header[-2:]) == ANSWER))
 
@@ -200,7 +200,7 @@ def own_columns(header: Sequence[str]) -> slice:
 def check_header(first: Sequence[str]) -> list[str]:
     """Return the names of a table's columns. Raises Refusal for one the model can't use.
 
-    Columns it doesn't know, such as a name or an id, are fine: they are carried along.
+    Columns it doesn't know, such as a name or an id, are fine: they are passed through.
     """
     header = [name.strip() for name in first]
     message = "The answer adds a column of this name. Rename yours."
@@ -208,7 +208,7 @@ def check_header(first: Sequence[str]) -> list[str]:
     columns = find_columns(header)
     for name, places in columns.items():
         if len(places) > 1:
-            found[name] = "This column is there more than once."
+            found[name] = "This column appears more than once."
         elif not places and name not in OPTIONAL:
             found[name] = "This column is missing from the first row, which names the columns."
     used = [mark for mark in SEPARATORS if "".join(header).count(mark) >= len(header)]
@@ -232,7 +232,7 @@ def check_header(first: Sequence[str]) -> list[str]:
 def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], Answers]]:
     """Yield the rows of a CSV body and their answers, some at a time; first of all the header.
 
-    Raises Refusal, for wrong rows not before the last one is read: send nothing until then.
+    Raises Refusal. Wrong rows are refused only after the last one is read: send nothing until then.
     """
     rows = read_rows(io.BytesIO(body))
     header = check_header(next(rows, (1, []))[1])
@@ -256,7 +256,7 @@ def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], An
 def score_file(model: CensusModel, body: bytes) -> tuple[list[Any], Answers, Errors]:
     """Return the rows of a CSV file, the header first, their answers, and the errors by `line`.
 
-    Unlike in a batch, the good rows have answers even if others are bad, whose answer is empty text.
+    Unlike in a batch, good rows get answers even if others are bad; a bad row's answer is empty.
     Raises Refusal for a file that can't be read or has more than MAX_PEOPLE rows.
     """
     rows = read_rows(io.BytesIO(body))
@@ -273,7 +273,7 @@ def score_file(model: CensusModel, body: bytes) -> tuple[list[Any], Answers, Err
 
 
 def write_csv(rows: Iterable[Sequence[Any]], answers: Answers) -> str:
-    """Return rows that have an answer, and it, as the text of a CSV file that is safe to open."""
+    """Return the rows that have an answer, with it, as the text of a CSV file that is safe to open."""
     answered = [[*row, *a] for row, a in zip(rows, answers, strict=True) if a is not None]
     text = as_text(answered)
     return as_text(map(harmless, row) for row in answered) if MAY_RUN.search(f"\n{text}") else text
@@ -287,7 +287,7 @@ def as_text(rows: Iterable[Iterable[Any]]) -> str:
 
 
 def harmless(cell: Any) -> Any:
-    """Return a cell, with an apostrophe before whatever a spreadsheet would run as a formula."""
+    """Return a cell, with an apostrophe before anything that a spreadsheet would run as a formula."""
     if not isinstance(cell, str) or NUMBER.fullmatch(cell):
         return cell
     return RUNS.sub(r"\1'", cell)

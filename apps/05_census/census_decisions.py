@@ -1,4 +1,4 @@
-"""What becomes of the test people where the line is drawn elsewhere than at a probability of one half.
+"""How the test people are classified when the line isn't drawn at a probability of one half.
 
 `count_decisions` counts them while the model is trained, and the counts are kept in its card. So the
 model's page can show any line without asking the model about thousands of people again.

@@ -1,7 +1,7 @@
-"""What a person may look like when they arrive: typed into the form, or sent to the API.
+"""Checks a person who is typed into the form or sent to the API.
 
-Both refuse the same values, and both take their categories from the model's card: `Person`, which checks
-what a program sends, is made from the card, and so are the choices of the form.
+Both refuse the same values, and both take their categories from the model's card: the form its choices,
+and `Person`, which checks what a program sends, its types.
 """
 
 import json
@@ -22,8 +22,8 @@ from wtforms.widgets import TextInput
 from census_model import FEATURES, OPTIONAL, Card, CensusModel
 
 LIMITS = {  # both ends included
-    "age": (17, 120),  # the data has nobody younger; more is a slip of the finger
-    "hours_per_week": (1, 168),  # the data has people who work; a week has 168 hours
+    "age": (17, 120),  # the data has nobody younger; anything above is a typo
+    "hours_per_week": (1, 168),  # everyone in the data works; a week has 168 hours
 }
 MAX_PEOPLE = 10_000  # in one batch
 TOO_MANY_ERRORS = 100_000  # to look at: a full batch has fewer values
@@ -37,15 +37,15 @@ def spell_out(value: str | int | None) -> str:
 
 @cache
 def words() -> dict[str, str]:
-    """Return the data's abbreviations, for people; what is sent stays the data's own word."""
+    """Return the data's abbreviations spelled out. Only what people read changes, not what is sent."""
     return json.loads(Path(__file__).with_name("census_words.json").read_text("utf-8"))
 
 
 class WholeNumberField(IntegerField):
     """A whole number from `low` to `high`."""
 
-    # A browser's type="number" throws away what it can't read, so nothing could be said about it.
-    # As text, what was typed arrives as it was typed.
+    # A browser's type="number" drops input that isn't a number, so no message could say what was wrong
+    # with it. As text, it arrives as it was typed.
     widget = TextInput()
 
     def __init__(self, label: str, limits: tuple[int, int], **kwargs: Any) -> None:
@@ -66,7 +66,7 @@ class WholeNumberField(IntegerField):
 
 
 class CategoryField(SelectField):
-    """One of the categories the model was trained on; with "Not known" first if that may be."""
+    """One of the categories the model was trained on; with "Not known" first if the feature is optional."""
 
     def offer(self, categories: list[str], optional: bool) -> None:
         """Fill the list with what the model knows."""
@@ -75,13 +75,13 @@ class CategoryField(SelectField):
         if optional:
             self.choices.insert(0, ("", spell_out(None)))
             self.data = self.data or ""  # a link may leave it out
-        elif self.data not in self.known:  # or the first category would look chosen
+        elif self.data not in self.known:  # or the first category would look selected
             self.choices.insert(0, ("", "Choose from the list"))
 
     def pre_validate(self, form: FlaskForm) -> None:
-        """Refuse what is not in the list, as a link written by hand may have it."""
+        """Refuse a value that isn't in the list, which can only come from an edited link."""
         if self.data and self.data not in self.known:
-            problem = "The model doesn't know what the address says here. Choose from the list."
+            problem = "The model doesn't know the value in the address. Choose from the list."
             raise ValidationError(problem)
         if (self.data or "") not in self.known:
             raise ValidationError(f"Choose the {self.label.text.lower()} from the list.")
@@ -91,8 +91,8 @@ class PersonForm(FlaskForm):
     """The form of the start page: the seven features of the model."""
 
     class Meta:
-        # A CSRF token protects a form that changes something in your name. This one asks a
-        # question with GET, and nothing remembers it: no account, no session, no SECRET_KEY.
+        # A CSRF token protects a form that changes something in your name. This one only asks a
+        # question with GET: there is no account, no session and no SECRET_KEY.
         csrf = False
 
     age = WholeNumberField("Age", LIMITS["age"])
@@ -129,7 +129,7 @@ STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True)
 
 
 def whole(value: Any) -> Any:
-    """Take 20.0 for 20: JSON has one kind of number, and so has a column with a gap in a CSV."""
+    """Turn 20.0 into 20: JSON has only one kind of number, as does a CSV column with a gap."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,4 +1,4 @@
-"""The census model: train it, save it with its card, load it, and ask it about one person.
+"""The census model: train it, save it with its card, load it, and predict for one person.
 
 Train it in this folder with `python census_model.py census_standin.csv`: a table with the columns below,
 `education_num`, and `part`, which says `train` or `test`. The estimator is a logistic regression, because
@@ -34,7 +34,7 @@ CATEGORIES = ["workclass", "education", "marital_status", "race", "sex"]
 FEATURES = ["age", "workclass", "education", "marital_status", "race", "sex", "hours_per_week"]
 OPTIONAL = {"workclass"}  # may be missing
 TARGET = "income"  # 1 for more than $50,000 a year, else 0
-CLASSES = ["<=50K", ">50K"]  # what 0 and 1 stand for: dollars a year, in 1994
+CLASSES = ["<=50K", ">50K"]  # what 0 and 1 mean: dollars a year, in 1994
 UNITS = {"age": "years", "hours_per_week": "hours"}
 
 STAGE = "05_census"
@@ -73,7 +73,7 @@ def build_pipeline() -> Pipeline:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    # pd.NA stands for both forms of a missing value here: nan, as in a file, and None, as in JSON.
+    # pd.NA covers both kinds of missing value: nan, as in a file, and None, as in JSON.
     one_hot = Pipeline(
         [
             ("fill", SimpleImputer(missing_values=pd.NA, strategy="constant", fill_value=MISSING)),
@@ -130,7 +130,7 @@ def train(census: Any) -> tuple[Pipeline, Card]:
 
 
 def describe(name: str, people: pd.DataFrame) -> dict[str, Any]:
-    """Return what the card says about one feature of the training people."""
+    """Return the card's entry for one feature of the training people."""
     column = people[name]
     if name in NUMBERS:
         numbers = column.agg(["min", "median", "max"]).astype(float).to_dict()
@@ -149,7 +149,7 @@ def describe(name: str, people: pd.DataFrame) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says about one person. The page and the API both show it."""
+    """The prediction for one person, as the page and the API show it."""
 
     probability: float  # of earning more than $50,000 a year, from 0 to 1
     label: str  # one of CLASSES
@@ -158,7 +158,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class CensusModel:
-    """A trained model as its card has it: an intercept, and a table of weights."""
+    """A trained model as its card describes it: an intercept and a table of weights."""
 
     card: Card
 
@@ -202,7 +202,7 @@ def label(probability: float) -> str:
 
 
 class ModelUnavailable(Exception):
-    """There is no model that may be used. The message says why, and ends with what to do."""
+    """There is no usable model. The message says why, and ends with what to do."""
 
     def __init__(self, problem: str, remedy: str = "build it with") -> None:
         in_workshop = any((above / "workshop/__main__.py").exists() for above in HERE.parents[1:3])
@@ -240,7 +240,7 @@ def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
         if not difference <= TOLERANCE:  # nan is not at most anything
             raise ModelUnavailable(problem, remedy)
         for name in (MODEL_NAME, CARD_NAME):
-            (new / name).replace(folder / name)  # a rename: nobody ever reads half a file
+            (new / name).replace(folder / name)  # a rename, so nobody ever reads half a file
     return folder / MODEL_NAME
 
 
@@ -292,7 +292,7 @@ def check_card(text: bytes) -> Card:
             part = part[name]
     if (card["stage"], list(card["features"])) != (STAGE, FEATURES):
         raise ModelUnavailable(f"The card {CARD_NAME} is of another stage or other features")
-    # The version as the package has it: importing scikit-learn takes seconds.
+    # Read from the package's metadata, because importing scikit-learn takes seconds.
     trained, used = str(card["versions"]["scikit_learn"]), version("scikit-learn")
     if trained.split(".")[:2] != used.split(".")[:2]:
         problem = f"The model was trained with scikit-learn {trained}, but {used} is installed"
@@ -316,7 +316,7 @@ def make_model(card: Card) -> CensusModel:
 
 
 def hash_card(card: Card) -> str:
-    """Return the SHA-256 of a card's fields, all but `card_sha256` itself."""
+    """Return the SHA-256 of all of a card's fields except `card_sha256`."""
     fields = {name: value for name, value in card.items() if name != "card_sha256"}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 

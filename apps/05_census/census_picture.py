@@ -11,7 +11,7 @@ from typing import Any
 from census_model import NUMBERS, CensusModel
 from census_weights import add_up, sigmoid
 
-RADIUS, INNER = 100, 74  # of the gauge's ring, whose centre is at 110, 110
+RADIUS, INNER = 100, 74  # of the gauge's ring, whose center is at 110, 110
 
 
 def gauge(probability: float) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
-MISSING = "missing"  # the category that stands for "not known", in the pipeline and in the table
+MISSING = "missing"  # the category for an unknown value, in the pipeline and in the table
 
 Weights = Mapping[str, Mapping[str, float]]
 
@@ -21,7 +21,7 @@ def contribution(weights: Weights, name: str, value: Any) -> float:
     None and nan are a missing value. Raises ValueError for a category the model was not trained on.
     """
     table = weights[name]
-    if "slope" in table:  # a number: so much for each step away from the mean
+    if "slope" in table:  # a number: a fixed amount for each step away from the mean
         return table["slope"] * (value - table["mean"])
     if value is None or value != value:  # only nan differs from itself
         return table[MISSING]
@@ -53,7 +53,8 @@ def sigmoid(log_odds: float) -> float:
 def read_weights(pipeline: Any) -> dict[str, Any]:
     """Return `intercept` and `weights` of a trained pipeline, as `build_pipeline` makes it.
 
-    A category's weight is its coefficient, minus what the average training person has in its place.
+    A category's weight is its coefficient minus the average of its feature's coefficients over the
+    training people.
     """
     prepare, classify = pipeline["prepare"], pipeline["classify"]
     weights = {}

@@ -10,4 +10,4 @@ def address(stage):
 answer = address
 
 # %% Exercise 00.3
-# The change is in 00.3.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 00.3.diff: add the lines with +, remove those with -; the others show the place.

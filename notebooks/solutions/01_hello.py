@@ -5,7 +5,7 @@ answer = 404  # "twelve" isn't a number, so no route fits
 answer = ("POST", "/notes", {"name": "lunch", "text": "soup at noon"})
 
 # %% Exercise 01.3
-# The change is in 01.3.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 01.3.diff: add the lines with +, remove those with -; the others show the place.
 
 # %% Exercise 01.4
-# The app to start from is apps/hello/app.py in this folder, and the change to it is in 01.4.diff.
+# Start from apps/hello/app.py in this folder. The change to it is in 01.4.diff.

@@ -13,7 +13,7 @@ answer = """
 """
 
 # %% Exercise 02.3
-# The change is in 02.3.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 02.3.diff: add the lines with +, remove those with -; the others show the place.
 
 # %% Exercise 02.4
 from flask import Flask, render_template_string, request

@@ -13,4 +13,4 @@ answer = divisors
 answer = isqrt(1_000_003) - 1  # from 2 to 1,000, because 1 is not tried
 
 # %% Exercise 03.3
-# The change is in 03.3.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 03.3.diff: add the lines with +, remove those with -; the others show the place.

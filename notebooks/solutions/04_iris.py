@@ -7,10 +7,10 @@ answer = Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression(
 _ = answer.fit(training[PETALS], training["species"])
 
 # %% Exercise 04.3
-# The change is in 04.3.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 04.3.diff: add the lines with +, remove those with -; the others show the place.
 
 # %% Exercise 04.4
-# The app to start from is apps/my/app.py in this folder, and the change to it is in 04.4.diff.
+# Start from apps/my/app.py in this folder. The change to it is in 04.4.diff.
 
 # %% Exercise 04.5
 from flask import Flask, request

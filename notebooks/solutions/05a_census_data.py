@@ -14,4 +14,4 @@ answer = Pipeline([("prepare", more_columns), ("classify", LogisticRegression(ma
 answer.fit(train[NUMBERS + MORE], train["income"])
 
 # %% Exercise 05.4
-# The change is in 05.4.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 05.4.diff: add the lines with +, remove those with -; the others show the place.

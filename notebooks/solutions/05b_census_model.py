@@ -6,4 +6,4 @@ ages = pd.cut(test["age"], [16, 25, 35, 45, 55, 65, 90])
 answer = result.assign(age=ages).groupby("age")[["truth", "says_yes"]].apply(rates).round(3)
 
 # %% Exercise 05.7
-# The change is in 05.7.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 05.7.diff: add the lines with +, remove those with -; the others show the place.

@@ -8,7 +8,7 @@ with serve("census") as url:
 answer = scored["probability"].sum()
 
 # %% Exercise 05.10
-# The change is in 05.10.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 05.10.diff: add the lines with +, remove those with -; the others show the place.
 
 # %% Exercise 05.11
 from flask import Flask, abort, request

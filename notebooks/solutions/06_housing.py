@@ -22,4 +22,4 @@ for name, income in {"low": 2, "middle": 4, "high": 8}.items():
 answer = requests.get(f"{url}/api/v1/saved", headers=headers, timeout=10).json()
 
 # %% Exercise 06.4
-# The change is in 06.4.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 06.4.diff: add the lines with +, remove those with -; the others show the place.

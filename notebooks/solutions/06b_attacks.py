@@ -1,5 +1,5 @@
 # %% Exercise 06.5
-# What stands before the colon decides: this one means "run the rest".
+# The part before the colon decides what a browser does: this one means "run the rest".
 answer = "javascript:alert(1)"
 
 # %% Exercise 06.6
@@ -11,4 +11,4 @@ for word in words:
     answer = signer(word).dumps({"account": 1})
 
 # %% Exercise 06.7
-# The change is in 06.7.diff: a line with + is new, a line with - goes, the others show where.
+# The change is in 06.7.diff: add the lines with +, remove those with -; the others show the place.

@@ -1,23 +1,21 @@
 """Every page in every state: axe-core in both color schemes, the keyboard, narrow and zoomed screens.
 
-WORKSHOP_AXE is the path of axe-core's `axe.min.js`, which comes from npm. Without it the test that needs it
-is skipped, unless WORKSHOP_REQUIRE_AXE=1 says that it should fail.
+Set WORKSHOP_AXE to the path of axe-core's `axe.min.js`, which npm installs. Without it, the tests that need
+it are skipped, or fail if WORKSHOP_REQUIRE_AXE=1 is set.
 """
 
 import os
 import shutil
-import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from browser_support import follow, heading
+from browser_support import follow, heading, serving
 from host_support import Mounted, train_in
 from housing_support import BERKELEY, PASSWORD
 from playwright.sync_api import expect
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.serving import make_server
 
 from workshop.core.stages import STAGES, find_stage, load_app_module, stages_with_app
 from workshop.host import gallery
@@ -34,16 +32,17 @@ ACCOUNT = {"username": "anna", "password": PASSWORD}
 WRONG = {"username": "nobody", "password": "wrong"}
 
 PLAIN = """
-    01_hello/ 01_hello/hello 01_hello/profile/Ada 01_hello/square/12 01_hello/half/2.5 01_hello/visits
-    01_hello/files/letters/2026/to-ada.txt 02_templates/ 02_templates/heading 02_templates/extend
-    02_templates/list 02_templates/list?names= 02_templates/condition?day=7 03_prime/ 04_iris/ 04_iris/model
-    05_census/ 05_census/model 05_census/table 05_census/openapi/swagger 06_housing/ 06_housing/model
-    06_housing/login 06_housing/register 06_housing/openapi/swagger 07_yours/ 07_yours/model 07_yours/docs
+    01_hello/hello 01_hello/profile/Ada 01_hello/square/12 01_hello/half/2.5 01_hello/visits
+    01_hello/files/letters/2026/to-ada.txt 02_templates/heading 02_templates/extend 02_templates/list
+    02_templates/list?names= 02_templates/condition?day=7 04_iris/model 05_census/model 05_census/table
+    05_census/openapi/swagger 06_housing/model 06_housing/login 06_housing/register 06_housing/openapi/swagger
+    07_yours/model 07_yours/docs
 """
-# Every state that a page can be in: the address, what is posted there, and the status.
+# Every state of every page: its address, what is posted there, and the status.
 STATES = [
     *((f"/{address}", None, 200) for address in PLAIN.split()),
-    *((f"/{stage.slug}/nothing", None, 404) for stage in STAGES if stage.app),
+    *((f"/{stage.slug}/", None, 200) for stage in stages_with_app()),
+    *((f"/{stage.slug}/nothing", None, 404) for stage in stages_with_app()),
     *((f"/none/{stage.slug}/", None, 503) for stage in STAGES if stage.model),
     ("/", None, 200),
     ("/nothing", None, 404),
@@ -66,9 +65,9 @@ STATES = [
     ("/06_housing/predict", BERKELEY, 200),
     ("/06_housing/predict", BERKELEY | {"latitude": "x"}, 422),
     ("/06_housing/login", WRONG, 422),
-    ("/06_housing/login", WRONG, 429),  # after some more of them
+    ("/06_housing/login", WRONG, 429),  # after five more
     ("/06_housing/register", {"username": "", "password": ""}, 422),
-    ("/06_housing/register", ACCOUNT, 200),  # from here on with an account
+    ("/06_housing/register", ACCOUNT, 200),  # logged in from now on
     ("/06_housing/saved", None, 200),
     ("/06_housing/predict", BERKELEY, 200),
     ("/06_housing/saved", BERKELEY | {"name": ""}, 422),
@@ -85,7 +84,7 @@ STATES = [
     ("/06_housing/account/delete", {"password": "wrong"}, 422),
 ]
 
-# Routes that answer with no page of their own: JSON, a file, or the way to another page.
+# Routes that return JSON, a file or a redirect instead of a page.
 NO_PAGE = {
     *("static", "openapi.static", "swagger.static", "healthz"),
     *("create_note", "read_note", "write_note", "delete_note", "saved.download"),
@@ -97,10 +96,7 @@ NO_PAGE = {
 
 @pytest.fixture(scope="module")
 def apps(tmp_path_factory):
-    """The apps by the path that each is at: with its model, and below /none without one.
-
-    Below /bare is stage 06 with a model and without its database.
-    """
+    """The apps by path: `/none/...` have no model, and those in `/bare/...` no database."""
     home = tmp_path_factory.mktemp("apps")
     settings = {"SECRET_KEY": "a test's", "DATABASE_URL": None, "WTF_CSRF_ENABLED": False}
     settings |= {"PREDICTION_LOG": "off"}
@@ -122,27 +118,18 @@ def apps(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def site(browser, apps):
-    """A server with the gallery and the apps; its address. In the gallery, no model is trained."""
-    mounts = {
-        path[1:]: Mounted(find_stage(path[1:]), app)
-        for path, app in apps.items()
-        if path.count("/") == 1
-    }
+    """The URL of a server with the gallery, where no model is trained, and the apps."""
+    mounts = {stage.slug: Mounted(stage, apps[f"/{stage.slug}"]) for stage in stages_with_app()}
     mounts["02_templates"] = Mounted(find_stage(2), None, "SyntaxError: a stray bracket")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(gallery.LAB_PORT, "9")
         patched.setenv(gallery.LAB_TOKEN, "a-token")
         patched.setenv(gallery.ROOM, "http://192.0.2.7:8000/")
-        served = DispatcherMiddleware(gallery.create_app(mounts).wsgi_app, apps)
-        with make_server("127.0.0.1", 0, served, threaded=True) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            yield f"http://127.0.0.1:{server.port}"
-            server.shutdown()
-            thread.join()
+        with serving(DispatcherMiddleware(gallery.create_app(mounts).wsgi_app, apps)) as url:
+            yield url
 
 
-# Sends a form a moment later, so that this call has returned before its page is gone.
+# Submits a form a moment later, so that this call returns before the page is replaced.
 POST = """([action, values]) => {
   const form = document.createElement('form');
   form.method = 'post'; form.action = action;
@@ -155,7 +142,7 @@ POST = """([action, values]) => {
 
 
 def states(page, site):
-    """Bring the page into each state, one after the other; yields its name: address and status."""
+    """Bring the page into each state in turn; yield the state's name: address and status."""
     for address, posted, status in STATES:
         if status == 429:
             for _ in range(5):
@@ -174,7 +161,7 @@ def states(page, site):
 
 
 def open_operations(page):
-    """On a page that documents an API: open two operations that take a body, ready to be tried."""
+    """On an API's documentation page, open two operations that take a body, ready to try."""
     for button in (".opblock-summary-control", ".try-out__btn"):
         takes_a_body = page.locator(f".opblock-post {button}, .opblock-patch {button}")
         takes_a_body.first.wait_for()
@@ -182,7 +169,7 @@ def open_operations(page):
     page.locator(".body-param__text").first.wait_for()
 
 
-# What each check finds: nothing, or pairs of what is wrong and where.
+# Each check returns a list of problems: what's wrong, and where.
 
 
 @pytest.fixture(scope="module")
@@ -197,14 +184,14 @@ def axe():
     pytest.skip(reason)
 
 
-# Stage 01 has no stylesheet: its pages ask for the browser's own dark colors. axe takes a background that
-# no style sets for white, so this sets the one that is drawn anyway.
+# Stage 01 has no stylesheet: its pages ask for the browser's own dark colors. axe assumes
+# that a background without a style is white, so this sets the one that is drawn anyway.
 AS_DRAWN = """() => {
   if (!document.styleSheets.length) document.documentElement.style.backgroundColor = 'Canvas';
 }"""
 
 
-# A script learns of another color scheme with the next frame, and what it changes may fade in.
+# Scripts are told about a new color scheme in the next frame, and what they change may fade in.
 SETTLED = """async () => {
   for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
   const fading = document.getAnimations().filter(each => each.effect.getComputedTiming().endTime < 5000);
@@ -213,7 +200,7 @@ SETTLED = """async () => {
 
 
 def barriers(page, axe):
-    """What axe finds: rule and element. In the dark, colors alone are different."""
+    """What axe finds: rule and element. In the dark scheme, only the colors differ."""
     page.evaluate(axe)
     found = []
     for scheme, rules in {"light": None, "dark": ["color-contrast"]}.items():
@@ -243,7 +230,7 @@ FOCUSED = """() => {
 }"""
 
 
-# A refused form opens with the focus on its summary; Tab begins at the top here all the same.
+# A form with errors opens with the focus on its summary; this test starts at the top anyway.
 TO_THE_TOP = """async () => {
   for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);  // it is set by then
   if (document.activeElement === document.body) return;
@@ -252,7 +239,7 @@ TO_THE_TOP = """async () => {
 
 
 def keyboard(page):
-    """Where Tab goes: to everything, in the order in which it is written, and it is seen where one is."""
+    """Whether Tab reaches every control, in the order of the HTML, and the focus is visible."""
     page.evaluate(TO_THE_TOP)
     expected, total = 0, None
     while total is None or expected < total:
@@ -261,7 +248,7 @@ def keyboard(page):
         if not found:
             return [("Tab leaves the page before its end", f"{expected} of {total}")]
         if found["place"] < 0 and found["scrolls"]:
-            continue  # a table that can be moved with the arrows
+            continue  # a table that the arrow keys scroll
         total = found["of"]
         if found["place"] != expected:
             return [("Tab goes elsewhere", found["html"])]
@@ -271,12 +258,12 @@ def keyboard(page):
     return []
 
 
-# 1280 pixels at 200 % are 640 wide; where only the text is twice as large, it must fit too.
-SCREENS = [(320, "100%"), (390, "100%"), (640, "100%"), (1280, "100%"), (1280, "200%")]
+# 640 is a 1280-pixel screen at 200% zoom; text at twice the size must fit as well.
+SCREENS = [(320, "100%"), (640, "100%"), (1280, "100%"), (1280, "200%")]
 
 
 def widths(page):
-    """On which screens the page scrolls sideways."""
+    """The screens on which the page scrolls sideways."""
     found = []
     for width, text in SCREENS:
         page.set_viewport_size({"width": width, "height": 800})
@@ -288,21 +275,19 @@ def widths(page):
     return found
 
 
-# What the checks find and no page of ours can fix, state by state.
-HELLO = {  # the first view that a learner writes returns one heading, and nothing else
+# Known problems that aren't ours to fix, by state.
+HELLO = {  # the first view a learner writes returns only a heading
     *("document-title", "html-has-lang", "landmark-one-main", "region"),
-    "Tab leaves the page before its end",  # there is nothing to go to
+    "Tab leaves the page before its end",  # it has no controls
 }
 NOT_OURS = {
     "/01_hello/hello 200": HELLO,
-    "/cheat-sheet.html 200": {
-        "Tab leaves the page before its end"
-    },  # it leads nowhere: it is printed
+    "/cheat-sheet.html 200": {"Tab leaves the page before its end"},  # it has no links
 }
 
 
 def test_every_page_in_every_state(new_context, site, axe):
-    page = new_context().new_page()  # unwatched: many of these answer with an error
+    page = new_context().new_page()  # unwatched: many of these pages are errors
     found, known = [], set()
     for name in states(page, site):
         page.set_viewport_size({"width": 1280, "height": 720})
@@ -313,7 +298,7 @@ def test_every_page_in_every_state(new_context, site, axe):
                 found.append((name, fault, where))
     assert found == [], "\n".join(map(str, found))
     fixed = {(name, fault) for name, faults in NOT_OURS.items() for fault in faults} - known
-    assert fixed == set(), "no longer found: take it out of NOT_OURS"
+    assert fixed == set(), "no longer found: remove it from NOT_OURS"
 
 
 def test_the_page_of_an_api_says_what_to_do_without_javascript(open_browser, site):
@@ -364,7 +349,7 @@ def test_the_checks_find_what_is_wrong(new_context, axe):
     assert {"image-alt", "label", "color-contrast", "html-has-lang"} <= rules
     assert "dark: <p style" in str(barriers(page, axe))
     assert keyboard(page)[0][0] == "the focus is not seen"
-    assert [where.split()[3] for _, where in widths(page)] == ["320,", "390,", "640,"]
+    assert [where.split()[3] for _, where in widths(page)] == ["320,", "640,"]
     page = context.new_page()
     page.set_content("<a href='#' tabindex='2'>last</a> <a href='#' tabindex='1'>first</a>")
     assert keyboard(page)[0][0] == "Tab goes elsewhere"

@@ -1,4 +1,4 @@
-"""The browser tests themselves: they notice what they should, and say so where there is no browser."""
+"""The browser tests notice what goes wrong in a page, and explain what happens without a browser."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def test_what_goes_wrong_in_a_page_is_noticed(context, body):
     ("required", "status", "told"),
     [("", 0, "skipped"), ("1", 1, "WORKSHOP_REQUIRE_BROWSER=1, but")],
 )
-def test_without_a_browser_the_tests_say_why_they_are_skipped_or_fail(required, status, told):
+def test_without_a_browser_tests_are_skipped_or_fail_with_the_reason(required, status, told):
     without = {"WORKSHOP_BROWSER": str(ROOT / "none"), "WORKSHOP_REQUIRE_BROWSER": required}
     options = ["-n0", "-p", "no:cacheprovider", "-k", "test_what_goes_wrong"]
     run = subprocess.run(

@@ -1,22 +1,21 @@
-"""What a page costs whoever opens it, in what doesn't depend on the machine: bytes, scripts, and jumps."""
+"""What a page costs its visitors, measured without a clock: bytes, blocking scripts, and layout shifts."""
 
-import threading
 from urllib.parse import urlencode
 
 import pytest
 from app_support import FLOWER, PERSON, apps, built, models, trained  # noqa: F401
+from browser_support import serving
 from host_support import Mounted
 from housing_support import BERKELEY
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.serving import make_server
 
 from workshop.core.stages import stages_with_app
 from workshop.host import gallery
 
-# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
+# ruff: noqa: F811 (tests name the imported fixtures as arguments)
 
-# Each page, and the most kilobytes that it and everything it loads may have, not compressed: about a quarter
-# more than today. The pages of the APIs have a library's script, which the workshop's server compresses.
+# Each page, and the largest size in kilobytes of it and all that it loads, uncompressed: about a quarter
+# more than today. The API pages load a library's script, which the workshop's server compresses.
 PAGES = {
     "/": 40,
     "/04_iris/": 20,
@@ -34,7 +33,7 @@ PAGES = {
     "/06_housing/openapi/swagger": 2000,
 }
 
-# Adds up how far the layout moves by itself, from the first moment.
+# Adds up the layout shifts that no click caused, from the start.
 WATCH = """window.shift = 0; new PerformanceObserver((list) => {
   for (const each of list.getEntries()) if (!each.hadRecentInput) window.shift += each.value;
 }).observe({type: "layout-shift", buffered: true});"""
@@ -45,26 +44,22 @@ BLOCKING = """() => [...document.scripts]
 
 @pytest.fixture(scope="module")
 def site(apps):
-    """A server with the gallery and every stage's app; its address."""
+    """The URL of a server with the gallery and every stage's app."""
     mounts = {each.slug: Mounted(each, apps[each.slug]) for each in stages_with_app()}
     below = {f"/{slug}": mount.app for slug, mount in mounts.items()}
-    served = DispatcherMiddleware(gallery.create_app(mounts).wsgi_app, below)
-    with make_server("127.0.0.1", 0, served, threaded=True) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.port}"
-        server.shutdown()
-        thread.join()
+    with serving(DispatcherMiddleware(gallery.create_app(mounts).wsgi_app, below)) as url:
+        yield url
 
 
-@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("address", PAGES, ids=lambda address: address.partition("?")[0])
-def test_a_page_is_light_shown_before_its_scripts_and_stays_where_it_is(page, site, address, width):
+def test_a_page_is_small_and_neither_waits_for_scripts_nor_jumps(page, site, address):
     sent = []
     page.on("requestfinished", lambda request: sent.append(request.sizes()["responseBodySize"]))
     page.add_init_script(WATCH)
-    page.set_viewport_size({"width": width, "height": 800})
+    page.set_viewport_size({"width": 390, "height": 800})
     assert page.goto(site + address, wait_until="networkidle").status == 200
     assert 0 < sum(sent) <= 1000 * PAGES[address]
     assert page.evaluate(BLOCKING) == []
-    assert page.evaluate("window.shift") < 0.01, "what is read moves; a browser calls 0.1 good"
+    assert page.evaluate("window.shift") < 0.01, (
+        "the page jumps (browsers rate anything up to 0.1 as good)"
+    )

@@ -5,7 +5,6 @@ import pytest
 from browser_support import watch
 from playwright.sync_api import expect
 
-from workshop.core.errors import WorkshopError
 from workshop.core.stages import BASE, STAGES
 from workshop.host import slides, start
 from workshop.host.ports import free_port
@@ -43,7 +42,7 @@ def pages(notebook):
     return found
 
 
-def test_a_sentence_that_answers_the_heading_is_shown_and_the_rest_is_said():
+def test_the_first_sentence_is_shown_and_the_rest_goes_to_the_notes():
     cells = ["## Why?", "Because. It is -1.\n\nMore.", ["1"], "Said.", ["2"], "## Next?", ["3"]]
     first = ["## Why?", "Because.", {"aside": "It is -1.\n\nMore."}, "1", {"aside": "Said."}, "2"]
     assert pages(of_cells(*cells)) == [first, ["## Next?", "3"]]
@@ -51,12 +50,12 @@ def test_a_sentence_that_answers_the_heading_is_shown_and_the_rest_is_said():
 
 
 @pytest.mark.parametrize("looked_at", LOOKED_AT)
-def test_what_a_room_looks_at_is_on_the_slide(looked_at):
+def test_lists_tables_pictures_and_code_are_on_the_slide(looked_at):
     [page] = pages(of_cells("# Title", ["1"], f"Said.\n\nLook:\n\n{looked_at}\n\nSaid too."))
     assert page == ["# Title", "1", f"Look:\n\n{looked_at}", {"aside": "Said.\n\nSaid too."}]
 
 
-def test_a_page_is_full_before_the_next_begins_and_one_line_is_no_page():
+def test_pages_are_filled_and_none_has_only_one_line():
     ten = ["a = 1\n" * 10]
     assert [len(page) for page in pages(of_cells("# T", ten, ten, ten, ten))] == [3, 2]
     assert [len(page) for page in pages(of_cells("# T", ten, ten, ["b = 1"], ten))] == [3, 2]
@@ -151,8 +150,3 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     }""")
     assert pieces == 1, "the word is in pieces"
     assert [each for each in trouble if "leaves this machine" in each] == []
-
-
-def test_slides_without_jupyterlab_are_refused():
-    with pytest.raises(WorkshopError, match="--no-lab"):
-        start.run_workshop("127.0.0.1", free_port(), None, open_browser=False, present=True)

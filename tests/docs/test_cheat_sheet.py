@@ -1,4 +1,4 @@
-"""The cheat sheet prints on one page, needs no network, and its ten lines of Flask run."""
+"""The cheat sheet prints on one page and needs no network, and its ten lines of Flask run."""
 
 import re
 
@@ -19,7 +19,7 @@ SOURCE = (DOCS / "cheat-sheet.html").read_text(encoding="utf-8").replace(LINK, S
 
 @pytest.fixture
 def sheet(page):
-    """The sheet, in a browser that goes nowhere else."""
+    """The sheet, in a browser that is limited to this machine."""
     page.set_content(SOURCE)
     return page
 
@@ -33,7 +33,7 @@ def test_it_prints_on_one_page_of_a4(sheet):
     assert (round(float(width)), round(float(height))) == (595, 842)  # points
     assert len(pages(pdf)) == 1
     sheet.add_style_tag(content="body { font-size: 12pt }")
-    assert len(pages(sheet.pdf(prefer_css_page_size=True))) > 1, "more would be counted"
+    assert len(pages(sheet.pdf(prefer_css_page_size=True))) > 1, "a second page is counted"
 
 
 def test_it_can_be_read_on_paper_and_on_a_phone_without_color_or_network(sheet):
@@ -47,10 +47,8 @@ def test_it_can_be_read_on_paper_and_on_a_phone_without_color_or_network(sheet):
 
 def test_the_addresses_are_those_of_the_apps(sheet):
     first, *_, last = stages_with_app()
-    for text in (
-        f"{first.port} to {last.port} for {first.code} to {last.code}",
-        "http://127.0.0.1:8004/ the app of stage 04",
-    ):
+    ports = f"{first.port} to {last.port} for {first.code} to {last.code}"
+    for text in (ports, "http://127.0.0.1:8004/ the app of stage 04"):
         expect(sheet.locator("body")).to_contain_text(text, use_inner_text=True)
 
 

@@ -1,4 +1,4 @@
-"""The pages that people are handed: what they promise, link to, and have typed is there."""
+"""The pages people are given: their links lead somewhere, and the commands and settings they name exist."""
 
 import ast
 import os
@@ -21,17 +21,21 @@ HANDOUTS = [*PAGES, ROOT / "docs" / "cheat-sheet.html"]
 GUIDE = guide.GUIDE.read_text(encoding="utf-8")
 
 
+def read(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
 def anchors(page):
-    """What `#...` may follow the address of a page: its headings, as GitHub writes them."""
-    headings = re.findall(r"^#{1,6} (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    """The anchors of a page's headings, as GitHub writes them."""
+    headings = re.findall(r"^#{1,6} (.+)$", read(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
 def test_links_lead_somewhere(file):
-    for target in re.findall(r"\]\(([^)\s]+)\)", file.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)\s]+)\)", read(file)):
         if re.match(r"[a-z]+:", target):
-            continue  # the internet, where no test goes
+            continue  # on the internet, which no test uses
         name, _, anchor = target.partition("#")
         place = file.parent / name if name else file
         assert place.exists(), target
@@ -39,9 +43,8 @@ def test_links_lead_somewhere(file):
 
 
 @pytest.mark.parametrize("file", HANDOUTS, ids=lambda file: file.name)
-def test_the_commands_that_a_page_has_people_type_exist(file):
-    text = file.read_text(encoding="utf-8")
-    for line in re.findall(r"(?:python3|py) -m workshop((?: (?:--)?\w[-\w.]*)+)", text):
+def test_the_commands_on_a_page_exist(file):
+    for line in re.findall(r"(?:python3|py) -m workshop((?: (?:--)?\w[-\w.]*)+)", read(file)):
         command, *rest = line.split()
         if not command.startswith("-"):
             assert command in cli.commands.commands, line
@@ -51,79 +54,76 @@ def test_the_commands_that_a_page_has_people_type_exist(file):
             assert not unknown or command == "test", f"{command} has no {unknown}"
 
 
-# docs/security.md
+def test_what_ship_it_tells_people_to_use_is_in_the_app():
+    app, text = ROOT / "apps" / "07_yours", read("docs/ship-it.md")
+    for name in ("requirements.txt", "compose.yaml", "pythonanywhere_wsgi.py", ".dockerignore"):
+        assert name in text
+        assert (app / name).is_file()
+    code = "".join(read(file) for file in app.glob("*.py"))
+    settings = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text))
+    options = set(re.findall(r"train\.py (--\w+)", text))
+    assert {
+        "TRUSTED_NAMES",
+        "TRUSTED_PROXIES",
+        "PREDICTION_LOG",
+        "--rollback",
+    } <= settings | options
+    assert [name for name in settings | options if name not in code] == []
+    lines = [*code.splitlines(), *read(app / "README.md").splitlines()]
+    for line in ('YOU, APP = "YOU", "shop"', "sdk: docker", "app_port: 8000"):
+        assert f"`{line}`" in text
+        assert any(each.startswith(line) for each in lines), line
 
 
-def test_every_promise_about_security_names_a_test_that_is_there_and_run_in_ci():
-    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if re.match(r"\| (?!promise|---)", line)]
+def test_every_promise_about_security_names_a_test_that_runs_in_ci():
+    rows = re.findall(r"^\| (?!promise|---)(.+) \| `(.+)` \|$", read("docs/security.md"), re.M)
     assert len(rows) > 20
-    workflow = ROOT / ".github" / "workflows" / "tests.yml"
-    ci = (ROOT / ".ci" / "run").read_text("utf-8") + workflow.read_text("utf-8")
-    for row in rows:
-        promise, held_by = (cell.strip() for cell in row.strip("|").split(" | "))
-        file, _, name = held_by.strip("`").partition("::")
-        code = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-        functions = {node.name for node in code.body if isinstance(node, ast.FunctionDef)}
+    ci = read(".ci/run") + read(".github/workflows/tests.yml")
+    for promise, held_by in rows:
+        file, _, name = held_by.partition("::")
+        functions = {n.name for n in ast.parse(read(file)).body if isinstance(n, ast.FunctionDef)}
         assert (name or "main") in functions, promise
-        assert name or file in ci, f"{file} is run by nobody"
-
-
-# The README's pictures
+        assert name or file in ci, f"nothing runs {file}"
 
 
 @pytest.mark.slow
-def test_the_pictures_of_the_readme_can_be_taken_again(tmp_path):
+def test_a_command_retakes_the_pictures_of_the_readme(tmp_path):
     pytest.importorskip("playwright")
     if not installed_browsers():
         pytest.skip("no Chromium, Chrome or Edge was found here")
-    taken = {}
-    for variables in ({}, {"WORKSHOP_BROWSER": str(tmp_path / "none")}):
+    for browser in ({"WORKSHOP_BROWSER": str(tmp_path / "none")}, {}):
         run = subprocess.run(
             [sys.executable, "-m", "workshop.upkeep.readme_pictures", tmp_path],
             cwd=ROOT,
-            env=os.environ | variables,
+            env=os.environ | browser,
             capture_output=True,
             encoding="utf-8",
         )
-        assert run.returncode == bool(variables), run.stderr
-        if not variables:
-            taken = {file.name: file for file in tmp_path.glob("*.png")}
-    assert run.stderr.count("\n") == 1, "without a browser, a sentence"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"docs/images/(\w+\.png)", readme)) == set(taken)
+        assert run.returncode == bool(browser), run.stderr
+        assert run.stderr.count("\n") == 1 or not browser, "without a browser, a sentence"
+    taken = {file.name: file for file in tmp_path.glob("*.png")}
+    assert set(re.findall(r"docs/images/(\w+\.png)", read("README.md"))) == set(taken)
     for name, file in taken.items():
-        sizes = [
-            struct.unpack(">II", each.read_bytes()[16:24])
-            for each in (file, ROOT / "docs" / "images" / name)
-        ]
-        assert sizes[0] == sizes[1], name
+        both = (file, ROOT / "docs" / "images" / name)
+        assert len({struct.unpack(">II", each.read_bytes()[16:24]) for each in both}) == 1, name
 
 
-# The guide's run sheets, which test_run_sheets performs
-
-
-def test_the_guide_has_the_run_sheets_as_they_are():
+def test_the_guide_has_the_current_run_sheets():
     assert guide.renewed() == GUIDE, f"the guide is out of date: run {guide.COMMAND}"
     sheets = guide.read_sheets()
     assert [find_stage(sheet["stage"]) for sheet in sheets] == list(STAGES)
     for sheet in sheets:
-        assert sheet["ask"].endswith("?")
         for steps in (sheet["steps"], sheet["mistake_steps"]):
             assert any("see" in step for step in steps), "something must appear"
 
 
-@pytest.fixture
-def copies(tmp_path, monkeypatch):
-    """Guide and run sheets to change."""
+def test_a_command_updates_the_guide_or_says_what_is_wrong_with_the_sheets(
+    capsys, tmp_path, monkeypatch
+):
     for name in ("GUIDE", "SHEETS"):
         copy = tmp_path / getattr(guide, name).name
         copy.write_bytes(getattr(guide, name).read_bytes())
         monkeypatch.setattr(guide, name, copy)
-
-
-@pytest.mark.usefixtures("copies")
-def test_a_command_renews_the_guide_or_says_what_is_wrong_with_the_sheets(capsys):
     sheets = guide.SHEETS.read_text(encoding="utf-8")
     guide.SHEETS.write_text(sheets.replace("12 × 12 = 144", "12 × 12 = gross"), encoding="utf-8")
     assert cli.run(guide.COMMAND.split()[3:]) == 0

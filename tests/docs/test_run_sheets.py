@@ -1,8 +1,6 @@
-"""The instructor's guide is true: every line of its run sheets is performed against the real thing.
+"""Every step of the run sheets works: commands run as processes, and pages open in Chromium.
 
-Each sheet gets the terminal and the browser that its words ask for (`docs/run-sheets.toml` explains them):
-commands run as processes, pages open in Chromium, and what must appear has to appear. All sheets share a
-fresh learner's copy, so their changes and accounts never meet anybody's own.
+The comment at the top of `docs/run-sheets.toml` explains the steps. All sheets share a new learner's copy.
 """
 
 import contextlib
@@ -24,11 +22,9 @@ from workshop.setup.process import ROOT
 from workshop.upkeep import instructor_guide as guide
 
 SHEETS = {find_stage(sheet["stage"]).slug: sheet for sheet in guide.read_sheets()}
-PATIENCE = 300  # seconds for a command: `start` may have models to train, on a busy machine
-SERVERS = ("start", "app")  # the commands that go on until Ctrl-C
-PAGE_PATIENCE = (
-    60_000  # milliseconds for some text to appear: JupyterLab's first page takes its time
-)
+PATIENCE = 300  # seconds for a command, such as `start`, which trains models
+SERVERS = ("start", "app")  # the commands that run until Ctrl-C
+PAGE_PATIENCE = 60_000  # milliseconds for some text to appear; JupyterLab is slow to start
 
 
 class Room:
@@ -36,12 +32,11 @@ class Room:
 
     def __init__(self, page, copy=None, patience=PAGE_PATIENCE):
         self.page, self.copy, self.patience = page, copy, patience
-        self.ports = {}  # those of this run, by those in the sheets
+        self.ports = {}  # the ports of this run, by those in the sheets
         self.server = contextlib.ExitStack()
 
     def perform(self, step):
-        """Do what one line of a sheet says, and see what it says must appear."""
-        # The addresses of this run: free ports instead of the usual ones.
+        """Perform a step, on free ports instead of the usual ones, and check what must appear."""
         words = {
             word: re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: str(self.port(found[0])), text)
             for word, text in step.items()
@@ -86,10 +81,10 @@ class Room:
                 assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
                 file.write_text(text.replace(old, new), encoding="utf-8")
             case _:
-                pytest.fail(f"nobody knows how to do this: {words}")
+                pytest.fail(f"an unknown step: {words}")
 
     def press(self, name):
-        """A button of exactly this name, or else a link; what opens in a tab of its own is followed."""
+        """Press the button with exactly this name, or else a link; follow it into a new tab."""
         button = self.page.get_by_role("button", name=name, exact=True)
         link = self.page.get_by_role("link", name=name)
         expect(button.or_(link).first).to_be_visible(timeout=self.patience)
@@ -102,7 +97,7 @@ class Room:
             pressed.click()
 
     def type(self, command, seen):
-        """What a command prints; of a server, once it answers and has printed `seen`, and it goes on."""
+        """Return a command's output. A server keeps running after it has printed `seen` and answers."""
         workshop = "python3 -m workshop "
         is_ours = command.startswith(workshop)
         name, *arguments = command.removeprefix(workshop).split()
@@ -111,7 +106,7 @@ class Room:
             if name in SERVERS:
                 return self.serve(name, arguments, seen)
             command = [sys.executable, "-m", "workshop", name, *arguments]
-        # As in a terminal: the quotes of other lines are those of sh and of Windows' cmd.
+        # In a shell, because other lines have quotes that work in sh and in Windows' cmd.
         run = subprocess.run(
             command,
             shell=not is_ours,
@@ -125,10 +120,9 @@ class Room:
         return run.stdout
 
     def serve(self, name, arguments, seen):
+        usual = "8000" if name == "start" else f"{find_app(arguments[0]).port}"
         if "--port" in arguments:
             usual = arguments[arguments.index("--port") + 1]
-        else:
-            usual = "8000" if name == "start" else f"{find_app(arguments[0]).port}"
         options = ["--port", self.port(usual)]
         if name == "start":
             options += ["--lab-port", self.port("8888"), "--no-browser"]
@@ -145,22 +139,22 @@ class Room:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A learner's copy, which the first command makes."""
+    """A learner's copy, which the first command creates."""
     folder = tmp_path_factory.mktemp("sheets") / "work"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(BASE, str(folder))
         patch.setenv("PYTHONUTF8", "1")
-        patch.delenv("DATABASE_URL", raising=False)  # the database of stage 06 is the copy's own
+        patch.delenv("DATABASE_URL", raising=False)  # stage 06 uses the copy's own database
         yield folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("slug", SHEETS)
-def test_a_run_sheet_says_what_happens(slug, context, copy):
+def test_a_run_sheet_works(slug, context, copy):
     sheet = SHEETS[slug]
     steps = [*sheet["steps"], *sheet["mistake_steps"]]
     if any(step.get("type", "").startswith("curl") for step in steps) and not shutil.which("curl"):
-        pytest.skip("this computer has no curl, which the sheet uses")
+        pytest.skip("the sheet needs curl, which isn't installed here")
     trouble = watch(context)
     context.set_default_timeout(PAGE_PATIENCE)
     stage = find_stage(slug)
@@ -173,7 +167,7 @@ def test_a_run_sheet_says_what_happens(slug, context, copy):
     assert [each for each in trouble if "leaves this machine" in each] == []
 
 
-def test_what_the_sheets_cannot_get_away_with(page, tmp_path):
+def test_a_step_that_does_not_work_is_noticed(page, tmp_path):
     page.set_content("<p>Now</p><button onclick=\"document.body.append('Then')\">Go</button>")
     (tmp_path / "app.py").write_text("one", encoding="utf-8")
     room = Room(page, tmp_path, patience=200)

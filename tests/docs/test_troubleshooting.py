@@ -1,16 +1,14 @@
-"""docs/troubleshooting.md: every message it quotes is printed when you run into that problem.
+"""docs/troubleshooting.md: running into each problem prints the messages quoted there.
 
-A message is a block of `text` under a heading. Each of these headings has a function here that runs into the
-problem and returns what was printed. Numbers may differ, and so may what a word in capitals stands for.
+A message is a block of `text` under a heading. For each such heading, a function here causes the problem and
+returns what was printed. Numbers may differ, and so may the words in capitals.
 """
 
 import contextlib
 import json
-import os
 import re
 import runpy
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -24,7 +22,6 @@ import pytest
 from trouble_support import (
     bound_by_permissions,
     copy_apps,
-    cut_off,
     make_house,
     put_kernel,
     spec_of_another_python,
@@ -41,9 +38,8 @@ from workshop.core.stages import BASE, find_stage, load_app_module, load_module
 from workshop.host import gallery
 from workshop.host.ports import free_port
 from workshop.learn import my_copy
-from workshop.setup import environment, mirror
+from workshop.setup import environment, mirror, process, set_up
 from workshop.setup.process import ROOT, SetupError
-from workshop.setup.set_up import sentence_for
 from workshop.teach import doctor, try_stage
 from workshop.upkeep import refresh_notebooks
 
@@ -53,12 +49,12 @@ PROBLEMS = {}
 
 
 def problem(heading):
-    """Register a function as the way into the problem under a heading."""
+    """Register the function that causes the problem under a heading."""
     return lambda function: PROBLEMS.setdefault(heading, function)
 
 
 def quoted():
-    """The messages under each heading of the page that has some."""
+    """The messages on the page, by heading."""
     found = {}
     for section in re.split(r"^#{2,3} ", PAGE, flags=re.MULTILINE)[1:]:
         if messages := re.findall(r"^```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL):
@@ -67,14 +63,14 @@ def quoted():
 
 
 def is_printed(message, output):
-    """Whether a message of the page is part of what a program has printed, however the lines break."""
+    """Whether the output contains a message of the page, wherever its lines break."""
     text = VARIES.sub(lambda part: "\0" if part[1] else "\1", " ".join(message.split()))
     pattern = re.escape(text).replace("\0", r"\S.*?").replace("\1", r"\d+(?:[.,]\d+)*")
     return re.search(pattern, " ".join(output.split())) is not None
 
 
 class Bench:
-    """What a way into a problem may use: a folder, and a command line."""
+    """What causing a problem may take: a folder, patches, and a command line."""
 
     def __init__(self, tmp_path, monkeypatch, capsys):
         self.folder, self.patch, self.capsys = tmp_path, monkeypatch, capsys
@@ -83,15 +79,18 @@ class Bench:
         return make_house(self.folder / "the workshop")
 
     def command(self, *arguments):
-        """What a command prints that ends with 1."""
+        """The output of a command that fails."""
         assert cli.run(arguments) == 1
-        printed = self.capsys.readouterr()
-        return printed.out + printed.err
+        return "".join(self.capsys.readouterr())
 
     def run(self, *command, **options):
-        """What another program prints."""
+        """The output of another program."""
         run = subprocess.run(command, capture_output=True, text=True, **options)
         return run.stdout + run.stderr
+
+    def doctor(self, check):
+        """What one of the doctor's checks says."""
+        return "".join(map(str, getattr(doctor, check)()))
 
 
 @pytest.fixture
@@ -101,13 +100,13 @@ def bench(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("heading", quoted())
-def test_the_messages_of_the_page_are_those_that_are_printed(heading, bench):
+def test_a_problem_prints_the_messages_on_the_page(heading, bench):
     output = PROBLEMS[heading](bench)
     for message in quoted()[heading]:
         assert is_printed(message, output), f"{message}\nis not in\n{output}"
 
 
-def test_every_problem_of_the_page_is_met_here_and_no_other():
+def test_every_message_on_the_page_is_checked():
     assert set(PROBLEMS) == set(quoted())
     assert is_printed("Port 8000 is in use in FOLDER: end", "x Port 61 is in\nuse in /a b: end it.")
     assert not is_printed("Port 8000 is in use", "Port 8000 is taken")
@@ -117,18 +116,18 @@ def test_every_problem_of_the_page_is_met_here_and_no_other():
 # Setting up
 
 
-@problem("The computer cannot find python3")
+@problem("The computer can't find python3")
 def no_python(bench):
     if not (bash := shutil.which("bash")):
-        pytest.skip("there is no bash here, whose message this is")
+        pytest.skip("the message is from bash, which isn't installed here")
     environ = {"PATH": str(bench.folder), "LC_ALL": "C"}
     return bench.run(bash, "-c", "python3 -m workshop start", env=environ)
 
 
-@problem("You are in another folder")
+@problem("You're in the wrong folder")
 def wrong_folder(bench):
     (bench.folder / "above" / "workshop").mkdir(parents=True)
-    # -S: like a Python that has nothing installed, which is what people use.
+    # -S: like a Python with nothing installed, as learners have.
     command = (sys.executable, "-S", "-m", "workshop", "start")
     return "".join(bench.run(*command, cwd=bench.folder / name) for name in (".", "above"))
 
@@ -148,9 +147,9 @@ def old_python(bench):
     return str(end.value)
 
 
-@problem("Python cannot make environments")
+@problem("Python can't create environments")
 def no_venv(bench):
-    bench.patch.setitem(sys.modules, "venv", None)  # as where it isn't installed
+    bench.patch.setitem(sys.modules, "venv", None)  # as if it weren't installed
     with pytest.raises(SetupError) as refusal:
         environment.make_environment(bench.folder / ".venv")
     return str(refusal.value)
@@ -161,7 +160,7 @@ def no_network(bench):
     return type_in(bench.house(), "start")
 
 
-@problem("The kit does not fit")
+@problem("The kit doesn't fit this computer")
 def wrong_kit(bench):
     house, wheels = bench.house(), bench.folder / "kit" / "wheels"
     wheels.mkdir(parents=True)
@@ -172,49 +171,35 @@ def wrong_kit(bench):
 
 @problem("You pressed Ctrl-C during the set-up")
 def interrupted(bench):
-    if os.name != "posix":
-        pytest.skip("only here can a test press Ctrl-C for another program")
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    pipes |= {"cwd": bench.house(), "env": cut_off(), "encoding": "utf-8"}
-    code = "import workshop.setup.process as b\nwith b.one_at_a_time(): print(flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as first:
-        first.stdout.readline()  # it has begun, so the second one finds it at work
-        command = [sys.executable, "-m", "workshop"]
-        with subprocess.Popen(command, start_new_session=True, **pipes) as second:
-            try:
-                told = second.stderr.readline()  # it waits
-                first.communicate("\n")
-                while not second.stderr.readline().startswith("  1/4 "):
-                    assert second.poll() is None
-                os.killpg(second.pid, signal.SIGINT)
-                told += second.communicate()[1]
-            finally:
-                first.kill()
-                second.kill()
-    assert second.returncode == 130
-    return told
+    def press_ctrl_c(_):
+        raise KeyboardInterrupt
+
+    taken = iter([True, False])  # by a set-up in another terminal, until it's done
+    bench.patch.setattr(process, "is_taken", lambda _: next(taken))
+    bench.patch.setattr(set_up, "set_up", press_ctrl_c)
+    bench.patch.setattr(environment, "find_environment", lambda: SimpleNamespace(is_ready=False))
+    assert workshop_command([]) == 130
+    return bench.capsys.readouterr().err
 
 
 @problem("A package is damaged")
 def damaged_package(bench):
     bench.patch.setattr(doctor, "damage", lambda: {"pandas": "pandas/core/frame.py"})
-    told = "".join(map(str, doctor.lock()))
+    told = bench.doctor("lock")
     ready = SimpleNamespace(is_ready=True, is_current=True, forget=list)
     bench.patch.setattr(environment, "find_environment", lambda: ready)
-    bench.patch.delitem(
-        sys.modules, "workshop.cli"
-    )  # so that it is imported again, where click is gone
+    bench.patch.delitem(sys.modules, "workshop.cli")  # so it's imported again, without click
     bench.patch.setitem(sys.modules, "click", None)
     assert workshop_command([]) == 1
     return told + bench.capsys.readouterr().err
 
 
-@problem("A file is in the way of a module")
+@problem("A file has the name of a module")
 def file_in_the_way(bench):
     (bench.folder / "notebooks").mkdir()
     (bench.folder / "notebooks" / "random.py").touch()
     bench.patch.setenv(BASE, str(bench.folder))
-    return "".join(map(str, doctor.modules()))
+    return bench.doctor("modules")
 
 
 @problem("There is no space, or no permission to write")
@@ -231,7 +216,7 @@ def no_permission(bench):
     code = "from workshop.teach import doctor; print(*doctor.write_access())"
     bench.patch.setenv(BASE, str(bench.folder))
     told += bench.run(*bound, sys.executable, "-c", code)
-    return told + sentence_for(OSError(28, "No space left on device"))
+    return told + set_up.sentence_for(OSError(28, "No space left on device"))
 
 
 # Starting
@@ -247,11 +232,11 @@ def busy_port(bench):
         server.shutdown()
     with socket.create_server(("127.0.0.1", 0)) as other:
         bench.patch.setattr(doctor, "GALLERY_PORT", other.getsockname()[1])
-        told += "".join(map(str, doctor.ports()))
+        told += bench.doctor("ports")
     return told
 
 
-@problem("An app does not start")
+@problem("An app doesn't start")
 def broken_app(bench):
     copy_apps(bench.folder, "01_hello")
     bench.patch.setenv(BASE, str(bench.folder))
@@ -261,14 +246,14 @@ def broken_app(bench):
     with pytest.raises(ServerDied) as death, serve("hello"):
         pass
     bench.patch.setattr(doctor, "STAGES", [find_stage("hello")])
-    return "\n".join([str(death.value), *map(str, doctor.stages())])
+    return f"{death.value}\n{bench.doctor('stages')}"
 
 
 # In a notebook
 
 
 def run_cell(source, folder):
-    """What a notebook says that has one cell, which fails."""
+    """The traceback of a notebook with one cell, which fails."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     with pytest.raises(refresh_notebooks.NotebookFailed):
         refresh_notebooks.run(notebook, folder, "this")
@@ -281,20 +266,19 @@ def code_cells():
     return [cell.source for cell in cells if cell.cell_type == "code"]
 
 
-@problem("The notebook runs with another Python")
+@problem("The notebook uses a different Python")
 def other_kernel(bench):
     put_kernel(bench.folder / "jupyter", spec_of_another_python(bench.folder / "other"))
     bench.patch.setenv("JUPYTER_PATH", str(bench.folder / "jupyter"))
-    told = run_cell("from workshop import check", bench.folder)
-    return "\n".join([told, *map(str, doctor.kernel())])
+    return run_cell("from workshop import check", bench.folder) + bench.doctor("kernel")
 
 
-@problem("A name is not defined")
+@problem("A name isn't defined")
 def out_of_order(bench):
     return run_cell(code_cells()[1], ROOT / "notebooks")
 
 
-@problem("A file is not found")
+@problem("A file isn't found")
 def moved_notebook(bench):
     return run_cell(code_cells()[0], bench.folder)
 
@@ -305,7 +289,7 @@ def cut_notebook(bench):
     file.parent.mkdir()
     file.write_text('{"cells": [', encoding="utf-8")
     bench.patch.setenv(BASE, str(bench.folder))
-    return "".join(map(str, doctor.notebooks()))
+    return bench.doctor("notebooks")
 
 
 # In the browser
@@ -351,7 +335,7 @@ def no_database(bench):
     return told + str(try_stage.database(find_stage("housing")))
 
 
-@problem("The page says it broke")
+@problem("The page shows an error (500)")
 def broken_page(bench):
     return page_of("01_hello", "/oops")
 
@@ -376,7 +360,7 @@ def newer_original(bench):
 
 
 def go_offline(bench):
-    """Send every request for the internet to a proxy that is gone, and let nothing else hold them back."""
+    """Send every request for the internet to a proxy that doesn't exist."""
     for name in ("WORKSHOP_OFFLINE", "WORKSHOP_MIRROR", "no_proxy", "NO_PROXY"):
         bench.patch.delenv(name, raising=False)
     bench.patch.setattr(mirror, "MARKER", "no kit.json")
@@ -384,7 +368,7 @@ def go_offline(bench):
         bench.patch.setenv(name, "http://127.0.0.1:9")
 
 
-@problem("The real data is not available")
+@problem("The real data isn't available")
 def no_download(bench):
     go_offline(bench)
     fetch_census(bench.folder / "data")
@@ -398,14 +382,14 @@ def damaged_data(bench):
     for member in datasets.CENSUS.members:
         (bench.folder / member.name).write_bytes(b"39, State-gov")
     bench.patch.setattr(datasets, "DATA", bench.folder)
-    return "".join(map(str, doctor.data()))
+    return bench.doctor("data")
 
 
-@problem("The room's mirror does not answer")
+@problem("The room's mirror doesn't answer")
 def no_mirror(bench):
     go_offline(bench)
     told = ""
     for place in (f"http://127.0.0.1:{free_port()}", "http://mirror.example", "/no/stick"):
         bench.patch.setenv("WORKSHOP_MIRROR", place)
-        told += "".join(map(str, doctor.mirror()))
+        told += bench.doctor("mirror")
     return told

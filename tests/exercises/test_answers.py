@@ -1,7 +1,7 @@
-"""Exercises with an answer in a cell: not begun, right, and one wrong answer of each kind.
+"""Exercises with an answer in a cell: not started, right, and one wrong answer of each kind.
 
-A wrong answer comes with a part of its hint that doesn't depend on the wording: a piece of code, a name, or a
-number. Where there is none, the hint must at least differ from the other hints of its exercise.
+Each wrong answer is listed with a part of its hint that doesn't depend on the wording: a piece of code, a
+name, or a number. The hint must also differ from the other hints of its exercise.
 """
 
 import io
@@ -38,6 +38,67 @@ Answers = tuple[
     list[object], list[tuple[object, str]]
 ]  # the right ones; the wrong ones with their words
 ANSWERS: dict[str, Callable[[], Answers]] = {}
+SIMPLE: dict[str, Answers] = {
+    "00.1": ([8004], [("8004", ""), (4, "8000"), (8000, ""), (80004, "4 to 8000"), (8888, "")]),
+    "01.1": (
+        [404],
+        [("404", ""), (200, "`twelve`"), (500, ""), (422, "`<int:number>`"), (405, ""), (7, "")],
+    ),
+    "03.2": (
+        [999],
+        [
+            ("999", "`answer = 25`"),
+            (1000.0015, "`isqrt`"),
+            (1_000, "2"),
+            (1_000_002, "`isqrt(1_000_003)`"),
+            (333, "range(2, isqrt(n) + 1)"),
+        ],
+    ),
+    "04.1": (
+        [1.91, 2, 2.5, 2.99, np.float64(2.4)],
+        [
+            (1.9, "2 of the 50"),  # the longest setosa petal itself
+            (3.0, "1 of the 100"),  # the shortest of the others itself
+            (25, "25 cm"),
+            ("2.5", "`answer = 1.5`"),
+            (float("nan"), "50 of the 50"),
+        ],
+    ),
+    "05.5": (
+        [np.float64(1954 / (909 + 1954))],
+        [
+            (1954 / (1892 + 1954), "true positive rate"),
+            (909 / (909 + 1954), "false alarms"),
+            (68.3, "percent"),
+            (0.95, "`matrix[1, 1]`"),
+            ([0.68], "0.5"),
+        ],
+    ),
+    "05.9": (
+        [np.float64(239.4)],
+        [(176, '`"probability"`'), (0.239, ""), (824, ""), (1000, "`scored`"), ("240", "")],
+    ),
+    "06.1": (
+        [0.0548, np.float64(0.055), 0.09],
+        [
+            (pd.Series([True, False]), ""),
+            ("5 %", "(...).mean()"),
+            (0, "100_000"),
+            (5.5, "percent"),
+            (283, ""),
+        ],
+    ),
+    "06.5": (
+        ["javascript:alert(1)", " JavaScript:alert('1')", "java\nscript:alert(1)"],
+        [
+            (7, "answer ="),
+            ("javascript:", "`javascript:`"),
+            ("<script>alert(1)</script>", "`href`"),
+            ("https://mallory.example/script.js", "`https:`"),
+            ("alert(1)", ""),
+        ],
+    ),
+}
 
 
 def answers(number: str) -> Callable[[Callable[[], Answers]], None]:
@@ -47,12 +108,6 @@ def answers(number: str) -> Callable[[Callable[[], Answers]], None]:
         ANSWERS[number] = make
 
     return register
-
-
-@answers("00.1")
-def port() -> Answers:
-    wrong = [("8004", ""), (4, "8000"), (8000, ""), (80004, "4 to 8000"), (8888, "")]
-    return [8004], wrong
 
 
 @answers("00.2")
@@ -67,12 +122,6 @@ def address() -> Answers:
         (lambda stage: len(stage), "TypeError"),
     ]
     return [lambda stage: f"{local}{8000 + stage}", lambda stage: f"{local}{8000 + stage}/"], wrong
-
-
-@answers("01.1")
-def status_code() -> Answers:
-    wrong = [("404", ""), (200, "`twelve`"), (500, ""), (422, "`<int:number>`"), (405, ""), (7, "")]
-    return [404], wrong
 
 
 @answers("01.2")
@@ -160,30 +209,6 @@ def divisors_function() -> Answers:
     return [divisors], wrong
 
 
-@answers("03.2")
-def candidates() -> Answers:
-    wrong = [
-        ("999", "`answer = 25`"),
-        (1000.0015, "`isqrt`"),
-        (1_000, "2"),
-        (1_000_002, "`isqrt(1_000_003)`"),
-        (333, "range(2, isqrt(n) + 1)"),
-    ]
-    return [999], wrong
-
-
-@answers("04.1")
-def setosa_limit() -> Answers:
-    wrong = [
-        (1.9, "2 of the 50"),  # the longest setosa petal itself
-        (3.0, "1 of the 100"),  # the shortest of the others itself
-        (25, "25 cm"),
-        ("2.5", "`answer = 1.5`"),
-        (float("nan"), "50 of the 50"),
-    ]
-    return [1.91, 2, 2.5, 2.99, np.float64(2.4)], wrong
-
-
 @answers("04.2")
 def petal_pipeline() -> Answers:
     flowers = read_iris()
@@ -269,18 +294,6 @@ def eighth_feature() -> Answers:
     return [pipeline(good).fit(train[eight], target), more], wrong
 
 
-@answers("05.5")
-def precision() -> Answers:
-    wrong = [
-        (1954 / (1892 + 1954), "true positive rate"),
-        (909 / (909 + 1954), "false alarms"),
-        (68.3, "percent"),
-        (0.95, "`matrix[1, 1]`"),
-        ([0.68], "0.5"),
-    ]
-    return [np.float64(1954 / (909 + 1954))], wrong
-
-
 @answers("05.6")
 def rates_by_age() -> Answers:
     train = people().train
@@ -335,28 +348,10 @@ def unknown_employer() -> Answers:
     return [reply(200, good, {"age": 39, "workclass": None}), reply(200, good, {"age": 39})], wrong
 
 
-@answers("05.9")
-def expected_number() -> Answers:
-    wrong = [(176, '`"probability"`'), (0.239, ""), (824, ""), (1000, "`scored`"), ("240", "")]
-    return [np.float64(239.4)], wrong
-
-
-@answers("06.1")
-def share_far_off() -> Answers:
-    wrong = [
-        (pd.Series([True, False]), ""),
-        ("5 %", "(...).mean()"),
-        (0, "100_000"),
-        (5.5, "percent"),
-        (283, ""),
-    ]
-    return [0.0548, np.float64(0.055), 0.09], wrong
-
-
 @answers("06.2")
 def narrower_interval() -> Answers:
     def table(covered, width=100_000):
-        """A thousand districts of which the interval holds the share `covered`."""
+        """A thousand districts, with an interval that contains the share `covered` of their prices."""
         price = np.full(1000, 200_000.0)
         low = np.where(np.arange(1000) < 1000 * covered, price - width / 2, price + 1)
         return pd.DataFrame({"price": price, "low": low, "high": low + width})
@@ -391,18 +386,6 @@ def three_saved() -> Answers:
     return [saved(other=5, low=2, middle=4, high=8.0)], wrong
 
 
-@answers("06.5")
-def address_that_runs() -> Answers:
-    wrong = [
-        (7, "answer ="),
-        ("javascript:", "`javascript:`"),
-        ("<script>alert(1)</script>", "`href`"),
-        ("https://mallory.example/script.js", "`https:`"),
-        ("alert(1)", ""),
-    ]
-    return ["javascript:alert(1)", " JavaScript:alert('1')", "java\nscript:alert(1)"], wrong
-
-
 def found_in_notebook() -> dict[str, object]:
     """The names that the cell of 06b with the stolen cookie defines."""
     notebook = json.loads((ROOT / "notebooks" / "06b_attacks.ipynb").read_text(encoding="utf-8"))
@@ -433,10 +416,10 @@ def forged_cookie() -> Answers:
     return [signed({"account": 1})], wrong
 
 
-# Small apps that a cell makes, broken, for a learner to fix
+# Small broken apps that a cell makes, for a learner to fix
 
 
-BROKEN = {  # the notebook; then what is there once the exercise is solved, the slip, and a word of the hint
+BROKEN = {  # the notebook; then text of the solution, the slip that replaces it, and a word of the hint
     "02.4": (
         "02_templates",
         ("{{ guest }}", "{{ name }}", "2 entries"),
@@ -462,7 +445,7 @@ BROKEN = {  # the notebook; then what is there once the exercise is solved, the 
 
 
 def small_app(source: str) -> Flask:
-    """The app that a cell makes, with the names that the notebook has given before."""
+    """The app that a cell makes, with the variables of the cells before it."""
     census, card = trained("05_census")
     names = {"pd": pd, "FEATURES": iris.FEATURES, "pipeline": trained("04_iris")[0]}
     if "census" in source:
@@ -485,7 +468,7 @@ def solution(number: str) -> str:
 
 
 @pytest.mark.parametrize("number", BROKEN)
-def test_a_broken_app_is_not_solved_as_it_came(number):
+def test_an_unchanged_broken_app_is_not_solved(number):
     name, *_ = BROKEN[number]
     notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
     sources = ["".join(cell["source"]) for cell in notebook["cells"]]
@@ -494,13 +477,14 @@ def test_a_broken_app_is_not_solved_as_it_came(number):
 
 
 def fixed_app(number: str) -> Answers:
-    """The stored solution, and that with one slip each."""
+    """The stored solution, and copies of it with one slip each."""
     right, (_, *slips) = solution(number), BROKEN[number]
     wrong = [(small_app(right.replace(old, new, 1)), word) for old, new, word in slips]
     return [small_app(right)], wrong
 
 
 ANSWERS |= {number: partial(fixed_app, number) for number in BROKEN}
+ANSWERS |= {number: partial(SIMPLE.get, number) for number in SIMPLE}
 
 
 @pytest.mark.parametrize("number", ANSWERS)

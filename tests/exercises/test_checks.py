@@ -1,4 +1,4 @@
-"""What `check` does with any exercise: its verdicts, an app as it runs, slips with file and line."""
+"""What `check` does with any exercise: its verdicts, running an app, and slips with file and line."""
 
 import re
 
@@ -68,12 +68,12 @@ def test_what_is_solved_is_kept_in_the_learner_s_copy_for_the_gallery(tmp_path, 
         assert solved_of(first) == before + kept
 
 
-# An app in a process of its own, as a learner's `check` runs it
+# An app in a separate process, as a learner's `check` runs it
 
 
 @pytest.fixture
 def asked(double):
-    """Lets exercise 04.99 ask the app of stage 01 for a page `/new`."""
+    """Let exercise 04.99 ask the app of stage 01 for a page `/new`."""
 
     @exercise("04.99", hint="look", then="add the page", app="01")
     def _(app):
@@ -135,7 +135,7 @@ def test_an_app_that_does_not_answer_is_one_sentence(asked, copy_of, monkeypatch
 
 
 def test_a_slip_is_found_in_a_log_in_color(copy_of):
-    """As Python 3.13 and later write it in a notebook, whose kernel asks for color."""
+    """Python 3.13 and later write colors in a notebook, because its kernel asks for them."""
     app = copy_of("01").app / "app.py"
     log = f"""Traceback (most recent call last):
   File \x1b[35m"{app}"\x1b[0m, line \x1b[35m9\x1b[0m, in \x1b[35mnew\x1b[0m

@@ -1,4 +1,4 @@
-"""Hints in two steps, and what `check` says when it can't have seen the learner's newest answer."""
+"""Hints in two steps, and what `check` says if it can't have seen the learner's latest answer."""
 
 import re
 import sys
@@ -36,7 +36,7 @@ def test_hints_name_headings_that_are_there_and_are_no_answer(stage):
         asked = exercises._CHECKS[number]
         assert set(re.findall("“([^”]+\\?)”", asked.hint + asked.then)) <= headings, number
         assert asked.hint != asked.then
-        # What a hint gives as an example to write is wrong, or has a gap.
+        # An example in a hint is a wrong answer, or has a gap.
         for written in re.findall(r"`answer = ([^`]+)`", asked.hint + asked.then):
             if "..." not in written:
                 assert verdict_on(number, eval(written)).status == "wrong", number  # noqa: S307
@@ -44,7 +44,7 @@ def test_hints_name_headings_that_are_there_and_are_no_answer(stage):
 
 @pytest.fixture
 def notebook(monkeypatch):
-    """`notebook(cell, ...)` runs cells in a kernel's shell, and returns what the last one gives."""
+    """`notebook(cell, ...)` runs cells in a kernel's shell, and returns the value of the last one."""
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance(user_ns={}, history_length=0)
     monkeypatch.setitem(shell.user_ns, "check", verdict_on)

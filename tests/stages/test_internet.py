@@ -9,7 +9,7 @@ import sys
 import nbformat
 import pytest
 import requests
-from exercise_support import copy_of, judge  # noqa: F401
+from exercise_support import assert_verdict, copy_of  # noqa: F401
 from notebook_support import what_they_need
 
 from workshop import check, rehearse
@@ -204,12 +204,12 @@ REFUSED = "assert bad.status_code == 422"
 def test_a_test_is_worth_what_it_notices(copy, lines, status, hint):
     if lines:
         add_test(copy, *lines)
-    judge("07.2", status, hint)
+    assert_verdict("07.2", status, hint)
 
 
 def test_a_function_that_pytest_does_not_run_is_no_test(copy):
     add_test(copy, GOOD, BAD, REFUSED, name="mine")
-    judge("07.2", "not yet", "begins with `test_`")
+    assert_verdict("07.2", "not yet", "begins with `test_`")
 
 
 CONFIG = "MAX_CONTENT_LENGTH=1024 * 1024)\n"
@@ -229,13 +229,13 @@ SHOWN = "{% if config.CONTACT %}{{ config.CONTACT }}{% endif %}"
 
 
 def test_the_setting_is_not_there_yet(copy):
-    judge("07.3", "not yet", "next to MODEL_FOLDER")
+    assert_verdict("07.3", "not yet", "next to MODEL_FOLDER")
 
 
 @pytest.mark.parametrize(
     "how, shown, status, hint",
     [
-        ('os.environ.get("CONTACT", "")', SHOWN, "solved", "in no file"),
+        ('os.environ.get("CONTACT", "")', SHOWN, "solved", "isn't in any file"),
         ('os.environ.get("CONTACT", "")', "", "wrong", "doesn't show it"),
         ('os.environ.get("CONTACT", "")', SHOWN.replace("T }}", "T|safe }}"), "wrong", "safe"),
         ('os.environ.get("CONTACT", "")', "Ask: {{ config.CONTACT }}", "wrong", "endif"),
@@ -246,9 +246,9 @@ def test_the_setting_is_not_there_yet(copy):
 def test_a_setting_from_the_environment(copy, how, shown, status, hint):
     read_setting(copy, how)
     show_setting(copy, shown)
-    judge("07.3", status, hint)
+    assert_verdict("07.3", status, hint)
 
 
 def test_a_page_that_shows_a_setting_that_nothing_reads(copy):
     show_setting(copy, SHOWN)
-    judge("07.3", "wrong", "nothing in app.py reads")
+    assert_verdict("07.3", "wrong", "nothing in app.py reads")

@@ -1,4 +1,4 @@
-"""What the gallery says where an app is loading or does not start. test_serve.py has models that change."""
+"""Apps in the gallery that are loading or don't start. test_serve.py has models that change."""
 
 import dataclasses
 import gzip
@@ -39,10 +39,12 @@ def work(tmp_path, monkeypatch):
     sys.modules.pop("workshop_stage_02_templates", None)
 
 
-def test_while_an_app_loads_the_gallery_answers_and_says_so(work, tmp_path):
-    may_go_on = tmp_path / "go"
+def test_an_app_loads_on_the_first_request_and_meanwhile_the_gallery_answers(work, tmp_path):
+    loading, may_go_on = tmp_path / "loading", tmp_path / "go"
     wait = f"while not pathlib.Path({str(may_go_on)!r}).exists(): time.sleep(.01)\n"
-    get = work("import pathlib, time\n" + wait + WELL)
+    get = work(f"import pathlib, time\npathlib.Path({str(loading)!r}).touch()\n" + wait + WELL)
+    assert get("/healthz").status_code == 200
+    assert not loading.exists()
     before = get("/").text
     page = get("/02_templates/list")
     assert page.status_code == 503
@@ -55,7 +57,7 @@ def test_while_an_app_loads_the_gallery_answers_and_says_so(work, tmp_path):
     may_go_on.touch()
     until(lambda: get("/02_templates/").status_code == 200)
     assert get("/02_templates/").text == "the app itself"
-    assert get("/").text != before, "the gallery's card says that it is up"
+    assert get("/").text != before, "its card has changed"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_an_app_that_does_not_start_says_where_and_what_to_do(work, source, reas
     assert told.mimetype == "application/problem+json"
     assert "catch-up 02 --fresh" in told.json["detail"]
     with pytest.raises((ModuleNotFoundError, SyntaxError, SystemExit)):
-        Mount(find_stage("templates"))  # as in a process of its own
+        Mount(find_stage("templates"))  # outside the gallery
 
 
 PROBLEM = """
@@ -127,7 +129,7 @@ def test_an_app_comes_with_its_database(product):
     assert (product.folder / "made").exists()
 
 
-def test_a_database_that_cannot_be_made_is_no_missing_model(product):
+def test_a_database_that_cannot_be_created_is_not_a_missing_model(product):
     (product.folder / "full").touch()
     card = product.folder / "model" / "card.json"
     card.write_text("{}", encoding="utf-8")
@@ -142,33 +144,20 @@ def test_a_database_that_cannot_be_made_is_no_missing_model(product):
     app = mount.app
     time.sleep(2 * LOOK_EVERY)
     assert get("/model").text == "the card"
-    assert mount.app is app, "what an app remembers, such as its limits' counts, lasts"
+    assert mount.app is app, "the app keeps its state, such as its rate limits"
     card.write_text("{ }", encoding="utf-8")
     time.sleep(2 * LOOK_EVERY)
     get("/model")
-    assert mount.app is not app, "another model is taken, whatever the database does"
+    assert mount.app is not app, "a new model is loaded even if the database fails"
 
 
-def test_the_gallery_loads_an_app_once_somebody_asks_for_it(work, tmp_path):
-    loaded = tmp_path / "loaded"
-    get = work(f"import pathlib\npathlib.Path({str(loaded)!r}).touch()\n" + WELL)
-    assert get("/healthz").status_code == 200
-    assert not loaded.exists()
-    until(lambda: get("/02_templates/").status_code == 200)
-    assert loaded.exists()
-
-
-def test_a_library_s_files_are_sent_small_and_kept():
-    app = Flask(__name__)
-    files = {
-        "lib.js": ("text/javascript", "let a = 1;\n" * 9000),
-        "page": ("text/html", "a" * 9000),
-    }
+def test_a_library_s_files_are_compressed_and_cached():
+    app, script = Flask(__name__), "let a = 1;\n" * 9000
 
     @app.get("/openapi/<name>")
     @app.get("/static/<name>")
     def file(name):
-        answer = Response(files[name][1], content_type=files[name][0])
+        answer = Response(script, content_type="text/javascript")
         answer.add_etag()
         return answer.make_conditional(request)
 
@@ -176,16 +165,19 @@ def test_a_library_s_files_are_sent_small_and_kept():
     takes = {"Accept-Encoding": "gzip, br"}
     small = client.get("/openapi/lib.js?v=1", headers=takes)
     assert len(small.data) < 1000
-    assert gzip.decompress(small.data).decode() == files["lib.js"][1]
+    assert gzip.decompress(small.data).decode() == script
     assert (small.headers["Content-Encoding"], small.headers["Vary"]) == ("gzip", "Accept-Encoding")
     assert small.cache_control.max_age > 30 * 24 * 3600
     again = takes | {"If-None-Match": small.headers["ETag"]}
     assert client.get("/openapi/lib.js?v=1", headers=again).status_code == 304
     assert client.get("/openapi/lib.js", headers=takes).cache_control.max_age is None, "no version"
-    assert client.get("/openapi/lib.js?v=1").text == files["lib.js"][1], "for who takes no gzip"
+    assert client.get("/openapi/lib.js?v=1").text == script, "for clients that don't accept gzip"
     head = client.head("/openapi/lib.js?v=1", headers=takes)
     assert (head.status_code, head.data) == (200, b"")
-    for path in ("/openapi/page?v=1", "/static/lib.js?v=1"):  # what learners change, and pages
+    for path in (
+        "/openapi/page?v=1",
+        "/static/lib.js?v=1",
+    ):  # pages, and files that learners change
         answer = client.get(path, headers=takes)
         assert "Content-Encoding" not in answer.headers
         assert answer.cache_control.max_age is None

@@ -1,5 +1,6 @@
-"""The helper `serve` and the servers beneath it: up when they say so, always stopped, and their log shown."""
+"""`serve` and its servers: they are ready when the block begins, always stopped, and show their log."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from workshop.core.errors import ServerDied, WorkshopError
 from workshop.core.own_apps import NoSuchApp
 from workshop.host import background, ports
-from workshop.host.background import Server, serve
+from workshop.host.background import serve
 from workshop.host.ports import PortInUse, free_port, is_free, require_port, status_of
 from workshop.setup.process import ROOT
 
@@ -37,7 +38,7 @@ def create_app():
 
 @pytest.fixture
 def app_file(tmp_path, monkeypatch):
-    """The app of stage 01 in a learner's copy, which the test may write."""
+    """The file of stage 01's app in a learner's copy."""
     file = tmp_path / "apps" / "01_hello" / "app.py"
     file.parent.mkdir(parents=True)
     file.write_text(APP, encoding="utf-8")
@@ -47,7 +48,7 @@ def app_file(tmp_path, monkeypatch):
 
 @pytest.fixture
 def processes():
-    """The processes that the test's servers start; after the test, none is left."""
+    """Returns the processes that the test has started; checks that none is left in the end."""
     before = set(psutil.Process().children(recursive=True))
 
     def started():
@@ -62,24 +63,21 @@ def get(url):
         return answer.read().decode()
 
 
-@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt, FileNotFoundError])
-def test_serve_stops_with_its_block_whose_error_is_its_own(app_file, processes, error, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # which is not asked for this machine
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, FileNotFoundError])
+def test_serve_stops_when_its_block_ends_or_raises(app_file, processes, error, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # isn't used for this machine
     monkeypatch.setenv("no_proxy", "")
-    try:
-        with serve(1) as url:
-            assert status_of(url) == 200
-            assert status_of(f"{url}/nowhere") == 404
-            assert processes()
-            if error:
-                raise error
-    except (ZeroDivisionError, KeyboardInterrupt, FileNotFoundError) as raised:
-        assert type(raised) is error
+    with pytest.raises(error) if error else contextlib.nullcontext(), serve(1) as url:
+        assert status_of(url) == 200
+        assert status_of(f"{url}/nowhere") == 404
+        assert processes()
+        if error:
+            raise error
     assert processes() == set()
     assert status_of(url) is None
 
 
-def test_the_log_of_an_app_that_dies_is_shown_instead_of_the_broken_request(app_file, processes):
+def test_the_log_of_a_crashed_app_is_shown_instead_of_the_request_s_error(app_file, processes):
     with pytest.raises(ServerDied, match="01_hello[^$]*out of memory"), serve(1) as url:
         get(f"{url}/die")
     with pytest.raises(ServerDied, match="out of memory"), serve(1) as url:
@@ -94,7 +92,9 @@ def test_the_log_of_an_app_that_dies_is_shown_instead_of_the_broken_request(app_
         ("import time; time.sleep(60)", "01_hello"),
     ],
 )
-def test_an_app_that_does_not_start_is_given_up(app_file, processes, monkeypatch, code, told):
+def test_an_app_that_does_not_start_raises_server_died(
+    app_file, processes, monkeypatch, code, told
+):
     app_file.write_text(code, encoding="utf-8")
     if "sleep" in code:
         monkeypatch.setattr(background, "START_LIMIT", 0.5)
@@ -103,7 +103,7 @@ def test_an_app_that_does_not_start_is_given_up(app_file, processes, monkeypatch
     assert processes() == set()
 
 
-def test_an_app_that_ignores_the_signal_is_ended_too(app_file, processes, monkeypatch):
+def test_an_app_that_ignores_the_signal_is_killed(app_file, processes, monkeypatch):
     monkeypatch.setattr(background, "STOP_LIMIT", 0.5)
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     app_file.write_text(stubborn + APP, encoding="utf-8")
@@ -145,16 +145,6 @@ def test_the_app_ends_when_the_process_that_serves_it_is_killed(app_file):
         kernel.communicate()
     assert psutil.wait_procs(servers, timeout=20)[1] == []
     assert status_of(url) is None
-
-
-def test_a_server_keeps_its_secrets_out_of_the_command_line():
-    environ = {"JUPYTER_TOKEN": "secret"}
-    server = Server("JupyterLab", ["jupyterlab"], "http://127.0.0.1:1/", environ)
-    assert "secret" not in " ".join(server.command)
-    assert server.url == "http://127.0.0.1:1"
-
-
-# Ports
 
 
 def test_a_port_in_use_names_the_port_and_suggests_one_with_its_option(monkeypatch):

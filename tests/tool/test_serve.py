@@ -1,4 +1,4 @@
-"""`serve` for real: workers, their log, and what happens to requests when one dies or all should stop."""
+"""Runs `serve`: its workers, their log, and what happens to requests when a worker dies or all stop."""
 
 import os
 import re
@@ -61,10 +61,9 @@ def write_app(work, code):
 
 
 def killed(log):
-    """Whether granian killed a worker because it did not end within `STOP_LIMIT`.
+    """Whether granian killed a worker because it didn't end within `STOP_LIMIT`.
 
-    It says so right away, also of a worker that ended by itself: two of its threads wait for each worker, and
-    the one that comes second is told for a moment that the worker is still there.
+    granian sometimes logs "Killing" right away, even for a worker that has ended.
     """
     line = r"^(\S+ \S+) +[A-Z]+ +(Shutting|Killing) "
     moments = {
@@ -80,7 +79,7 @@ def workers(url):
 
 
 @posix
-def test_two_workers_serve_one_that_dies_is_replaced_and_ctrl_c_ends_them(work):
+def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(work):
     with serving(work, "01", "--workers", "2") as (process, url, log):
         until(lambda: f"{url}/ with 2 workers" in log())
         until(lambda: len(workers(url)) == 2)
@@ -92,7 +91,7 @@ def test_two_workers_serve_one_that_dies_is_replaced_and_ctrl_c_ends_them(work):
         until(lambda: len(workers(url)) == 2)
         assert other in workers(url)
         assert victim not in workers(url)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to everyone in the group
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
         assert process.wait(PATIENCE) == 0
         assert status_of(url) is None
         assert not killed(log())
@@ -101,7 +100,7 @@ def test_two_workers_serve_one_that_dies_is_replaced_and_ctrl_c_ends_them(work):
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_under_way_is_answered_before_the_end(work, number):
+def test_an_open_request_is_answered_before_the_server_stops(work, number):
     folder = work / "apps" / "01_hello"
     with serving(work, "01") as (process, url, log), ThreadPoolExecutor() as pool:
         answer = pool.submit(get, url, "/slow")
@@ -117,7 +116,7 @@ def test_a_request_under_way_is_answered_before_the_end(work, number):
 
 
 @posix
-def test_a_client_that_never_ends_its_request_does_not_hold_up_the_end(work):
+def test_a_client_that_never_ends_its_request_does_not_delay_the_stop(work):
     with serving(work, "01") as (process, url, log):
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         with socket.create_connection(address) as slow, socket.create_connection(address) as idle:
@@ -126,11 +125,11 @@ def test_a_client_that_never_ends_its_request_does_not_hold_up_the_end(work):
             assert idle.recv(100).startswith(b"HTTP/1.1 200 OK")
             process.terminate()
             assert process.wait(PATIENCE) == 0
-        assert not killed(log()), "the limit for headers let it go before the worker was killed"
+        assert not killed(log()), "the time limit for headers ended the request first"
 
 
 @posix
-def test_an_end_while_an_app_is_still_being_loaded(work):
+def test_a_server_stops_while_its_app_is_loading(work):
     began = work / "began"
     wait = f"import pathlib, time; pathlib.Path({str(began)!r}).touch(); time.sleep(600)"
     write_app(work, wait)
@@ -143,7 +142,7 @@ def test_an_end_while_an_app_is_still_being_loaded(work):
 
 
 @posix
-def test_the_log_has_a_line_for_each_request_and_no_client_writes_another(work):
+def test_the_log_has_a_line_for_each_request_and_no_client_can_forge_one(work):
     with serving(work, "01") as (_, url, log):
         get(url, "/a%0A2026-01-01%20INFO%20forged%1b%5B31m?age=39")
         until(lambda: '"GET /a' in log())
@@ -155,7 +154,7 @@ def test_the_log_has_a_line_for_each_request_and_no_client_writes_another(work):
         line,
     )
     assert not [each for each in lines if each.startswith("2026-01-01")]
-    assert "age=39" not in "".join(lines), "what was asked about somebody stays out of the log"
+    assert "age=39" not in "".join(lines), "query strings contain personal data"
     assert any(each.endswith("WARNING an app\\nwas made") for each in lines)
 
 
@@ -188,11 +187,8 @@ def test_workers_reload_a_new_model_and_keep_the_old_one_if_it_is_damaged(work):
         assert statuses() == {200}
 
 
-# What is said, and when
-
-
-def test_an_address_is_printed_once_something_answers_there(work):
-    write_app(work, f"import time; time.sleep(3)\n{APP}")
+def test_the_address_is_printed_once_it_answers(work):
+    write_app(work, f"import time; time.sleep(1)\n{APP}")
     with serving(work, "01", wait=False) as (_, url, log):
         until(lambda: url in log())
         assert status_of(url) == 200
@@ -208,24 +204,28 @@ def test_an_app_that_does_not_start_is_a_sentence_with_the_line(work):
 
 @pytest.fixture
 def run(monkeypatch):
-    """What granian would be asked to serve."""
+    """What granian would serve."""
     calls = []
     monkeypatch.setattr(host, "run", lambda *asked: calls.append(asked))
     monkeypatch.setattr(os, "environ", os.environ.copy())
     return calls
 
 
-def test_a_port_in_use_or_a_stage_without_an_app_is_a_sentence(run, capsys):
+def test_what_cannot_be_served_is_a_sentence(run, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert cli.run(["serve", "1", "--port", str(port)]) == 1
     assert f"Port {port} " in capsys.readouterr().err
     assert cli.run(["serve", "0"]) == 1
     assert "00_start_here" in capsys.readouterr().err
+    monkeypatch.setenv("TRUSTED_PROXIES", "abc")
+    for command in ("app", "serve"):
+        assert cli.run([command, "1", "--port", str(free_port())]) == 1
+        assert "TRUSTED_PROXIES is 'abc': set it to a number" in capsys.readouterr().err
     assert run == []
 
 
-def test_on_windows_it_is_one_worker_and_that_is_said(run, monkeypatch, capsys):
+def test_on_windows_there_is_one_worker_and_a_message(run, monkeypatch, capsys):
     monkeypatch.setattr(host, "ONE_WORKER", True)
     assert cli.run(["serve", "1", "--workers", "4", "--port", str(free_port())]) == 0
     assert "Windows" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Clients that are slow or send too much, at real servers: they are cut off, and others are answered."""
+"""Clients that are slow or send too much to real servers are cut off, and others are answered."""
 
 import contextlib
 import http.client
@@ -34,15 +34,13 @@ def server(request, tmp_path_factory):
             yield gallery.url, "/01_hello/notes"
 
 
-@contextlib.contextmanager
-def connected(url: str):
+def connected(url: str, source: str = "127.0.0.1") -> socket.socket:
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=120) as client:
-        yield client
+    return socket.create_connection((host, int(port)), 120, source_address=(source, 0))
 
 
 def answer(client: socket.socket) -> tuple[int, bytes]:
-    """The status and the body of an answer; 0 where the connection is closed without one."""
+    """The status and the body of a response; 0 if the connection is closed without one."""
     found = http.client.HTTPResponse(client)
     try:
         found.begin()
@@ -80,7 +78,7 @@ def test_first_lines_that_are_too_long_or_not_http_are_refused(server, lines, st
     assert "<h1" in get(url)
 
 
-def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(server):
+def test_a_body_that_is_too_long_is_refused_even_without_a_length(server):
     url, notes = server
     chunk = b"1000\r\n" + b"a" * 4096 + b"\r\n"
     with connected(url) as client:
@@ -92,43 +90,40 @@ def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(server):
     assert "4,096 bytes" in json.loads(body)["error"]
 
 
-def open_bodies(stack, url, path, number, framing="Content-Length: 900", source="127.0.0.1"):
-    """Clients that each announce a body and do not send it."""
-    host, port = url.removeprefix("http://").split(":")
+def open_bodies(stack, url, path, number, framing):
+    """Clients that each announce a body and don't send it."""
     for _ in range(number):
-        client = stack.enter_context(
-            socket.create_connection((host, int(port)), 120, source_address=(source, 0))
-        )
+        client = stack.enter_context(connected(url))
         client.sendall(POST.format(path=path, framing=framing).encode())
         yield client
 
 
 def post(url, path, body, source="127.0.0.1"):
-    """The status with which a note is answered, and the header Retry-After, for a client elsewhere."""
-    host, port = url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), 120, source_address=(source, 0))
-    with contextlib.closing(connection):
-        connection.request("POST", path, body, {"Content-Type": "application/json"})
-        found = connection.getresponse()
+    """The status and the header Retry-After of the response to a note from `source`."""
+    with connected(url, source) as client:
+        framing = f"Connection: close\r\nContent-Length: {len(body)}"
+        client.sendall(POST.format(path=path, framing=framing).encode() + body)
+        found = http.client.HTTPResponse(client)
+        found.begin()
         return found.status, found.getheader("Retry-After")
 
 
 @pytest.mark.parametrize(
     ("number", "framing"), [(100, "Transfer-Encoding: chunked"), (300, "Content-Length: 900")]
 )
-def test_bodies_that_never_come_leave_pages_and_other_people_alone(server, number, framing):
+def test_bodies_that_never_arrive_do_not_affect_pages_and_other_people(server, number, framing):
     url, notes = server
     with contextlib.ExitStack() as stack:
         slow = list(open_bodies(stack, url, notes, number, framing))
         assert "<h1" in get(url), "the page waits for no body"
-        # This address uses up its share as soon as the server has got round to that many of them.
+        # This address has used up its share once the server has accepted that many of them.
         until(lambda: post(url, notes, b"{}") == (503, "5"))
         assert post(url, notes, b"{}", source="127.0.0.2")[0] == 422
         assert len(slow) == number
     until(lambda: post(url, notes, b"{}")[0] == 422)
 
 
-def test_clients_that_wait_to_be_told_to_go_on_are_told(server):
+def test_clients_that_expect_100_continue_get_it(server):
     url, notes = server
     body = json.dumps({"name": secrets.token_hex(4), "text": "b"}).encode()
     framing = f"Expect: 100-continue\r\nContent-Length: {len(body)}"
@@ -141,7 +136,7 @@ def test_clients_that_wait_to_be_told_to_go_on_are_told(server):
         assert answer(slow[0])[0] == 201
 
 
-def test_each_visitor_behind_a_proxy_has_a_share_of_their_own(monkeypatch):
+def test_each_visitor_behind_a_proxy_has_a_separate_share(monkeypatch):
     monkeypatch.setenv("TRUSTED_PROXIES", "1")
     share = Share(4)  # three bodies in all, one for each address
     seen = []
@@ -160,6 +155,6 @@ def test_each_visitor_behind_a_proxy_has_a_share_of_their_own(monkeypatch):
     assert share.take("192.0.2.1")
     assert post("192.0.2.1") == 503
     assert post("192.0.2.2") == 200
-    assert seen == ["192.0.2.2"], "what a visitor says of themselves does not count"
+    assert seen == ["192.0.2.2"], "a visitor's own X-Forwarded-For doesn't count"
     share.give_back("192.0.2.1")
     assert post("192.0.2.1") == 200

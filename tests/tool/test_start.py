@@ -1,4 +1,4 @@
-"""`start` for real: the gallery, the apps and JupyterLab answer, and everything ends with it.
+"""Runs `start`: the gallery, the apps and JupyterLab answer, and everything stops with it.
 
 It runs from a copy of the workshop with two stages: iris, not trained yet, and one whose app is broken.
 """
@@ -67,9 +67,9 @@ def house(tmp_path_factory):
 
 
 def launch(house, *options):
-    """`start` in a process of its own: the process, and what it printed until it was ready.
+    """`start` as a process, and what it printed until it was ready.
 
-    Its terminal asks for Flask's debugger, which the workshop must not heed.
+    FLASK_DEBUG is set, and must have no effect.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, "start", "--no-browser", *map(str, options)],
@@ -110,7 +110,7 @@ def listening(processes):
 
 
 @posix
-def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(house):
+def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_stops_it(house):
     port, lab_port = free_port(), free_port()
     ports = "--port", port, "--lab-port", lab_port
     process, printed = launch(house, "--host", "0.0.0.0", "--present", *ports)  # noqa: S104
@@ -141,16 +141,12 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         assert told.count("\n") == 1
         assert again.returncode == 1
 
-        status, page = get(f"http://127.0.0.1:{port}/04_iris/")
-        assert (status, "Petal length" in page) == (200, True)
-
-        assert get(f"{lab}/api/contents?token={token}")[0] == 200
-        assert get(f"{lab}/api/contents/apps/04_iris/app.py?token={token}")[0] == 200
-        assert get(f"{lab}/rise/slides/04_iris.ipynb?token={token}")[0] == 200
-        assert "04_iris.ipynb" in get(f"{lab}/api/contents/slides?token={token}")[1]
-        assert "04_iris.ipynb" in get(f"{lab}/api/contents/notebooks?token={token}")[1]
+        assert "Petal length" in get(f"http://127.0.0.1:{port}/04_iris/")[1]
+        for path in ("lab", "rise/slides/04_iris.ipynb", "api/contents/apps/04_iris/app.py"):
+            assert get(f"{lab}/{path}?token={token}")[0] == 200
+        for folder in ("slides", "notebooks"):
+            assert "04_iris.ipynb" in get(f"{lab}/api/contents/{folder}?token={token}")[1]
         assert get(f"{lab}/api/contents")[0] == 403, "nothing without the token"
-        assert get(f"{lab}/lab?token={token}")[0] == 200
         settings = f"{lab}/lab/api/settings/@jupyterlab/apputils-extension:notification"
         schema = json.loads(get(f"{settings}?token={token}")[1])["schema"]
         assert schema["properties"]["fetchNews"]["default"] == "false", "no pop-up asks for news"
@@ -160,7 +156,7 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
             with contextlib.suppress(psutil.NoSuchProcess):  # one that has ended shows nothing
                 assert token not in str(part.cmdline())
 
-        # The room: somebody at another address sees the gallery and the apps, and nothing else.
+        # The room: a visitor at another address sees the gallery and the apps, and nothing else.
         other = next(iter(room.addresses("0.0.0.0")), None)  # noqa: S104
         assert f" http://{other}:{port}/\n" in printed or other is None
         there = f"http://{other or '127.0.0.2'}"
@@ -182,14 +178,14 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_ends_it(ho
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=60)[0]
         alive = psutil.wait_procs(started, timeout=20)[1]
-    assert "ZeroDivisionError" in rest, "the place to look for the traceback of an app that crashes"
+    assert "ZeroDivisionError" in rest, "the terminal shows an app's traceback"
     assert process.returncode == 0
     assert alive == []
 
 
 @posix
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGKILL"])
-def test_everything_ends_when_it_is_told_to_or_killed(house, name):
+def test_everything_stops_after_a_signal(house, name):
     port, lab_port = free_port(), free_port()
     with_lab = name == "SIGKILL"
     lab = ["--lab-port", lab_port] if with_lab else ["--no-lab"]
@@ -231,8 +227,8 @@ sys.exit(cli.run(sys.argv[1:]))
 
 
 @posix
-def test_of_two_that_start_at_once_one_runs_and_the_other_says_so(house, tmp_path):
-    """Each of them, once it has found its port free, gives the other one time to do the same."""
+def test_if_two_start_at_the_same_time_one_runs_and_the_other_says_so(house, tmp_path):
+    """Each waits, after it has found its port free, so that the other could find it free too."""
     port = free_port()
     line = ["start", "--no-browser", "--no-lab", "--port", str(port), tmp_path]
     two = [
@@ -282,23 +278,31 @@ def taken():
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (None, "{0} and {1} .*--port N{0} --lab-port N{1}"),
+        (None, "{0} and {1}: .*--port N{0} --lab-port N{1}"),
         ({"folder": FOLDER}, "http://127.0.0.1:{0}/$"),
-        ({"folder": "another", "lab_port": None}, "another copy.*--port"),
+        ({"folder": "another", "lab_port": None}, "Another copy.*--port"),
     ],
     ids=["another program", "this workshop", "another copy"],
 )
-def test_who_uses_the_ports_is_told_in_one_sentence(taken, monkeypatch, found, told):
+def test_ports_in_use_are_one_sentence_that_says_by_what(taken, monkeypatch, found, told):
     monkeypatch.setattr(start, "gallery_at", lambda url: found)
     monkeypatch.setattr(start, "another_port", lambda number: f"N{number}")
     with pytest.raises(PortInUse, match=told.format(*taken)):
         start.require_ports("127.0.0.1", *taken)
 
 
-def test_gallery_and_jupyterlab_cannot_share_a_port():
-    port = free_port()
-    with pytest.raises(WorkshopError, match="--port or --lab-port"):
-        start.run_workshop("127.0.0.1", port, port, open_browser=False)
+@pytest.mark.parametrize(
+    ("lab_port", "present", "proxies", "told"),
+    [
+        (8123, False, "", "--port or --lab-port"),
+        (None, True, "", "--no-lab"),
+        (None, False, "abc", "^TRUSTED_PROXIES is 'abc': set it to a number, such as 1"),
+    ],
+)
+def test_what_start_refuses_is_one_sentence(monkeypatch, lab_port, present, proxies, told):
+    monkeypatch.setenv("TRUSTED_PROXIES", proxies)
+    with pytest.raises(WorkshopError, match=told):
+        start.run_workshop("127.0.0.1", 8123, lab_port, open_browser=False, present=present)
 
 
 def test_a_model_that_cannot_be_trained_does_not_stop_the_others(monkeypatch, capsys):
@@ -322,7 +326,7 @@ def test_a_model_that_cannot_be_trained_does_not_stop_the_others(monkeypatch, ca
 # JupyterLab
 
 
-def test_jupyterlab_leaves_the_owner_s_tabs_and_settings_alone(tmp_path, monkeypatch):
+def test_jupyterlab_does_not_use_the_owner_s_tabs_and_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "theirs")
     environ = start.lab_server(8888, "secret", "http://127.0.0.1:8100").environ

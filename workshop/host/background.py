@@ -1,6 +1,6 @@
-"""Servers as processes of their own: started, waited for, and always stopped.
+"""Runs servers as separate processes, and always stops them.
 
-`serve` is the helper for notebooks; `workshop start` uses the same `Server` for the gallery and JupyterLab.
+Notebooks use `serve`; `workshop start` uses the same `Server` for the gallery and JupyterLab.
 """
 
 import contextlib
@@ -32,9 +32,10 @@ def granian(target: str, host: str, port: int) -> list[object]:
 
 
 class Server:
-    """`python -m MODULE ARGS` as a server at `url`, on a leash (see `workshop.host.end_with_parent`).
+    """Runs `python -m MODULE ARGS` as a server at `url`, which stops with this process.
 
-    Use it as a context manager: its process is gone when the block ends.
+    Use it as a context manager: the server has stopped when the block ends. If this process is killed,
+    `workshop.host.end_with_parent` stops the server.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Server:
         self.environ = environ or {}
 
     def __enter__(self) -> Self:
-        bypass_proxies_here()  # a notebook that another program has opened
+        bypass_proxies_here()  # `start` does this too, but a notebook may run without it
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.log = Path(self.folder.name, "log")
         with self.log.open("ab") as written:
@@ -57,7 +58,7 @@ class Server:
                 stdout=written,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | self.environ,
-                # A group of its own: Ctrl-C reaches us alone, and we end everything in order.
+                # A separate process group, so that Ctrl-C reaches only us and we stop everything in order.
                 start_new_session=os.name == "posix",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
@@ -65,19 +66,19 @@ class Server:
         return self
 
     def wait_until_ready(self) -> Self:
-        """Return once the server answers. Raises `ServerDied`, with the end of its log, if it never does."""
+        """Return once the server answers. Raises `ServerDied`, with the end of its log, if it doesn't."""
         deadline = time.monotonic() + START_LIMIT
         while True:
             answered = status_of(f"{self.url}/") is not None
-            self.require_running("stopped by itself")  # or another server has answered
+            self.require_running("stopped unexpectedly")  # or another server has answered
             if answered:
                 return self
             if time.monotonic() > deadline:
-                raise self.died(f"did not answer within {START_LIMIT:.0f} seconds")
+                raise self.died(f"didn't answer within {START_LIMIT:.0f} seconds")
             time.sleep(0.05)
 
     def require_running(self, what: str) -> None:
-        """Raise `ServerDied`, which says `what` the server did, if its process has ended."""
+        """Raise `ServerDied` if the process has ended; its message says `what` the server did."""
         if not self.is_running():
             raise self.died(what)
 
@@ -85,11 +86,11 @@ class Server:
         return ServerDied(f"{self.name} {what}. Its log ends with:\n{self.log_end()}")
 
     def log_end(self, lines: int = 20) -> str:
-        """The last lines of what the server printed."""
+        """The last lines that the server printed."""
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
 
     def log_news(self) -> str:
-        """What the server has printed since this was last asked."""
+        """What the server has printed since the last call."""
         return self.news.read()
 
     def is_running(self) -> bool:
@@ -97,8 +98,8 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            self.process.stdin.close()  # letting go of the leash
-        if os.name == "posix":  # elsewhere nothing can be asked to end gently
+            self.process.stdin.close()  # tells `end_with_parent` to stop the server
+        if os.name == "posix":  # Windows has no gentle way
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_LIMIT)
@@ -110,10 +111,10 @@ class Server:
 
 @contextlib.contextmanager
 def serve(stage: str | int) -> Iterator[str]:
-    """Run a stage's app, or your own, as a process, and give its base URL: `with serve("iris") as url:`.
+    """Run a stage's app, or your own, as a process: `with serve("iris") as url:` gives its base URL.
 
-    The app listens on a free port of this machine only, has answered once when the block begins, and is
-    stopped when the block ends. Raises `ServerDied`, with the end of its log, if it does not come up.
+    The app listens on a free port, for this machine only. It's ready when the block begins, and has stopped
+    when the block ends. Raises `ServerDied`, with the end of its log, if the app doesn't start.
     """
     with running_app(stage) as server:
         yield server.url
@@ -121,7 +122,7 @@ def serve(stage: str | int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running_app(stage: str | int) -> Iterator[Server]:
-    """What `serve` runs, for those who also want to read its log."""
+    """Like `serve`, but gives the `Server`, whose log you can read."""
     found = find_app(stage)
     require_app(found)
     port = free_port()
@@ -133,8 +134,8 @@ def running_app(stage: str | int) -> Iterator[Server]:
         try:
             yield server
         except OSError:
-            # A request that broke off: a dying app closes its connections a moment before it is gone, and
-            # granian takes another moment to notice, which is longer on a busy machine.
+            # A request was cut off. A crashing app closes its connections before its process ends, and
+            # granian notices only a moment later.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.process.wait(3)
             server.require_running("stopped while you used it")

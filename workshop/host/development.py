@@ -1,7 +1,7 @@
-"""`python -m workshop.host.development ARGS`: Flask's own command, for `app --debug`.
+"""`python -m workshop.host.development ARGS`: the `flask` command, for `app --debug`.
 
-It starts a second process, which serves and is started anew at each change. Killed, the
-first one could not end the second, which would keep the port; so that one looks after itself.
+Flask starts a second process that serves, and restarts it after each change. If the first process is
+killed, it can't stop the second, which would keep the port; so the second one watches its parent.
 """
 
 import os
@@ -12,10 +12,10 @@ from flask.cli import main
 from workshop.host.end_with_parent import follow
 from workshop.host.server import announce
 
-URL = "WORKSHOP_APP_URL"  # the variable that holds the address to print
+URL = "WORKSHOP_APP_URL"  # the variable that contains the address to print
 
 if __name__ == "__main__":
-    if os.environ.get("WERKZEUG_RUN_MAIN") == "true":  # the second one
+    if os.environ.get("WERKZEUG_RUN_MAIN") == "true":  # the second process
         follow(os.getppid())
     else:
         url = os.environ[URL]

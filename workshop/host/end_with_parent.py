@@ -1,7 +1,7 @@
-"""`python -m workshop.host.end_with_parent MODULE ARGS`: a module that ends with the process that started it.
+"""`python -m workshop.host.end_with_parent MODULE ARGS` runs a module until the process that started it ends.
 
-The starter holds the other end of this process's standard input. When the starter is gone, however it
-went, that pipe closes, and the module is asked to stop; so no server outlives a killed notebook kernel.
+Standard input is a pipe from the parent. When the parent ends, even if it's killed, the pipe closes and the
+module is asked to stop. So no server outlives a killed notebook kernel.
 """
 
 import contextlib
@@ -15,22 +15,22 @@ import time
 from collections.abc import Callable
 
 STDIN = 0
-PATIENCE = 5.0  # seconds a server has to stop by itself
-GLANCE = 0.5  # seconds between two looks at whether the parent is still there
+PATIENCE = 5.0  # seconds for a server to stop before it's killed
+GLANCE = 0.5  # seconds between two checks whether the parent is still running
 
 
 def end_tree(pid: int) -> None:
-    """End the group of processes that `pid` leads; on Windows, `pid` and all that it started."""
+    """Kill the process group that `pid` leads; on Windows, `pid` and every process it started."""
     if os.name == "posix":
-        gone = ProcessLookupError, PermissionError  # macOS, of one that is gone: no permission
-        with contextlib.suppress(*gone):
+        # PermissionError is what macOS says of a process that has ended.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
     else:
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True)
 
 
 def end_after(wait: Callable[[], object]) -> None:
-    """Once `wait` returns, in another thread, end this process and the group that it leads, gently first."""
+    """Call `wait` in a thread; when it returns, stop this process and its group, gently first."""
 
     def end() -> None:
         wait()
@@ -40,18 +40,18 @@ def end_after(wait: Callable[[], object]) -> None:
         end_tree(os.getpid())
         os._exit(0)
 
-    threading.Thread(target=end, name="leash", daemon=True).start()
+    threading.Thread(target=end, name="end with parent", daemon=True).start()
 
 
 def follow(parent: int) -> None:
-    """End this process when `parent`, the process that started it, has ended.
+    """End this process when its parent process, `parent`, has ended.
 
-    For processes that somebody else's code starts, so that they are on no leash. On Windows, where a
-    process keeps the number of its parent, nothing follows.
+    For processes that a library starts, without a pipe to us. On Windows, where a process keeps its
+    parent's number, this does nothing.
     """
 
     def until_orphaned() -> None:
-        while os.getppid() == parent:  # an orphan gets another parent
+        while os.getppid() == parent:  # the system gives an orphan another parent
             time.sleep(GLANCE)
 
     if os.name == "posix":
@@ -59,8 +59,8 @@ def follow(parent: int) -> None:
 
 
 def until_let_go() -> None:
-    """Return when the starter has closed its end of the pipe."""
-    # Not through sys.stdin: a thread that waits in it holds its lock, and a forked worker would hang.
+    """Return when the parent has closed its end of the pipe."""
+    # Not sys.stdin.read: a waiting thread holds its lock, and a forked worker would hang.
     while os.read(STDIN, 4096):
         pass
 

@@ -1,11 +1,11 @@
-"""What the place that serves an app does for it, as WSGI middleware: names, headers, bodies, proxies.
+"""WSGI middleware for every app served here: it checks host names, adds headers and limits bodies.
 
-On the internet nginx, a platform or a container's supervisor does the same. The apps know nothing of it,
-so that a learner reads in them only what the app itself does.
+In production, nginx, a platform or a container's supervisor does this. It isn't in the apps, so that
+learners read only what the app itself does.
 
 Environment variables
-    TRUSTED_NAMES    host names that count next to localhost and numeric addresses; `*` lets any name in
-    TRUSTED_PROXIES  how many proxies stand in front and are to be believed (default 0)
+    TRUSTED_NAMES    host names to accept besides localhost and numeric addresses; `*` accepts any name
+    TRUSTED_PROXIES  the number of proxies in front of the server that it trusts (default 0)
 """
 
 import io
@@ -28,19 +28,19 @@ from workshop.setup.process import setting
 TRUSTED_NAMES = "TRUSTED_NAMES"
 TRUSTED_PROXIES = "TRUSTED_PROXIES"
 THREADS = "WORKSHOP_THREADS"  # the variable that sets how many threads a worker has
-MOST_THREADS = 128  # unless it is set; each one waits for one slow body
+MOST_THREADS = 128  # the default; each thread can wait for one slow body
 
-# A page loads only files of its own app, runs no script and no style that is written into it, sends
-# forms only to its own app, and is shown inside no other page.
+# A page may load files only from its own app, may not use inline scripts or styles, may send forms only to
+# its own app, and may not be framed by another page.
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-# The page that documents an API comes with a library, which writes its styles into it.
+# The page that documents an API comes from a library that uses inline styles.
 INLINE = "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 DOCUMENTATION = "/openapi/"
 HEADERS = {
     "content-security-policy": ("Content-Security-Policy", POLICY),
-    "x-frame-options": ("X-Frame-Options", "DENY"),  # says frame-ancestors to older browsers
-    "referrer-policy": ("Referrer-Policy", "same-origin"),  # a URL may hold what somebody typed
-    "x-content-type-options": ("X-Content-Type-Options", "nosniff"),  # a file is what the app says
+    "x-frame-options": ("X-Frame-Options", "DENY"),  # frame-ancestors for older browsers
+    "referrer-policy": ("Referrer-Policy", "same-origin"),  # a URL may contain personal data
+    "x-content-type-options": ("X-Content-Type-Options", "nosniff"),  # the app names a file's type
 }
 INLINE_HEADERS = HEADERS | {
     "content-security-policy": ("Content-Security-Policy", f"{POLICY}; {INLINE}")
@@ -50,7 +50,7 @@ OTHER_NAME = (
     "This app does not go by the name in the address. Ask for it by localhost or by its numbers, such "
     "as 127.0.0.1; or, if the name is yours, start it with TRUSTED_NAMES=THE.NAME in its environment."
 )
-TOO_MANY = "Too many requests are still being sent. Try again in a few seconds."
+TOO_MANY = "The server is still receiving too many other requests. Try again in a few seconds."
 RETRY_AFTER = 5  # seconds
 
 StartResponse = Callable[..., Any]
@@ -58,25 +58,30 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 def number(name: str, default: int) -> int:
-    """The number in a variable. Raises `WorkshopError` if it holds something else."""
+    """The number in an environment variable. Raises `WorkshopError` if its value isn't a number."""
     text = setting(name) or str(default)
     if not text.isdecimal():
         raise WorkshopError(
-            f"{name} is {text!r}: set it to a number, such as {default}, or unset it."
+            f"{name} is {text!r}: set it to a number, such as {default or 1}, or unset it."
         )
     return int(text)
 
 
 def threads() -> int:
-    """How many threads each worker has."""
+    """How many threads each worker has. Raises `WorkshopError`, like `number`."""
     return number(THREADS, MOST_THREADS)
 
 
-class Share:
-    """How many of a worker's threads may wait for bodies at the same time, in all and for one address.
+def trusted_proxies() -> int:
+    """How many proxies in front of the server to trust. Raises `WorkshopError`, like `number`."""
+    return number(TRUSTED_PROXIES, 0)
 
-    A thread waits for a body until the client has sent it, and nothing in Python can end that. So bodies
-    get three quarters of the threads, and one address half of those; pages are answered by the rest.
+
+class Share:
+    """Limits how many of a worker's threads wait for bodies at the same time, in all and for one address.
+
+    A thread waits for a body until the client has sent it, and Python can't interrupt that. So bodies get
+    three quarters of the threads, and a single address half of those; the rest serve pages.
     """
 
     def __init__(self, number: int) -> None:
@@ -86,7 +91,7 @@ class Share:
         self._lock = threading.Lock()
 
     def take(self, address: str) -> bool:
-        """Take a place for a client; False if there is none."""
+        """Reserve a thread for a client's body; False if none is free."""
         with self._lock:
             here = self._waiting[address]
             if here >= self.most_for_one or self._waiting.total() >= self.most:
@@ -95,7 +100,7 @@ class Share:
             return True
 
     def give_back(self, address: str) -> None:
-        """Free the place that a client has taken."""
+        """Release the thread that was reserved for a client."""
         with self._lock:
             self._waiting[address] -= 1
             if not self._waiting[address]:
@@ -108,11 +113,11 @@ SHARE = Share(threads())  # of this worker
 def guard(
     application: Application, body_limit: int | None = None, share: Share = SHARE
 ) -> Application:
-    """Check the name each request asks for, wait for its body, and add headers to each answer.
+    """Check the host name of each request, read its body, and add headers to each response.
 
-    A body comes to the application whole, up to `body_limit` bytes; of one that is longer, the length is
-    announced, so that Flask refuses it with 413 however it was sent. A header that the application has set
-    itself stays as it is.
+    The application gets the whole body if it has at most `body_limit` bytes. A longer one gets a
+    Content-Length, even if the client sent none, so that Flask refuses it with 413. Headers that the
+    application sets aren't changed.
     """
 
     def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -142,23 +147,20 @@ def guard(
 
 
 def missing(headers: list[tuple[str, str]], path: str) -> list[tuple[str, str]]:
-    """Return the headers that say what a page may do, except those the application has set itself.
-
-    Browsers obey them; other clients don't have to.
-    """
+    """Return the headers that tell a browser what a page may do, without those the application has set."""
     there = {name.lower() for name, _ in headers}
     if "content-security-policy" in there:
-        there.add("x-frame-options")  # the application has said who may frame it
+        there.add("x-frame-options")  # the application has its own rule for frames
     ours = INLINE_HEADERS if path.startswith(DOCUMENTATION) else HEADERS
     return [header for name, header in ours.items() if name not in there]
 
 
 @lru_cache(maxsize=256)
 def is_own_name(host: str, names: str) -> bool:
-    """Whether `host`, with or without a port, is this machine's name: localhost, numbers, or one of `names`.
+    """Whether `host`, with or without a port, is localhost, a numeric address, or one of `names`.
 
-    A page from elsewhere can let a name of its own lead to this machine, and read what we answer (DNS
-    rebinding). It can't do so with numbers, which no name server looks up.
+    Another site can point its own host name to this machine and read the responses (DNS rebinding). It
+    can't do that with a numeric address, because no name server resolves those.
     """
     name = re.sub(r":\d+$", "", host).strip("[]").lower()
     trusted = names.lower().split()
@@ -171,11 +173,11 @@ def is_own_name(host: str, names: str) -> bool:
 
 
 def take_body(environ: dict[str, Any], limit: int | None) -> None:
-    """Read the body, as far as it may be long, and hand it on with its length."""
-    chunked = "HTTP_TRANSFER_ENCODING" in environ  # which says more than a length
+    """Read the body, up to the limit, and pass it on with its length."""
+    chunked = "HTTP_TRANSFER_ENCODING" in environ  # it overrides Content-Length
     announced = "" if chunked else environ.get("CONTENT_LENGTH", "")
     if announced.isdecimal() and limit is not None and int(announced) > limit:
-        return  # refused unread
+        return  # Flask refuses it unread
     most = int(announced) if announced.isdecimal() else -1 if limit is None else limit + 1
     body = environ["wsgi.input"].read(most)
     environ["wsgi.input"] = io.BytesIO(body)
@@ -184,7 +186,7 @@ def take_body(environ: dict[str, Any], limit: int | None) -> None:
 
 
 def refuse(environ: dict[str, Any], start: StartResponse, status: str, text: str) -> list[bytes]:
-    """Answer in the app's place: a page for people, and problem+json below `/api/`."""
+    """Refuse a request before it reaches the app: with a page, or with problem+json below `/api/`."""
     if environ.get("PATH_INFO", "").startswith("/api/"):
         kind, body = "application/problem+json", problem_json(status, text)
     else:
@@ -204,16 +206,16 @@ def refuse(environ: dict[str, Any], start: StartResponse, status: str, text: str
 
 
 def problem_json(status: str, detail: str) -> str:
-    """Return an error for programs (RFC 9457); `status` is one such as `400 Bad Request`."""
+    """Return an error as problem+json (RFC 9457) for a `status` such as `400 Bad Request`."""
     code, _, title = status.partition(" ")
     return json.dumps({"title": title, "status": int(code), "detail": detail, "errors": []})
 
 
 def behind_proxies(application: Application) -> Application:
-    """Believe what so many proxies as `TRUSTED_PROXIES` says tell of the visitor, name and prefix."""
-    if not (proxies := number(TRUSTED_PROXIES, 0)):
+    """Trust what `TRUSTED_PROXIES` proxies report: the client's address, host name, scheme and prefix."""
+    if not (proxies := trusted_proxies()):
         return application
-    from werkzeug.middleware.proxy_fix import ProxyFix  # here: most servers have no proxy in front
+    from werkzeug.middleware.proxy_fix import ProxyFix  # here: few servers have a proxy in front
 
     every = dict.fromkeys(("x_for", "x_proto", "x_host", "x_port", "x_prefix"), proxies)
     return ProxyFix(application, **every)

@@ -1,9 +1,8 @@
-"""`python -m workshop.host.jupyter_lab ARGS`: JupyterLab, with the workshop's own configuration alone.
+"""`python -m workshop.host.jupyter_lab ARGS`: JupyterLab with only the workshop's configuration.
 
-Two things can't be told to it. Its module for installing extensions (which the workshop's does not offer)
-fails when it is imported where a proxy speaks SOCKS, or has no scheme; so the proxies, which the kernels
-need, are set again afterwards. And what the computer's administrator has configured for everybody comes
-from a list.
+Two things have no option. JupyterLab's module for extensions can't be imported if a proxy uses SOCKS or has
+no scheme, so the proxy variables are removed for the import and set again for the kernels. And JupyterLab
+would read the system-wide configuration, from the folders in a list, so that list is emptied.
 """
 
 import os
@@ -16,6 +15,8 @@ if __name__ == "__main__":
     from jupyterlab.labapp import main
 
     os.environ |= proxies
-    if sys.prefix != sys.base_prefix:  # elsewhere the list may name JupyterLab's own folders
+    if (
+        sys.prefix != sys.base_prefix
+    ):  # without .venv, the list may contain JupyterLab's own folders
         paths.SYSTEM_CONFIG_PATH.clear()
     main()

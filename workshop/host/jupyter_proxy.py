@@ -1,7 +1,7 @@
-"""The workshop inside a hosted JupyterLab (Binder, a JupyterHub), by way of jupyter-server-proxy.
+"""The workshop inside a hosted JupyterLab (Binder, JupyterHub), through jupyter-server-proxy.
 
-There nobody can open a port of the machine, so the launcher of JupyterLab has a tile that starts the
-gallery and leads to it.
+There, attendees can't open a port of the machine, so JupyterLab's launcher has a tile that starts the
+gallery and opens it.
 """
 
 import os
@@ -14,10 +14,10 @@ START_LIMIT = 180  # seconds; a hosted machine is slow, and the first start impo
 
 
 def launcher() -> dict[str, object]:
-    """What jupyter-server-proxy asks for: how to start the gallery, and the tile that does.
+    """The settings that jupyter-server-proxy needs to start the gallery and to show its tile.
 
-    The tile is there in hosted set-ups alone, which say so by `WORKSHOP_BEHIND_PROXY=1`; on a laptop the
-    gallery runs already.
+    The tile appears only in hosted set-ups, which set `WORKSHOP_BEHIND_PROXY=1`; on a laptop, the gallery is
+    already running.
     """
     options = ["--no-lab", "--no-browser", "--port", "{port}"]
     return {

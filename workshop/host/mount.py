@@ -1,4 +1,4 @@
-"""A stage's app where it is served: made, guarded, and made again when its model's files change."""
+"""Creates a stage's app, wraps it in `guard`, and creates it again when its model's files change."""
 
 import contextlib
 import threading
@@ -19,20 +19,20 @@ from workshop.host.guard import Application, StartResponse, guard
 from workshop.host.library_files import send_small
 
 MODEL_FILES = "model/*.json", "model/*.joblib"
-LOOK_EVERY = 0.05  # seconds between two looks at the model's files
-PATIENCE = 15.0  # seconds that a request waits for an app that is being made again
+LOOK_EVERY = 0.05  # seconds between two checks of the model's files
+PATIENCE = 15.0  # seconds that a request waits for an app that is being created again
 
 
 class NoApp(WorkshopError):
-    """An app.py makes no Flask app."""
+    """An app.py doesn't create a Flask app."""
 
 
 class Mount:
     """A stage's app as a WSGI application, with its database.
 
-    It's made right away, and raises whatever its code raises. With `in_gallery`, it's made in the background
-    from the first look on. Until then `app` is None, and stays None if the app doesn't start; `problem` says
-    why.
+    The app is created right away, and any exception in its code is raised. With `in_gallery`, the first
+    `look` starts creating it in the background. Until the app has started, `app` is None; if it fails,
+    `problem` says why.
     """
 
     def __init__(self, stage: Stage | OwnApp, in_gallery: bool = False) -> None:
@@ -42,7 +42,7 @@ class Mount:
         self._in_gallery = in_gallery
         self._guarded: Application | None = None
         self._has_model = False
-        self._made_of: dict | None = None  # the model's files, once there has been a first look
+        self._made_of: dict | None = None  # the model's files at the last look
         self._next_look = 0.0
         self._lock = threading.Lock()
         if not in_gallery:
@@ -59,26 +59,26 @@ class Mount:
 
     @property
     def has_model(self) -> bool | None:
-        """Whether the app has a model it can use; None if its stage has none."""
+        """Whether the app has a model it can use; None if its stage has no model."""
         return self._has_model if self.app and self.stage.model else None
 
     def look(self) -> None:
-        """Make the app if this is the first look, or again if its model's files have changed.
+        """Create the app on the first look, and again whenever its model's files have changed.
 
-        If the new model is refused, the old app goes on.
+        If the app refuses the new model, the old app stays in service.
         """
         if time.monotonic() < self._next_look:
             return
         with self._lock:
             is_first = self._made_of is None
-            if self.app is None and not is_first:  # it's loading, or doesn't start
+            if self.app is None and not is_first:  # it's loading, or didn't start
                 return
             self._next_look = time.monotonic() + LOOK_EVERY
             files = state_of(self.stage.folder, *MODEL_FILES)
             if files == self._made_of:
                 return
             self._made_of = files
-        # In a thread of its own, so that nobody waits forever for a model that takes long.
+        # In a separate thread, so that a slow model can't block a request forever.
         name = f"make {self.stage.slug}"
         thread = threading.Thread(target=self._make_or_tell, name=name, daemon=True)
         thread.start()
@@ -103,7 +103,7 @@ class Mount:
         problem = why_no_model(app) if self.stage.model else None
         if problem and self._has_model:
             app.logger.warning(
-                "The new model is refused, so the one before it goes on: %s", problem
+                "The new model is refused, so the app keeps the previous one: %s", problem
             )
             return
         self._has_model = not problem
@@ -112,26 +112,26 @@ class Mount:
 
 
 def make_app(stage: Stage | OwnApp) -> Flask:
-    """Run the `app.py` of a stage, or of a learner's own app, and return the app that it makes.
+    """Run the `app.py` of a stage, or of a learner's own app, and return the app it creates.
 
-    Raises `NoApp` if it makes none, and whatever its code raises.
+    Raises `NoApp` if it creates none, and any exception that its code raises.
     """
     module = load_module(stage, "app")
     make = getattr(module, "create_app", None)
     app = make() if make else getattr(module, "app", None)
     if not isinstance(app, Flask):
         raise NoApp(
-            f"apps/{stage.slug}/app.py makes no app: give it a line like `app = Flask(__name__)`, or a "
+            f"apps/{stage.slug}/app.py creates no app: add a line like `app = Flask(__name__)`, or a "
             "`create_app()` that returns one"
         )
     return app
 
 
 def why_no_model(app: Flask) -> str | None:
-    """Why an app has no model that it can use, in its own words; None if it has one.
+    """The app's own reason why it can't use its model; None if it can.
 
-    Without a model, every page is a 503. `/healthz` has the reason, but reports other problems too, such
-    as a missing database, and another model wouldn't help with those.
+    Without a model, every page is a 503. `/healthz` has the reason, but its status isn't enough: it also
+    reports other problems, such as a missing database.
     """
     client = app.test_client()
     if client.get("/model").status_code != 503:
@@ -141,19 +141,19 @@ def why_no_model(app: Flask) -> str | None:
 
 
 def state_of(folder: Path, *patterns: str) -> dict[Path, tuple[int, int]]:
-    """Time of the last change and size of each file in `folder` that fits one of the patterns."""
+    """The modification time and size of each file in `folder` that matches one of the patterns."""
     found = {}
     for file in (file for pattern in patterns for file in folder.glob(pattern)):
-        with contextlib.suppress(OSError):  # gone already: replaced, or an editor's own
+        with contextlib.suppress(OSError):  # an editor may have replaced it since
             status = file.stat()
             found[file] = status.st_mtime_ns, status.st_size
     return found
 
 
 def read_templates(app: Flask) -> None:
-    """Read all of an app's templates now, like its code: in the gallery, changes to either need a new start.
+    """Load all of an app's templates now: in the gallery, new templates need a restart, like new code.
 
-    One with a mistake in it is left for the page that uses it.
+    A template with a mistake is skipped; the page that uses it reports the mistake.
     """
     for name in app.jinja_env.list_templates(extensions=["html"]):
         with contextlib.suppress(TemplateError):
@@ -161,13 +161,13 @@ def read_templates(app: Flask) -> None:
 
 
 def init_database(app: Flask) -> None:
-    """Make an app's database with its own command, which does no harm to one that is there.
+    """Create an app's database with the app's own command, which leaves an existing one unchanged.
 
     It runs in this process, because importing the app a second time takes seconds. If it fails, the reason
-    goes to the log, and the app's pages say what to do.
+    is logged, and the app's pages say what to do.
     """
     try:
         with app.app_context():
             app.cli.commands["init-db"].main([], "init-db", standalone_mode=False)
     except Exception as error:  # noqa: BLE001 (a learner's code)
-        app.logger.error("The database can't be made: %s", error)
+        app.logger.error("The database can't be created: %s", error)

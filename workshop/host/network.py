@@ -1,4 +1,4 @@
-"""The room: where the gallery is reached from other computers and phones, as text and as a QR code."""
+"""The room: the gallery's address for other computers and phones, as text and as a QR code."""
 
 import io
 import ipaddress
@@ -9,22 +9,22 @@ import click
 
 from workshop.host.guard import TRUSTED_NAMES
 
-# Nothing is sent there: the system is only asked from which of its addresses it would. The first one is
-# reserved for documentation, so it stands for the way out; the others for the usual networks without one.
+# Nothing is sent to these: the system only says which of its own addresses it would use. The first one is
+# reserved for documentation and leads to the internet; the others are in the usual private networks.
 WAYS = ("192.0.2.1", "192.168.255.254", "10.255.255.254", "172.31.255.254")
 
-# By these variables, `start` tells the gallery where it is.
-BEHIND_PROXY = "WORKSHOP_BEHIND_PROXY"  # 1: a proxy in front tells the prefix (hosted JupyterLab)
+# `start` passes these variables to the gallery.
+BEHIND_PROXY = "WORKSHOP_BEHIND_PROXY"  # 1: a proxy in front sends the prefix (hosted JupyterLab)
 LAB_PORT = "WORKSHOP_LAB_PORT"
-LAB_TOKEN = "WORKSHOP_LAB_TOKEN"  # noqa: S105 (the name of the variable that holds it)
-PRESENT = "WORKSHOP_PRESENT"  # not empty: the cards lead to slides
+LAB_TOKEN = "WORKSHOP_LAB_TOKEN"  # noqa: S105 (the variable's name, not a token)
+PRESENT = "WORKSHOP_PRESENT"  # if it isn't empty, the cards link to slides
 ROOM = "WORKSHOP_ROOM"  # the address for others, if they are let in
 
 
 def trusted_names(host: str) -> dict[str, str]:
-    """The variable that tells apps which names are theirs where a server listens on `host`.
+    """The variable with the host names that apps accept when the server listens on `host`.
 
-    Behind a proxy every name counts: there the proxy knows whom it lets in, and under which name.
+    Behind a proxy they accept every name, because the proxy checks it.
     """
     more = "*" if os.environ.get(BEHIND_PROXY) == "1" else host.lower()
     return {TRUSTED_NAMES: f"{os.environ.get(TRUSTED_NAMES, '')} {more}".strip()}
@@ -44,9 +44,9 @@ def is_open(host: str) -> bool:
 
 
 def addresses(host: str) -> list[str]:
-    """The addresses under which others reach a server that listens on `host`, the likeliest first.
+    """The addresses at which others reach a server that listens on `host`, the most likely first.
 
-    Empty where this machine is in no network.
+    Empty if this machine isn't connected to a network.
     """
     if not is_open(host):
         return []
@@ -56,13 +56,13 @@ def addresses(host: str) -> list[str]:
     try:
         own = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET, socket.SOCK_STREAM)
         found += [place[0] for *_, place in own]
-    except OSError:  # the machine's own name leads nowhere
+    except OSError:  # the machine's own name can't be resolved
         pass
     return [address for address in dict.fromkeys(found) if _is_of_a_network(address)]
 
 
 def _address_towards(target: str) -> str | None:
-    """This machine's address on the way to `target`, or None if there is no way."""
+    """The address from which this machine would send to `target`, or None if it can't."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((target, 9))
@@ -72,19 +72,19 @@ def _address_towards(target: str) -> str | None:
 
 
 def _is_of_a_network(address: str) -> bool:
-    """Whether a network gave the address; 127.* and 169.254.* a machine gives to itself."""
+    """Whether the address comes from a network; a machine gives itself 127.* and 169.254.*."""
     parsed = ipaddress.ip_address(address)
     return not (parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified)
 
 
 def url_of(address: str, port: int) -> str:
-    """The gallery's address as others type it."""
+    """The URL of a server at an address, as people type it."""
     return f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
 
 
 def qr_for_terminal(url: str) -> str:
-    """The QR code of `url` as lines of text: white on black, whatever colours the terminal has."""
-    import segno  # here, because most commands go without
+    """The QR code of `url` as lines of text: white on black, even in a light terminal."""
+    import segno  # here, because most commands don't need it
 
     drawn = io.StringIO()
     segno.make_qr(url).terminal(drawn, compact=True)
@@ -93,7 +93,7 @@ def qr_for_terminal(url: str) -> str:
 
 
 def qr_as_svg(url: str) -> str:
-    """The QR code of `url` as SVG, for a file or for a page: black on white, in dark mode too."""
+    """The QR code of `url` as SVG for a file or a page: black on white, even in dark mode."""
     import segno
 
     drawn, title = io.BytesIO(), f"QR code of {url}"

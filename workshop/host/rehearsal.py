@@ -1,4 +1,4 @@
-"""`rehearse`: an app of stage 07 as a host runs it, with `python wsgi.py` and settings in the environment."""
+"""`rehearse` runs an app of stage 07 the way a host does: with `python wsgi.py` and environment variables."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from workshop.host.ports import free_port
 
 @contextlib.contextmanager
 def rehearse(folder: str | os.PathLike[str], **settings: str) -> Iterator[str]:
-    """Run the `wsgi.py` in `folder` while a block lasts, and give its base URL. Raises `ServerDied`."""
+    """Run the `wsgi.py` in `folder` as a context manager that gives its base URL. Raises `ServerDied`."""
     command, port = [__name__, os.path.realpath(folder)], str(free_port())
     unset = dict.fromkeys(("TRUSTED_NAMES", "TRUSTED_PROXIES", "PREDICTION_LOG"), "")
     environ = unset | {"HOST": "127.0.0.1", "PORT": port} | settings

@@ -1,6 +1,6 @@
-"""`python3 -m workshop catch-up STAGE`: takes a learner to the start of a stage, whatever was skipped.
+"""`python3 -m workshop catch-up STAGE`: takes a learner to the start of a stage, even if they skipped some.
 
-`catch-up hello` and `catch-up my` bring one of the apps that notebooks have learners type.
+`catch-up hello` and `catch-up my` make one of the apps that learners type from a notebook.
 """
 
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ from workshop.setup.process import ROOT
 
 
 def catch_up(stage: Stage, fresh: bool) -> Iterator[str]:
-    """Build what the stages before `stage` would have built, and say what is done, line by line.
+    """Build everything that the stages before `stage` build, and yield a line for each step.
 
     No file that the learner has changed is overwritten: it stays, and a copy of a changed notebook is
-    set aside. With `fresh` the stage is brought back to how it came; what was changed or added is set
-    aside first. A second call finds everything done. Raises `WorkshopError` at the end if something of
-    an earlier stage can't be built.
+    set aside. With `fresh`, the original files of the stage are restored; anything changed or added is set
+    aside first. A second call finds everything done. Raises `WorkshopError` at the end if part of an earlier
+    stage can't be built.
     """
     copy = base()
     if copy != ROOT:
         yield from _own_files(stage, fresh)
     elif fresh:
         raise WorkshopError(
-            "WORKSHOP_WORK names the repository itself, where git brings back what was changed: "
+            "WORKSHOP_WORK names the repository itself, where git can undo your changes: "
             f"git restore notebooks apps/{stage.slug}"
         )
     failed = []
@@ -43,7 +43,7 @@ def catch_up(stage: Stage, fresh: bool) -> Iterator[str]:
             yield f"  stage {before.code}: {error}"
     if failed:
         stages = " and ".join(failed)
-        raise WorkshopError(f"What stage {stages} builds is missing; the lines above say why.")
+        raise WorkshopError(f"Stage {stages} couldn't be built; the lines above say why.")
     first = stage.notebook_files[0] if stage.notebook_files else stage.folder
     yield f"You are at the start of stage {stage.code}: open {first.relative_to(copy).as_posix()} in {copy}"
     yield (
@@ -53,10 +53,10 @@ def catch_up(stage: Stage, fresh: bool) -> Iterator[str]:
 
 
 def _own_files(stage: Stage, fresh: bool) -> Iterator[str]:
-    """Keep, or with `fresh` bring back, what the learner has changed in this stage."""
+    """Keep the files that the learner has changed in this stage; with `fresh`, restore the originals."""
     if fresh:
         touched, folder = my_copy.reset(stage)
-        yield from (f"  {path.as_posix()}: back to how it came" for path in touched)
+        yield from (f"  {path.as_posix()}: restored to the original" for path in touched)
     else:
         mine = [
             path
@@ -68,11 +68,11 @@ def _own_files(stage: Stage, fresh: bool) -> Iterator[str]:
         for path in mine:
             yield f"  {path.as_posix()}: you have changed it, so it stays as it is"
     if folder:
-        yield f"  A copy of what was changed is in {folder}"
+        yield f"  A copy of your changes is in {folder}"
 
 
 def _build(stage: Stage) -> Iterator[str]:
-    """Fetch the data, train the model and make the database of one stage, where they are missing."""
+    """Fetch the data, train the model and make the database of one stage, if they are missing."""
     if stage.model:
         if why_untrained(stage):
             yield f"  Training the model of stage {stage.code} ..."
@@ -84,9 +84,9 @@ def _build(stage: Stage) -> Iterator[str]:
 
 
 def bring_typed(name: str, fresh: bool) -> Iterator[str]:
-    """Bring `apps/NAME/app.py` as the notebook shows it, and the model that it opens; say what is done.
+    """Write `apps/NAME/app.py` as the notebook shows it, and the model that it opens; yield a line for each.
 
-    A file that is there is the learner's and stays. With `fresh` it is set aside first.
+    If the file exists, it is the learner's, and it stays. With `fresh`, it is set aside and replaced.
     """
     app, copy = OwnApp(name), base()
     if copy == ROOT:
@@ -97,10 +97,10 @@ def bring_typed(name: str, fresh: bool) -> Iterator[str]:
     shown = (ROOT / "notebooks" / "solutions" / file).read_bytes()
     if fresh and app.app_file.exists() and app.app_file.read_bytes() != shown:
         folder = my_copy.set_aside([file]) or copy / my_copy.ASIDE
-        yield f"  {file.as_posix()}: yours is set aside in {folder}"
+        yield f"  {file.as_posix()}: yours has been set aside in {folder}"
         app.app_file.unlink()
     if app.app_file.exists():
-        yield f"  {file.as_posix()}: it is there, so it stays as it is"
+        yield f"  {file.as_posix()}: it already exists, so it stays as it is"
     else:
         write_whole(app.app_file, shown)
         yield f"  {file.as_posix()}: as the notebook of stage {TYPED[name]} shows it"

@@ -1,8 +1,8 @@
 """The learner's own copy of notebooks and apps in `work/`, so that `git pull` never meets their changes.
 
-What the repository tracks stays as it came; the learner works in the copy, which git ignores. The copy
-follows the repository file by file: what the learner has not changed is brought up to date, what they
-have changed is theirs, and nothing of it is ever overwritten or deleted without being set aside first.
+The files that the repository tracks stay unchanged; the learner works in the copy, which git ignores. The
+copy follows the repository file by file: a file that the learner hasn't changed is updated, and one that
+they have changed is never overwritten or deleted without being set aside first.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from workshop.core.own_apps import PORTS, TYPED
 from workshop.core.stages import BASE, COPY, Stage, base
 from workshop.setup.process import ROOT, is_plain, setting
 
-# What a learner opens and runs, and what the notebooks' links lead to.
+# What a learner opens and runs, and what the notebooks link to.
 COPIED = ("notebooks", "apps", "docs", "data/iris.csv", "data/penguins.csv", "data/README.md")
-# What programs leave next to the files that somebody opens with them.
+# What programs leave next to the files they open.
 CACHES = {"__pycache__", ".ipynb_checkpoints", ".virtual_documents", ".DS_Store", "Thumbs.db"}
-MADE = {*CACHES, "model", "instance"}  # by running an app, not by anyone's hand
+MADE = {*CACHES, "model", "instance"}  # made by running an app, not by hand
 RECORD = ".originals.json"  # in the copy: for each file, the fingerprints of what was copied there
 ASIDE = "aside"
-DAMAGED = "is cut short or damaged; rename it, and the next start brings a new one"
+DAMAGED = "is cut short or damaged; rename it, and the next start makes a new copy"
 
 
 class CopyFailed(WorkshopError):
@@ -38,7 +38,7 @@ class CopyFailed(WorkshopError):
 
 @dataclass
 class Outcome:
-    """The files that stayed because the learner has changed them, each named by its path in the copy."""
+    """The files that stay because the learner has changed them, each as its path in the copy."""
 
     kept: list[Path] = field(default_factory=list)
     behind: list[Path] = field(default_factory=list)  # of these, the ones with a newer original
@@ -48,11 +48,11 @@ class Outcome:
 
 
 def use_my_copy(make: bool = True) -> None:
-    """Let this process, and all that it starts, work in the learner's copy, made or brought up to date first.
+    """Let this process, and every process it starts, work in the learner's copy, which is updated first.
 
-    Says where the workshop has moved on. `WORKSHOP_WORK` names another place for the copy; with the
-    repository itself there, nothing is copied. With `make=False` the copy is used as it is, if there is
-    one. Raises `CopyFailed`.
+    Prints which changed files have newer originals. `WORKSHOP_WORK` names another folder for the copy; if it
+    names the repository itself, nothing is copied. With `make=False`, the copy is used as it is, if there
+    is one. Raises `CopyFailed`.
     """
     copy = (base() if setting(BASE) else COPY).absolute()
     if not is_plain(copy):
@@ -66,15 +66,15 @@ def use_my_copy(make: bool = True) -> None:
         outcome = bring_up_to_date(copy)
         for path in outcome.behind:
             name = path.as_posix()
-            click.echo(f"There is a newer {name}; yours, which you have changed, stays as it is.")
+            click.echo(f"There is a newer {name}; you have changed yours, so it stays as it is.")
         for path in outcome.damaged:
             click.echo(f"{path.as_posix()} {DAMAGED}.")
 
 
 def bring_up_to_date(copy: Path) -> Outcome:
-    """Copy every original that `copy` lacks or has an older version of, unless the learner changed it.
+    """Copy every original that is missing from `copy` or out of date there, unless the learner changed it.
 
-    Interrupted at any moment, it leaves whole files, and the next call finishes. Raises `CopyFailed`.
+    If it is interrupted, every file is whole, and the next call finishes the job. Raises `CopyFailed`.
     """
     outcome, record, stale = Outcome(), {}, []
     try:
@@ -97,7 +97,7 @@ def bring_up_to_date(copy: Path) -> Outcome:
         for name in before.keys() - record.keys():  # gone from the workshop
             if fingerprint(copy / name) in before[name]:
                 (copy / name).unlink()
-        # Written before the copies: should they be interrupted, the old and the new version are in it.
+        # Written before the copies: if they are interrupted, it lists both the old and the new version.
         if record != before:
             write_whole(copy / RECORD, json.dumps(record, indent=1).encode())
         for folder in {copy, *((copy / name).parent for name in record)}:
@@ -113,7 +113,7 @@ def bring_up_to_date(copy: Path) -> Outcome:
 
 
 def _read_record(copy: Path) -> dict[str, list[str]]:
-    """Return what the record in `copy` says; nothing if it's damaged or isn't there."""
+    """Return the record in `copy`; an empty one if it's damaged or isn't there."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         found = json.loads((copy / RECORD).read_bytes())
         return found if isinstance(found, dict) else {}
@@ -121,7 +121,7 @@ def _read_record(copy: Path) -> dict[str, list[str]]:
 
 
 def originals() -> Iterator[Path]:
-    """Yield every file that belongs in a copy, as a path from the repository's root."""
+    """Yield every file that belongs in a copy, as a path relative to the repository's root."""
     for place in COPIED:
         found = ROOT / place
         for file in sorted(found.rglob("*")) if found.is_dir() else [found]:
@@ -132,10 +132,10 @@ def originals() -> Iterator[Path]:
 
 
 def fingerprint(file: Path) -> str | None:
-    """Return what changes when somebody changes a file; None if there is no such file.
+    """Return a hash that changes when somebody edits a file; None if there is no such file.
 
-    Of a notebook, only the text of its cells counts: running them, and even saving their outputs, changes
-    nobody's work. Nor do empty cells at its end, where JupyterLab adds one when somebody has run the last.
+    In a notebook, only the text of the cells counts: running them and saving the outputs isn't an edit.
+    Empty cells at the end don't count either: JupyterLab adds one when somebody runs the last cell.
     """
     try:
         content = file.read_bytes()
@@ -144,12 +144,12 @@ def fingerprint(file: Path) -> str | None:
     if file.suffix == ".ipynb" and (cells := cells_of(content)) is not None:
         while cells and not cells[-1][1].strip():
             cells.pop()
-        content = json.dumps(cells).encode()  # of a damaged one, every byte counts
+        content = json.dumps(cells).encode()  # in a damaged one, every byte counts
     return hashlib.sha256(content).hexdigest()
 
 
 def cells_of(content: bytes) -> list[tuple[str, str]] | None:
-    """Return type and text of each cell of a notebook; None if it's damaged, such as cut short."""
+    """Return the type and text of each cell of a notebook; None if it's damaged, for example cut short."""
     try:
         cells = json.loads(content.decode())["cells"]  # as JupyterLab reads it
         return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
@@ -158,16 +158,16 @@ def cells_of(content: bytes) -> list[tuple[str, str]] | None:
 
 
 def stage_files(stage: Stage) -> list[Path]:
-    """Return the files of a stage's notebooks and app in the copy, as paths from its root."""
+    """Return the files of a stage's notebooks and app in the copy, as paths relative to its root."""
     files = [*stage.notebook_files, *(stage.folder.rglob("*") if stage.app else ())]
     paths = [file.relative_to(base()) for file in files if file.is_file()]
     return sorted(path for path in paths if not CACHES.intersection(path.parts))
 
 
 def set_aside(paths: list[Path]) -> Path | None:
-    """Copy files of the copy into a folder named by the time, and return it; None if nothing is new.
+    """Set files of the copy aside in a folder named after the time, and return it; None if nothing is new.
 
-    A file that was set aside before and has not changed since is not copied again.
+    A file that hasn't changed since it was last set aside isn't copied again.
     """
     shelf, contents = base() / ASIDE, {path: (base() / path).read_bytes() for path in paths}
     new = {
@@ -185,20 +185,20 @@ def set_aside(paths: list[Path]) -> Path | None:
 
 
 def reset(stage: Stage) -> tuple[list[Path], Path | None]:
-    """Bring a stage back to how it came, to the byte: outputs, model and database included.
+    """Restore the original files of a stage, byte for byte, including its outputs, model and database.
 
-    Returns what was brought back or taken away, and the folder in which all of it was set aside first.
+    Returns the files that were restored or removed, and the folder in which they were set aside first.
     """
     touched = [path for path in stage_files(stage) if not _is_as_it_came(path)]
     folder = set_aside(touched)
     for path in touched:
         (base() / path).unlink()
-    bring_up_to_date(base())  # which copies what isn't there
+    bring_up_to_date(base())  # copies the missing files
     return touched, folder
 
 
 def _is_as_it_came(path: Path) -> bool:
-    """Return whether a file of the copy is an original, to the byte."""
+    """Return whether a file of the copy is an original, byte for byte."""
     original = ROOT / path
     is_original = original.is_file() and not MADE.intersection(path.parts)
     return is_original and original.read_bytes() == (base() / path).read_bytes()

@@ -1,7 +1,7 @@
-"""`python3 -m workshop new`: an app of the learner's own, made from stage 07 and their table.
+"""`python3 -m workshop new`: makes the learner's own app from stage 07 and their table.
 
-The folder it makes is a copy of `apps/07_yours` with the table in it, as `data.csv`, and a model that is
-trained on it by the folder's own `train.py`. So the code that is taught is the code that is given.
+The new folder is a copy of `apps/07_yours` with the table in it, as `data.csv`, and a model that the folder's
+`train.py` trains on it. So learners get the same code they were taught.
 """
 
 import os
@@ -19,7 +19,7 @@ from workshop.setup.process import ROOT
 
 TEMPLATE = ROOT / "apps" / "07_yours"
 TABLE = "data.csv"
-# What running the template leaves in it, and what no copy should have.
+# What running the template leaves there, and what no copy should contain.
 MADE = shutil.ignore_patterns(
     "model", "instance", "__pycache__", ".pytest_cache", ".venv", "*.csv", "*.log"
 )
@@ -37,14 +37,14 @@ def new_app(
     say: Callable[[str], object],
     apps_folder: Path,
 ) -> Path:
-    """Make the app `name` in `apps_folder` for predicting the column `target` of the file `csv`.
+    """Make the app `name` in `apps_folder`, which predicts the column `target` of the file `csv`.
 
     Returns the app's folder. `say` is called with each sentence about the table and the model. Raises
-    `WorkshopError`, and then the folder isn't there.
+    `WorkshopError` and leaves no folder behind if the app can't be made.
     """
     folder = apps_folder / check_name(name)
     if folder.exists():
-        raise WorkshopError(f"there is an app {name} already, in {folder}: choose another name.")
+        raise WorkshopError(f"there is already an app {name}, in {folder}: choose another name.")
     try:
         table = csv.read_bytes()
     except OSError as error:
@@ -54,7 +54,9 @@ def new_app(
     options = [f"--task={task}"] if task else []
     options += [f"--model={model}"] if model != "auto" else []
     options += [f"--drop={column}" for column in drop] + [f"--keep={column}" for column in keep]
-    partial = apps_folder / f".{name}.{secrets.token_hex(4)}.tmp"  # no app: its name has dots
+    partial = (
+        apps_folder / f".{name}.{secrets.token_hex(4)}.tmp"
+    )  # never listed as an app: its name has dots
     try:
         shutil.copytree(TEMPLATE, partial, ignore=MADE)
         (partial / TABLE).write_bytes(table)
@@ -75,7 +77,7 @@ def new_app(
 
 
 def _train(folder: Path, arguments: list[str], say: Callable[[str], object]) -> None:
-    """Run the folder's own `train.py` and pass on what it says. Raises `WorkshopError` with its reason."""
+    """Run the folder's `train.py` and pass on its output. Raises `WorkshopError` with the reason it fails."""
     settings = dict.fromkeys(("PYTHONUTF8", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"), "1")
     with subprocess.Popen(
         [sys.executable, "train.py", *arguments],
@@ -95,5 +97,5 @@ def _train(folder: Path, arguments: list[str], say: Callable[[str], object]) -> 
             run.kill()
             raise
     if run.returncode:
-        reason = (problem or "train.py ended without a reason").splitlines()[-1]
+        reason = (problem or "train.py stopped without giving a reason.").splitlines()[-1]
         raise WorkshopError(f"No app was made. {reason}")

@@ -1,4 +1,4 @@
-"""`show`: the code a notebook displays is the code that runs, because it is read from the app's file."""
+"""`show`: a notebook displays the code that really runs, read from the app's file."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ TEMPLATE_TAG = re.compile(r"{%-?\s*(end)?(block|macro)\b\s*(\w+)?.*?%}", re.DOTA
 
 
 class NotShown(WorkshopError):
-    """`show` was asked for what isn't there, or for a part of a file that Python can't read."""
+    """`show` was asked for something that isn't there, or for part of a file that Python can't read."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Source:
 
 
 def show(path: str | Path, name: str | None = None) -> Source:
-    """Return the real source of one part of a file, or of the whole file.
+    """Return the source of one part of a file, or of the whole file.
 
-    `path` begins in the folder that holds `notebooks` and `apps`, such as `apps/01_hello/app.py`. `name`
-    is a function, a class (`Class.method` reaches inside), the address of a route (`"/model"`), or in a
-    template a block or a macro. Raises `NotShown`, which lists the names there are.
+    `path` is relative to the folder that contains `notebooks` and `apps`, for example `apps/01_hello/app.py`.
+    `name` is a function, a class, a method (`Class.method`), the address of a route (`"/model"`), or a block
+    or macro of a template. Raises `NotShown`, which lists the available names.
     """
     file = base() / path
     if not file.is_file():
         siblings = ", ".join(sorted(f.name for f in file.parent.glob("*") if f.is_file()))
-        there = f"; {Path(path).parent.as_posix()} holds {siblings}" if siblings else ""
+        there = f"; {Path(path).parent.as_posix()} contains {siblings}" if siblings else ""
         raise NotShown(f"there is no file {path}{there}")
     shown = text = file.read_text(encoding="utf-8")
     if name is not None:
@@ -55,7 +55,7 @@ def show(path: str | Path, name: str | None = None) -> Source:
                 "above it, save the file, and run this cell again"
             ) from error
         if name not in parts:
-            listed = ", ".join(parts) or "no parts with a name: leave the name out to see all of it"
+            listed = ", ".join(parts) or "no parts with a name: leave out the name to see all of it"
             raise NotShown(f"there is no {name!r} in {path}; it has {listed}")
         shown = textwrap.dedent(parts[name])
     return Source(shown.rstrip(), LANGUAGES.get(file.suffix, "text"))
@@ -75,7 +75,7 @@ def python_parts(text: str) -> dict[str, str]:
             routes = [ROUTE.match(ast.unparse(decorator)) for decorator in child.decorator_list]
             for name in [prefix + child.name, *(route[1] for route in routes if route)]:
                 parts.setdefault(name, "".join(lines[first - 1 : child.end_lineno]))
-            # A view is nested in the factory, but everyone calls it by its own name.
+            # A view is nested in the factory, but people ask for it by its own name.
             visit(child, f"{child.name}." if isinstance(child, ast.ClassDef) else "")
 
     visit(ast.parse(text), "")
@@ -83,7 +83,7 @@ def python_parts(text: str) -> dict[str, str]:
 
 
 def template_parts(text: str) -> dict[str, str]:
-    """Return every block and macro of a template by name, whole lines from its first tag to its last."""
+    """Return every block and macro of a template by name, as whole lines from its first tag to its last."""
     parts: dict[str, str] = {}
     open_tags: list[tuple[str, int]] = []
     for tag in TEMPLATE_TAG.finditer(text):

@@ -1,4 +1,4 @@
-"""Checks whether everything the workshop needs is there and works, and says how to fix what isn't."""
+"""Checks whether everything the workshop needs is there and works, and says how to fix what doesn't."""
 
 import contextlib
 import hashlib
@@ -33,24 +33,25 @@ GALLERY_PORT = 8000
 LAB_PORT = 8888
 ROOM_NEEDED = 100_000_000  # bytes: all data, models and notebooks, several times over
 DATABASE_LIMIT = 5  # seconds for a database server
-# Seconds for the code of one stage; a cold laptop imports scikit-learn in about ten.
-STAGE_LIMIT = 60.0
+STAGE_LIMIT = (
+    60.0  # seconds for a stage's code; on a cold laptop, importing scikit-learn takes about ten
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's report. If `well` is false, `text` ends with what to do.
+    """One line of the doctor's report. If `ok` is false, `text` ends with what to do.
 
-    A `note` is well too: something worth knowing that keeps nobody from working.
+    A `note` is also `ok`: something worth knowing that doesn't stop anyone from working.
     """
 
     subject: str
-    well: bool
+    ok: bool
     text: str
     note: bool = False
 
     def __str__(self) -> str:
-        mark = "WRONG" if not self.well else "note" if self.note else "ok"
+        mark = "WRONG" if not self.ok else "note" if self.note else "ok"
         return f"{mark:<5}  {self.subject:<12} {self.text}"
 
 
@@ -58,12 +59,12 @@ def interpreter() -> Iterator[Finding]:
     """Whether this is the workshop's Python."""
     text = f"Python {platform.python_version()} in {shown_path(Path(sys.prefix), ROOT)}"
     is_ours = find_environment().is_current
-    fix = " is not the workshop's; start it as: python3 -m workshop doctor"
+    fix = " isn't the workshop's; run: python3 -m workshop doctor"
     yield Finding("interpreter", is_ours, text if is_ours else text + fix)
 
 
 def lock() -> Iterator[Finding]:
-    """Whether each package is installed at the version of the lock, and all its files are there."""
+    """Whether each package is installed at the version in the lock, with all its files."""
     from packaging.requirements import Requirement
 
     pins = map(Requirement, locked(LOCK))
@@ -72,7 +73,7 @@ def lock() -> Iterator[Finding]:
     wrong = [f"{name} is damaged ({file})" for name, file in damaged.items()]
     for pin in wanted:
         if pin.name in damaged:
-            continue  # what says its version may be gone too
+            continue  # its version may be unknown too
         try:
             found = importlib.metadata.version(pin.name)
         except importlib.metadata.PackageNotFoundError:
@@ -81,33 +82,33 @@ def lock() -> Iterator[Finding]:
             if not pin.specifier.contains(found, prereleases=True):
                 wrong.append(f"{pin.name} is {found} instead of {pin.specifier}")
     if not wrong:
-        yield Finding("lock", True, f"{len(wanted)} packages as requirements.txt says")
+        yield Finding("lock", True, f"{len(wanted)} packages match requirements.txt")
         return
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    fix = "install it again with: python3 -m workshop doctor --repair"
+    fix = "reinstall with: python3 -m workshop doctor --repair"
     yield Finding("lock", False, f"{', '.join(wrong[:3])}{more}; {fix}")
 
 
 def modules() -> Iterator[Finding]:
-    """Whether a file is in the way of a module: next to a notebook or app, or where PYTHONPATH leads."""
+    """Whether a file shadows a module: next to a notebook or an app, or in a folder of PYTHONPATH."""
     apps = [*(ROOT / "apps").glob("*"), *(base() / "apps").glob("*")]
     named = [Path(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     places = [ROOT, Path.cwd(), ROOT / "notebooks", base() / "notebooks", *apps, *named]
     found = shadows(dict.fromkeys(places))
     for file in found:
         fix = "rename it" if file.parent not in named else "rename it, or unset PYTHONPATH"
-        text = f"{shown_path(file)} is taken for the module {file.stem}, which others need; {fix}"
+        text = f"{shown_path(file)} hides the module {file.stem}, which other code needs; {fix}"
         yield Finding("modules", False, text)
     if not found:
-        yield Finding("modules", True, "no file has the name of a module that others need")
+        yield Finding("modules", True, "no file hides a module that other code needs")
 
 
 def kernel() -> Iterator[Finding]:
-    """The kernel that JupyterLab starts for our notebooks, run for real.
+    """Whether the kernel that JupyterLab starts for our notebooks works: it runs a cell.
 
-    All notebooks ask for the kernel named python3, and the first folder that has one wins. In `.venv`
-    ours comes before the user's own; JUPYTER_PATH comes before both, and without `.venv` so does the
-    user's. IPython's own kernel is used only where no folder has one (`ensure_native_kernel`).
+    All notebooks use the kernel named python3, and Jupyter takes the first folder that has one:
+    JUPYTER_PATH, then `.venv`, then the user's folders; without `.venv`, the user's come first. Only if no
+    folder has one does Jupyter use IPython's (`ensure_native_kernel`).
     """
     import nbformat
     from jupyter_client.kernelspec import KernelSpecManager
@@ -118,30 +119,30 @@ def kernel() -> Iterator[Finding]:
         nbformat.v4.new_notebook(cells=[cell]),
         timeout=STAGE_LIMIT,
         kernel_name="python3",
-        extra_arguments=["--IPKernelApp.log_level=50"],  # what it logs is not for learners
+        extra_arguments=["--IPKernelApp.log_level=50"],  # its log isn't for learners
     )
-    folders = [base() / "notebooks", ROOT / "notebooks"]  # the next start brings the first one back
-    trouble, ours = "", Path(sys.prefix).resolve()
+    folders = [base() / "notebooks", ROOT / "notebooks"]  # the first one may be deleted
+    problem, ours = "", Path(sys.prefix).resolve()
     try:
         with client.setup_kernel(cwd=str(next(filter(Path.is_dir, folders)))):
-            client.execute_cell(client.nb.cells[0], 0)  # `execute` would take Ctrl-C for itself
-    except Exception as error:  # noqa: BLE001 (whatever keeps a kernel from running is the finding)
-        trouble = f"notebooks can't run ({type(error).__name__})"
+            client.execute_cell(client.nb.cells[0], 0)  # `execute` would catch Ctrl-C
+    except Exception as error:  # noqa: BLE001 (any error that stops a kernel is the finding)
+        problem = f"notebooks can't run ({type(error).__name__})"
     for part in client.nb.cells[0].outputs:
         if part.get("name") == "stdout" and Path(part.text.strip()).resolve() != ours:
-            trouble = f"notebooks run with the Python in {part.text.strip()}"
-    if not trouble:
+            problem = f"notebooks run with the Python in {part.text.strip()}"
+    if not problem:
         yield Finding("kernel", True, "a notebook ran with the workshop's Python")
         return
     folder = KernelSpecManager().find_kernel_specs().get("python3", "")
-    fix = f"another Python's kernel is in the way: rename the folder {folder}"
+    fix = f"Jupyter finds another Python's kernel first: rename the folder {folder}"
     if Path(folder).resolve().is_relative_to(ours):
         fix = how_to_reinstall()
-    yield Finding("kernel", False, f"{trouble}; {fix}")
+    yield Finding("kernel", False, f"{problem}; {fix}")
 
 
 def notebooks() -> Iterator[Finding]:
-    """Whether each notebook can be opened: a full disk or a dead battery may have cut one short."""
+    """Whether each notebook can be opened: a full disk or a dead battery may have truncated one."""
     files = [file for stage in STAGES for file in stage.notebook_files if file.is_file()]
     damaged = [file for file in files if cells_of(file.read_bytes()) is None]
     for file in damaged:
@@ -164,14 +165,16 @@ def write_access() -> Iterator[Finding]:
             return
     free, text = shutil.disk_usage(base()).free, "notebooks, data and models can be saved"
     if is_short := free < ROOM_NEEDED:
-        text = f"only {free / 1e6:.0f} MB are free on the disk; make room for {ROOM_NEEDED / 1e6:.0f} MB"
+        text = (
+            f"the disk has only {free / 1e6:.0f} MB free; make room for {ROOM_NEEDED / 1e6:.0f} MB"
+        )
     yield Finding("write access", not is_short, text)
 
 
 def ports() -> Iterator[Finding]:
-    """The ports of the workshop that runs; if none does, those that `start` would take."""
+    """The port of the running workshop; if none is running, whether the ports for `start` are free."""
     default = f"http://127.0.0.1:{GALLERY_PORT}"
-    # In a notebook, `start` has said which workshop the kernel belongs to.
+    # In a notebook, the variable contains the address of the workshop that started the kernel.
     for url in dict.fromkeys((os.environ.get(GALLERY_URL) or default, default)):
         gallery = gallery_at(url)
         if gallery and gallery.get("folder") == FOLDER:
@@ -180,8 +183,8 @@ def ports() -> Iterator[Finding]:
             return
     wrong = []
     if gallery:
-        where = f"another copy of the workshop runs on {GALLERY_PORT}"
-        wrong.append(f"{where} (end that one, or use start --port {another_port(GALLERY_PORT)})")
+        where = f"another copy of the workshop is running on {GALLERY_PORT}"
+        wrong.append(f"{where} (stop that one, or use start --port {another_port(GALLERY_PORT)})")
     for port, option in ((GALLERY_PORT, "--port"), (LAB_PORT, "--lab-port")):
         if not (is_free(port) or (gallery and port == GALLERY_PORT)):
             fix = f"use start {option} {another_port(port)}"
@@ -191,7 +194,7 @@ def ports() -> Iterator[Finding]:
 
 
 def data() -> Iterator[Finding]:
-    """The data sets of the stages: whether they are there and undamaged."""
+    """Whether the stages' data sets are there and undamaged."""
     from workshop.core import datasets
 
     for name in sorted({stage.dataset for stage in STAGES if stage.dataset}):
@@ -199,7 +202,7 @@ def data() -> Iterator[Finding]:
 
 
 def mirror() -> Iterator[Finding]:
-    """The room's mirror, or the kit around this folder: asked for all that it may hold, data verified."""
+    """Whether the room's mirror, or the kit around this folder, has data (verified) or wheels."""
     from workshop.core import datasets
 
     asked = mirrors()
@@ -207,35 +210,35 @@ def mirror() -> Iterator[Finding]:
         text = "none is set (if the room has one, set WORKSHOP_MIRROR to its address)"
         yield Finding("mirror", True, text)
     for name, place in asked:
-        holds = []
+        contents = []
         try:
             for dataset in (datasets.CENSUS, datasets.HOUSING):
-                # What is read isn't kept, so no word of it.
+                # The data isn't kept, so the progress messages would be misleading.
                 quiet = contextlib.redirect_stderr(io.StringIO())
                 with contextlib.suppress(datasets.NotThereError), quiet:
                     datasets.read_mirror(dataset, place, MIRROR_LIMIT)
-                    holds.append(dataset.title.lower())
-            holds += ["wheels"] if wheels_in(place) else []
+                    contents.append(dataset.title.lower())
+            contents += ["wheels"] if wheels_in(place) else []
         except (datasets.DataUnavailableError, NotServed) as error:
             yield Finding("mirror", False, f"{name} can't be used ({error}); {mirror_fix(place)}")
             continue
-        text = f"answers, with {', '.join(holds)}"
-        if not holds:
-            text = f"holds no data and no wheels; {mirror_fix(place)}"
-        yield Finding("mirror", bool(holds), f"{shown(place)} {text}")
+        text = f"works, and has {', '.join(contents)}"
+        if not contents:
+            text = f"has no data and no wheels; {mirror_fix(place)}"
+        yield Finding("mirror", bool(contents), f"{shown(place)} {text}")
 
 
 def mirror_fix(place: str) -> str:
-    """What to do about a mirror that doesn't answer, or holds nothing."""
+    """What to do about a mirror that doesn't answer, or is empty."""
     from requests.utils import get_environ_proxies
 
     if not is_url(place):
         return (
-            "plug in the stick, and set WORKSHOP_MIRROR to its folder that holds adult, housing or "
+            "plug in the USB stick, and set WORKSHOP_MIRROR to its folder that contains adult, housing or "
             "wheels; or unset it"
         )
     fix = "check the address with your instructor, and join the room's network; or unset it"
-    with contextlib.suppress(ValueError):  # no valid address, as the finding says
+    with contextlib.suppress(ValueError):  # the address isn't valid, and the finding says that
         if get_environ_proxies(place).get(urlsplit(place).scheme):
             host = urlsplit(place).hostname
             fix += f"; or set NO_PROXY to {host}, because a proxy may be in the way"
@@ -243,29 +246,29 @@ def mirror_fix(place: str) -> str:
 
 
 def stages() -> Iterator[Finding]:
-    """Each stage's model, app and database, tried in a process of its own (see `workshop.teach.try_stage`).
+    """Each stage's model, app and database, tried in a separate process (see `workshop.teach.try_stage`).
 
-    Learners change that code: whatever it does there, the doctor goes on, and it is read again each time.
+    Learners change that code, so it's loaded again each time, and the doctor goes on even if it crashes.
     """
     yield from tried([stage.code for stage in STAGES])
 
 
 def your_apps() -> Iterator[Finding]:
-    """The learner's own apps. Each gets a process: their modules may have the same names."""
+    """The learner's own apps, each in a separate process, because their modules may share names."""
     for app in own_apps():
         yield from tried([app.name])
 
 
 def tried(names: list[str]) -> Iterator[Finding]:
-    """What comes of trying these stages, or this app of the learner's own, in a new process."""
+    """The findings about these stages, or this app of the learner's, tried in a new process."""
     from workshop.core.build import remedy
 
     environ = {
         "PYTHONUTF8": "1",
-        "FLASK_RUN_FROM_CLI": "true",  # as with `flask run`, an app.run() in the code does nothing
+        "FLASK_RUN_FROM_CLI": "true",  # makes app.run() do nothing, as `flask run` does
         "PGCONNECT_TIMEOUT": str(DATABASE_LIMIT),
     }
-    under_way = None
+    current = None
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
         subprocess.Popen(
@@ -281,66 +284,63 @@ def tried(names: list[str]) -> Iterator[Finding]:
         for line in process.stdout:
             found = json.loads(line)
             if isinstance(found, str):
-                under_way = found
+                current = found
             else:
                 yield Finding(**found)
         process.wait()
         log.seek(0)
         told = log.read()
-    if under_way is None:
+    if current is None:
         reason = (told.strip() or "no reason given").splitlines()[-1]
         yield Finding("app", False, f"no stage can be tried ({reason}); {how_to_reinstall()}")
-    elif under_way:
-        app = find_app(under_way)
+    elif current:
+        app = find_app(current)
         subject = "your app" if isinstance(app, OwnApp) else "app"
         yield Finding(subject, False, f"{app.slug}: {why_ended(told, app.folder)}; {remedy(app)}")
 
 
 def why_ended(log: str, folder: Path) -> str:
-    """Why the code in `folder` took its process along, as far as its log tells."""
+    """Why the process ended in the code in `folder`, according to its log."""
     for file, line in re.findall(r'File "(.+)", line (\d+) in ', log):  # the innermost call first
         if Path(file).is_relative_to(folder):
             name = shown_path(Path(file), base())
-            return f"{name}, line {line}, is still at work after {STAGE_LIMIT:.0f} seconds"
-    return "its code ended Python"
+            return f"{name}, line {line}, is still running after {STAGE_LIMIT:.0f} seconds"
+    return "its code ended the Python process"
 
 
-BASIC = (interpreter, lock, modules)  # while one of these is wrong, stages would be blamed for it
-EXAMINATIONS = (
-    *(*BASIC, kernel, notebooks, write_access),
-    *(ports, data, mirror, stages, your_apps),
-)
+BASIC = (interpreter, lock, modules)  # a problem here would look like a problem of the stages
+EXAMINATIONS = (*BASIC, kernel, notebooks, write_access, ports, data, mirror, stages, your_apps)
 
 
 def examine() -> Iterator[Finding]:
-    """Every finding, as it is made."""
+    """Yield each finding as soon as it's known."""
     wrong = False
     for examination in EXAMINATIONS:
         if wrong and examination not in BASIC:
-            text = "everything else is examined when that is fixed: ask the doctor again then"
+            text = "not checked yet: fix the problems above, then run the doctor again"
             yield Finding("the rest", True, text, note=True)
             return
         try:
             for finding in examination():
                 yield finding
-                wrong |= examination in BASIC and not finding.well
-        except Exception as error:  # noqa: BLE001 (the doctor's tools come from the lock, and may be gone)
+                wrong |= examination in BASIC and not finding.ok
+        except Exception as error:  # noqa: BLE001 (packages that the doctor itself needs may be missing)
             subject = examination.__name__.replace("_", " ")
-            text = f"can't be examined ({type(error).__name__}: {error}); {how_to_reinstall()}"
+            text = f"can't be checked ({type(error).__name__}: {error}); {how_to_reinstall()}"
             yield Finding(subject, False, text)
 
 
 def summary(findings: list[Finding]) -> str:
-    """One line to paste to the instructor: state, version of the lock, Python, system.
+    """One line to send to the instructor: state, version of the lock, Python, system.
 
-    The last two are what `kit` needs to know, in its own words, as in `py3.12 · macos-intel`; for
-    `windows-arm` it has nothing.
+    The last two, such as `py3.12 · macos-intel`, are named as in the options of `kit`, which doesn't offer
+    `windows-arm`.
     """
-    wrong = sorted({finding.subject for finding in findings if not finding.well})
+    wrong = sorted({finding.subject for finding in findings if not finding.ok})
     state = f"not ready ({', '.join(wrong)})" if wrong else "ready"
     version = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:6]
     system = {"win32": "windows", "darwin": "macos"}.get(sys.platform, sys.platform)
-    # Windows on ARM also runs a Python for Intel, and it is the Python that counts.
+    # Windows on ARM can also run a Python for Intel, and what counts is the Python.
     machine = sysconfig.get_platform() if system == "windows" else platform.machine()
     is_arm = machine.lower().endswith(("arm64", "aarch64"))
     if is_arm != (system == "macos"):

@@ -1,13 +1,13 @@
-"""Makes a folder for a USB stick, or for a web server in the room: all that set-up needs without a network.
+"""Makes a kit for a USB stick or for a web server in the room: everything that set-up needs offline.
 
-    from-notebook-to-web-app/      the repository, and the same as from-notebook-to-web-app.zip
-    wheels/                        the packages of the lock, for the systems and Python versions asked for
+    from-notebook-to-web-app/      the repository, also as from-notebook-to-web-app.zip
+    wheels/                        the packages in the lock, for the chosen systems and Python versions
     adult/, housing/               the data sets that are available, where `WORKSHOP_MIRROR` looks for them
     READ_ME_FIRST.txt              what to type
-    kit.json                       tells set-up and the data sets that they are part of a kit
+    kit.json                       marks the folder as a kit, for set-up and the data sets
 
-Every file is written under another name first, so an interrupted run leaves only whole files, and the next
-one continues from there.
+Each file is written under a temporary name first, so an interrupted run leaves only whole files, and the
+next run continues from there.
 """
 
 import contextlib
@@ -43,17 +43,17 @@ from workshop.teach.wheels import (
 
 NAME = "from-notebook-to-web-app"
 TEXT = "READ_ME_FIRST.txt"
-# Where git can't say which files are the workshop's own: folders with what was made or installed here.
+# Without git: folders that contain generated or installed files, or a learner's work.
 LEFT_OUT = {".git", ".venv", "__pycache__", "instance", "model", "work"}
 
 
 def make_kit(
     folder: Path, systems: Sequence[str] = (), pythons: Sequence[str] = (), with_tests: bool = False
 ) -> None:
-    """Make the kit in `folder`, or add to the one that is there, and report each step on stdout.
+    """Make a kit in `folder`, or add to an existing one, and print each step.
 
-    Without `systems` or `pythons` (such as `3.12`), it is for this computer's own. `with_tests` brings what
-    only the tests need, too; a kit that has it keeps it. Raises `KitFailed`.
+    The default for `systems` and `pythons` (such as `3.12`) is this computer's own. `with_tests` adds the
+    packages that only the tests need; once added, they stay. Raises `KitFailed`.
     """
     folder = folder.expanduser().absolute()
     refuse(folder)
@@ -61,20 +61,20 @@ def make_kit(
     named = {Target(name, python) for name in systems or [this_system()] for python in pythons}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder / PARTS, ignore_errors=True)  # of a kit that was interrupted
+        shutil.rmtree(folder / PARTS, ignore_errors=True)  # left by an interrupted run
         earlier, had_tests = read_marker(folder)
         targets, with_tests = sorted(named | earlier), with_tests or had_tests
         click.echo(f"Making a kit in {folder} for {', '.join(map(str, targets))}")
         click.echo(f"  1/4 the workshop: {copy_repository(folder)} files")
-        held = copy_data(folder)
-        click.echo(f"  2/4 data: {', '.join(held) or 'none is available'}")
+        titles = copy_data(folder)
+        click.echo(f"  2/4 data: {', '.join(titles) or 'none is available'}")
         locks = [LOCK, TEST_LOCK] if with_tests else [LOCK]
         delete_damaged_wheels(folder / "wheels", locks)
         lacking = {target: get_wheels(target, folder, locks) for target in targets}
         needed = LOCK.read_text(encoding="utf-8")
         whole = [t for t in targets if not any(pin in needed for pin in lacking[t])]
         click.echo(f"  4/4 {TEXT}, which says what to type")
-        put(folder / TEXT, read_me(whole, held).encode("ascii"))
+        put(folder / TEXT, read_me(whole, titles).encode("ascii"))
         served = [[target.system, target.python] for target in whole]
         put(folder / MARKER, json.dumps({"targets": served, "tests": with_tests}).encode())
     except OSError as error:
@@ -85,7 +85,7 @@ def make_kit(
         for target in filter(lacking.get, targets):
             click.echo(f"{target}: no wheel of {', '.join(lacking[target])}", err=True)
         raise KitFailed(
-            "The kit is made, but set-up needs a network for what the lines above list."
+            "The kit is ready, but set-up will need a network for the packages listed above."
         )
     click.echo(
         "The kit is complete. To add other systems, run the command again with --platform (or --platform "
@@ -94,29 +94,29 @@ def make_kit(
 
 
 def refuse(folder: Path) -> None:
-    """Raise `KitFailed` for a place where no kit may be made."""
+    """Raise `KitFailed` if a kit can't be made in `folder`."""
     place = folder.resolve()
     if place.is_relative_to(ROOT) or (place / NAME) == ROOT:
         raise KitFailed(
-            f"{folder} and the workshop would get mixed up: name a folder elsewhere, such as one on a USB "
-            "stick."
+            f"A kit in {folder} would mix with the workshop's own files: choose a folder elsewhere, such as "
+            "one on a USB stick."
         )
     if folder.exists() and not folder.is_dir():
-        raise KitFailed(f"{folder} is a file: name a folder, which need not exist yet.")
+        raise KitFailed(f"{folder} is a file: name a folder; it doesn't have to exist yet.")
 
 
 def sentence_for(error: OSError, folder: Path) -> str:
-    """What to do about a file system that refuses."""
+    """What to do about an error of the file system."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"The disk of {folder} is full: make room (a kit takes up to 0.5 GB for each system), then run "
             "the same command again; it continues where it stopped."
         )
-    return f"The kit can't be written in {folder} ({error.strerror}): name a folder where you may write."
+    return f"The kit can't be written to {folder} ({error.strerror}): choose a folder you can write to."
 
 
 def put(file: Path, content: bytes) -> None:
-    """Write a file, whole or not at all, unless it is there already."""
+    """Write a file, whole or not at all, unless it already has this content."""
     if file.is_file() and file.read_bytes() == content:
         sweep(file.parent)
         return
@@ -124,7 +124,7 @@ def put(file: Path, content: bytes) -> None:
 
 
 def repository_files() -> list[Path]:
-    """The files that belong to the workshop, as paths from its root, as git or `LEFT_OUT` says."""
+    """The workshop's files as relative paths: those that git tracks, or without git all but `LEFT_OUT`."""
     files: list[Path] = []
     if (ROOT / ".git").exists() and shutil.which("git"):
         run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
@@ -137,10 +137,10 @@ def repository_files() -> list[Path]:
 
 
 def copy_repository(folder: Path) -> int:
-    """Put the workshop into the kit, as a folder and zipped. Returns the number of files."""
+    """Copy the workshop into the kit, as a folder and as a zip file. Returns the number of files."""
     files = repository_files()
     packed = io.BytesIO()
-    # A stick may bring dates from before 1980, which a zip archive can't store.
+    # A copy from a USB stick may have dates before 1980, which a zip archive can't store.
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
         for file in files:
             archive.write(ROOT / file, f"{NAME}/{file.as_posix()}")
@@ -151,7 +151,7 @@ def copy_repository(folder: Path) -> int:
         zipfile.ZipFile(target) as kept,
     ):
         for name in set(kept.namelist()) - {f"{NAME}/{file.as_posix()}" for file in files}:
-            outdated = (folder / name).resolve()  # gone from the workshop since the last kit
+            outdated = (folder / name).resolve()  # deleted since the last run
             if outdated.is_relative_to((folder / NAME).resolve()) and outdated.is_file():
                 outdated.unlink()
     put(target, packed.getvalue())
@@ -159,8 +159,8 @@ def copy_repository(folder: Path) -> int:
 
 
 def copy_data(folder: Path) -> list[str]:
-    """Put the data sets that are available into the kit, verified. Returns their titles."""
-    held = []
+    """Copy the available data sets into the kit, verified. Returns their titles."""
+    titles = []
     for dataset in (datasets.CENSUS, datasets.HOUSING):
         sweep(folder / dataset.folder)
         try:
@@ -175,12 +175,12 @@ def copy_data(folder: Path) -> list[str]:
                 for name, content in fetched.files.items():
                     packed.writestr(name, content)
             put(folder / dataset.folder / dataset.archive, archive.getvalue())
-        held.append(dataset.title.lower())
-    return held
+        titles.append(dataset.title.lower())
+    return titles
 
 
 def read_marker(folder: Path) -> tuple[set[Target], bool]:
-    """The targets of the kit in `folder`, if there is one, and whether it has what the tests need."""
+    """The targets of an existing kit in `folder`, and whether it has the tests' packages."""
     try:
         content = json.loads((folder / MARKER).read_bytes())
         named = [(name, python) for name, python in content["targets"] if name in SYSTEMS]
@@ -190,8 +190,8 @@ def read_marker(folder: Path) -> tuple[set[Target], bool]:
         return set(), False
 
 
-def read_me(targets: Sequence[Target], held: Sequence[str]) -> str:
-    """The text that comes with the kit, in ASCII, so that every program and browser displays it correctly."""
+def read_me(targets: Sequence[Target], titles: Sequence[str]) -> str:
+    """The kit's instructions, in ASCII, so that every program and browser displays them correctly."""
     served = {
         SYSTEMS[name].title: [target.python for target in targets if target.system == name]
         for name in SYSTEMS
@@ -201,5 +201,5 @@ def read_me(targets: Sequence[Target], held: Sequence[str]) -> str:
     return text.format(
         name=NAME,
         systems="\n".join(lines) or "    (none yet: some packages were not available)",
-        data=", ".join(held) or "none; you work with made-up people and districts",
+        data=", ".join(titles) or "none; you work with made-up people and districts",
     )

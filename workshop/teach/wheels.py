@@ -1,6 +1,6 @@
-"""Gets the wheels that other computers need, each with one of the hashes in the lock.
+"""Downloads the wheels that other computers need, and checks them against the hashes in the lock.
 
-pip downloads them into a folder of its own first, so a folder of wheels never holds half a file.
+pip downloads them into a temporary folder, so the kit's folder never contains half a file.
 """
 
 import contextlib
@@ -25,20 +25,21 @@ from workshop.core.errors import WorkshopError
 from workshop.setup.installer import NETWORK_TROUBLE, WRONG_HASH
 from workshop.setup.lock import locked
 
-PARTS = "wheels.part"  # the folder that pip fills, until the wheels in it are whole
+PARTS = "wheels.part"  # the folder that pip downloads into
 NO_WHEEL = re.compile(r"No matching distribution found for (\S+)")
 DISK_FULL = re.compile(r"No space left|Errno 28|not enough space", re.IGNORECASE)
 
 
 class KitFailed(WorkshopError):
-    """The kit can't be made, or not all of it."""
+    """The kit can't be made, or is incomplete."""
 
 
 class System(NamedTuple):
     """A kind of computer that wheels are made for.
 
-    `markers` are what a lock asks about it, and `platforms` the platform tags it can install. The oldest
-    systems that the lock supports set the limit: newer ones can install the same wheels.
+    `markers` are its values of the environment markers in a lock; `platforms` are the platform tags it can
+    install. They are those of the oldest systems that the lock supports, so newer ones can use the same
+    wheels.
     """
 
     title: str
@@ -91,10 +92,9 @@ class Target:
         return {*exact, *compatible_tags(version, interpreter, platforms)}
 
     def wanted(self, micro: int, locks: Iterable[Path]) -> dict[str, str]:
-        """What the locks have for this target's Python x.y.`micro`.
+        """The locks' packages for this target's Python x.y.`micro`, such as `click==8.5.1`.
 
-        Each package, such as `click==8.5.1`, with its entry for pip: without the marker, which pip would
-        evaluate for this computer.
+        Each has its entry for pip, without the marker, which pip would evaluate for this computer.
         """
         python = {"python_version": self.python, "python_full_version": f"{self.python}.{micro}"}
         environment = SYSTEMS[self.system].markers | python
@@ -115,13 +115,13 @@ def this_system() -> str:
         if here == (markers["sys_platform"], markers["platform_machine"].lower()):
             return name
     raise KitFailed(
-        f"No kit can be made for this computer itself ({sys.platform}, {platform.machine()}): name the "
-        "systems of the others, such as: --platform windows --platform macos"
+        f"A kit can't be made for this computer's own system ({sys.platform}, {platform.machine()}): name "
+        "the attendees' systems, such as: --platform windows --platform macos"
     )
 
 
 def wheels_held(folder: Path) -> Iterator[tuple[Path, str, frozenset[Tag]]]:
-    """The wheels in a folder: each file, what it is (such as `click==8.5.1`), and its tags."""
+    """The wheels in a folder: each file, its package (such as `click==8.5.1`), and its tags."""
     for file in folder.glob("*.whl"):
         with contextlib.suppress(InvalidWheelFilename):
             name, version, _, tags = parse_wheel_filename(file.name)
@@ -129,7 +129,7 @@ def wheels_held(folder: Path) -> Iterator[tuple[Path, str, frozenset[Tag]]]:
 
 
 def delete_damaged_wheels(folder: Path, locks: Iterable[Path]) -> None:
-    """Delete each wheel with another hash than the locks have, as after a stick was unplugged too early."""
+    """Delete wheels whose hash isn't in the locks, for example because a stick was unplugged too early."""
     text = "".join("\n" + lock.read_text(encoding="utf-8") for lock in locks)
     for file, pin, _ in wheels_held(folder):
         with file.open("rb") as opened:
@@ -139,10 +139,10 @@ def delete_damaged_wheels(folder: Path, locks: Iterable[Path]) -> None:
 
 
 def get_wheels(target: Target, folder: Path, locks: Sequence[Path]) -> list[str]:
-    """Get the wheels that the kit lacks for a target. Returns the packages that have none for it."""
+    """Get the wheels that a target needs and the kit lacks. Returns the packages without such a wheel."""
     tags, unserved = target.tags, []
     held = {pin for _, pin, of in wheels_held(folder / "wheels") if not tags.isdisjoint(of)}
-    # A lock may differ between the first releases of a Python version and the later ones.
+    # A lock may have different packages for the first and the later releases of a Python version.
     for micro in (0, 99):
         wanted = {p: entry for p, entry in target.wanted(micro, locks).items() if p not in held}
         held.update(wanted)
@@ -154,7 +154,7 @@ def get_wheels(target: Target, folder: Path, locks: Sequence[Path]) -> list[str]
 
 
 def download(wanted: dict[str, str], target: Target, folder: Path) -> list[str]:
-    """Let pip get packages, given with their entries in a lock. Returns those without a wheel for the target.
+    """Download packages, given with their entries in a lock. Returns those without a wheel for the target.
 
     Raises `KitFailed` if there is no network, or no pip.
     """
@@ -168,7 +168,7 @@ def download(wanted: dict[str, str], target: Target, folder: Path) -> list[str]:
             if run.returncode == 0:
                 break
             missing = unserved_by(run.stdout + run.stderr, wanted)
-            del wanted[missing]  # and once more; what pip got before is in its cache
+            del wanted[missing]  # then try again; pip caches what it has downloaded
             unserved.append(missing)
         (folder / "wheels").mkdir(exist_ok=True)
         for wheel in part.glob("*.whl"):
@@ -179,12 +179,12 @@ def download(wanted: dict[str, str], target: Target, folder: Path) -> list[str]:
 
 
 def pip_download(wanted: Path, target: Target, into: Path) -> list[str | Path]:
-    """The command that gets the wheels listed in a file, for another system; uv has none for it."""
+    """The pip command that downloads the wheels listed in a file for another system; uv can't do this."""
     return [
         *(sys.executable, "-m", "pip", "download"),
         *("--disable-pip-version-check", "--progress-bar=off", "--retries=1", "--timeout=15"),
         *("--no-deps", "--only-binary=:all:", "--require-hashes"),
-        "--ignore-requires-python",  # the lock has taken care of that, to the micro version
+        "--ignore-requires-python",  # the lock's markers are more precise
         *("--implementation=cp", f"--python-version={target.python}"),
         f"--abi=cp{target.python.replace('.', '')}",
         *(f"--platform={tag}" for tag in SYSTEMS[target.system].platforms),
@@ -193,9 +193,9 @@ def pip_download(wanted: Path, target: Target, into: Path) -> list[str | Path]:
 
 
 def unserved_by(said: str, wanted: Iterable[str]) -> str:
-    """The package for which pip found no wheel, according to what it printed.
+    """The package for which pip found no wheel, according to its output.
 
-    Raises `KitFailed`, or OSError for a full disk, if that isn't what went wrong.
+    Raises `KitFailed`, or OSError for a full disk, if something else went wrong.
     """
     if DISK_FULL.search(said):
         raise OSError(errno.ENOSPC, "")
@@ -206,8 +206,8 @@ def unserved_by(said: str, wanted: Iterable[str]) -> str:
         )
     if WRONG_HASH in said:
         raise KitFailed(
-            "A package is not the file that the workshop expects (its hash differs): it is damaged, or "
-            "somebody replaced it, so run the same command again on another network."
+            "A package isn't the file that the workshop expects (its hash is different): it was damaged or "
+            "replaced on the way, so run the same command again on another network."
         )
     missing = NO_WHEEL.search(said)
     if not missing or missing[1] not in wanted:

@@ -1,4 +1,4 @@
-"""Finds an installed browser of the Chromium family, for pictures and tests. Nothing is downloaded."""
+"""Finds an installed Chromium-based browser for pictures and tests. It downloads nothing."""
 
 import os
 import shutil
@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 
 NAMES = (
-    "chromium-headless-shell",  # has no windows to draw, and needs half the time
+    "chromium-headless-shell",  # has no windows, so it takes half the time
     *("chromium", "google-chrome", "chrome", "microsoft-edge", "msedge", "chromium-browser"),
     *("Google Chrome", "Chromium", "Microsoft Edge"),  # on macOS
 )
 
 
 def installed_browsers() -> list[str]:
-    """Return every such browser found here, the likeliest first.
+    """Return the paths of all such browsers, the preferred one first.
 
-    `WORKSHOP_BROWSER` names the only one to use.
+    If `WORKSHOP_BROWSER` is set, it's the only one.
     """
     if named := os.environ.get("WORKSHOP_BROWSER"):
         return [named]

@@ -1,7 +1,7 @@
 """Writes the run sheets of `docs/run-sheets.toml` into the instructor's guide.
 
-The sheets are data, so that a person reads them in the guide and a test performs them: neither can say
-what the other doesn't. The file explains its words.
+The sheets are data, so the guide that people read and the test that performs each step can't disagree. The
+comment at the top of the file explains the format.
 """
 
 import tomllib
@@ -14,9 +14,9 @@ from workshop.setup.process import ROOT
 SHEETS = ROOT / "docs" / "run-sheets.toml"
 GUIDE = ROOT / "docs" / "instructor-guide.md"
 COMMAND = "python3 -m workshop refresh --guide"
-BEGIN = f"<!-- From here on made from run-sheets.toml by: {COMMAND} -->"
-END = "<!-- Up to here made from run-sheets.toml -->"
-# What a person reads for the words of a step. An empty text, as in `with = ""`, counts as none.
+BEGIN = f"<!-- Generated from run-sheets.toml by: {COMMAND} -->"
+END = "<!-- End of the generated part -->"
+# The sentence for each kind of step. An empty value, as in `with = ""`, counts as missing.
 SENTENCES = {
     "type": "Type `{type}`",
     "open": "Open <{open}>",
@@ -51,9 +51,9 @@ def read_sheets() -> list[dict[str, Any]]:
 
 
 def renewed() -> str:
-    """Return the guide's text with the run sheets as they are now.
+    """Return the guide's text with the current run sheets.
 
-    Raises `WorkshopError` if the guide lacks the two lines between which they belong.
+    Raises `WorkshopError` if the guide lacks the two lines that enclose them.
     """
     before, begin, rest = GUIDE.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -76,9 +76,11 @@ def as_markdown(sheet: dict[str, Any]) -> str:
 
 
 def sentence(step: dict[str, str]) -> str:
-    """Return a step as a person reads it: what to do, and what must appear."""
+    """Return a step as a sentence: what to do, and what must appear."""
     words = " ".join(sorted(word for word, text in step.items() if text and word != "see"))
     if words not in SENTENCES:
-        raise WorkshopError(f"{SHEETS.name} has a step that is none: {step}; see its first lines.")
+        raise WorkshopError(
+            f"{SHEETS.name} has an unknown step: {step}; its first lines list the kinds."
+        )
     text = SENTENCES[words].format(**step)
     return f"{text} → `{step['see']}`" if "see" in step else text

@@ -1,8 +1,8 @@
-"""Take the README's pictures of the running apps. A program of its own, which needs what the tests need:
+"""Takes the README's pictures of the running apps. It needs the tests' packages and a browser:
 
     .venv/bin/python -m workshop.upkeep.readme_pictures [FOLDER]
 
-The pictures go into docs/images, or into FOLDER.
+The pictures are saved in docs/images, or in FOLDER.
 """
 
 import base64
@@ -23,8 +23,7 @@ from workshop.upkeep.browsers import installed_browsers
 
 FOLDER = ROOT / "docs" / "images"
 SIZE = {"width": 1100, "height": 850}  # pixels
-# The apps' answers stand side by side in one picture, each as on a phone, so that they can be read where a
-# README is 900 pixels wide.
+# Three apps side by side, each as on a phone, are readable in a README that is 900 pixels wide.
 PHONE = {"width": 390, "height": 640}
 APPS = "04_iris/", "05_census/", "06_housing/"
 SIDE_BY_SIDE = f"""<style>
@@ -35,7 +34,7 @@ FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "P
 
 
 def take_pictures(folder: Path) -> Iterator[Path]:
-    """Take every picture into `folder`, and yield each file's path once it's there.
+    """Save every picture in `folder`, and yield the path of each.
 
     Raises `WorkshopError` if no browser is installed, or if it doesn't start.
     """
@@ -46,7 +45,7 @@ def take_pictures(folder: Path) -> Iterator[Path]:
             "WORKSHOP_BROWSER=PATH."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    # Nothing listens on JupyterLab's port here, but with a port the gallery has buttons for notebooks.
+    # JupyterLab isn't running, but with its port the gallery shows the buttons for notebooks.
     server = gallery_server("127.0.0.1", free_port(), lab_port=8888, token="0" * 32)
     with server, sync_playwright() as playwright:
         server.wait_until_ready()
@@ -73,7 +72,7 @@ def take_pictures(folder: Path) -> Iterator[Path]:
 
 
 def answer_of(page: Page, url: str) -> str:
-    """Return a picture of what an app answers to its form as it comes, or to a flower; in base64."""
+    """Return a picture, in base64, of an app's result for its example, or for a flower."""
     page.goto(url)
     for label, value in FLOWER.items() if "iris" in url else ():
         page.get_by_label(label).fill(value)
@@ -83,7 +82,7 @@ def answer_of(page: Page, url: str) -> str:
 
 
 def take(page: Page, file: Path | None = None) -> bytes:
-    """Take a picture. On a busy machine Chromium sometimes fails to, so there are three more attempts."""
+    """Take a screenshot. On a busy machine Chromium sometimes fails, so it tries up to four times."""
     for _ in range(3):
         with contextlib.suppress(Error):
             return page.screenshot(path=file)
@@ -92,7 +91,7 @@ def take(page: Page, file: Path | None = None) -> bytes:
 
 
 if __name__ == "__main__":
-    os.environ[BASE] = str(ROOT)  # the originals, wherever this is called
+    os.environ[BASE] = str(ROOT)  # the original apps, not a learner's copy
     try:
         for picture in take_pictures(Path(sys.argv[1]) if sys.argv[1:] else FOLDER):
             print(f"made {picture}")

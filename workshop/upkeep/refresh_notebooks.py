@@ -1,4 +1,4 @@
-"""Runs notebooks and stores their outputs, so that what a notebook shows is what it does today."""
+"""Runs notebooks and stores their outputs, so that the outputs match the code."""
 
 import logging
 from pathlib import Path
@@ -19,19 +19,21 @@ class NotebookFailed(WorkshopError):
 
 
 def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
-    """Run a notebook in `folder`, from top to bottom in a new kernel; its outputs are put into it.
+    """Run a notebook in `folder`, from top to bottom in a new kernel, and store its outputs in it.
 
-    Raises `NotebookFailed`, which names the cell of the notebook called `name`.
+    Raises `NotebookFailed`, whose message has the notebook's `name` and the cell's number.
     """
-    # The kernel's log would hold that it listens on 127.0.0.1, and a traceback of what Ctrl-C has stopped
-    # in it. The errors of cells come another way.
-    quiet = {"record_timing": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
-    quiet["coalesce_streams"] = (
-        True  # what a cell prints is one output, however often it was flushed
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_LIMIT,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,  # a cell's printed lines are one output, even if they were flushed
+        # The kernel's log isn't for learners; errors in cells don't go through it.
+        extra_arguments=["--IPKernelApp.log_level=50"],
     )
-    client = NotebookClient(notebook, timeout=CELL_LIMIT, kernel_name="python3", **quiet)
     try:
-        # Not `execute`, which takes Ctrl-C for itself and then fails with an error of its own.
+        # Not `execute`, which catches Ctrl-C and then fails with a different error.
         with client.setup_kernel(cwd=str(folder)):
             for index, cell in enumerate(notebook.cells):
                 client.execute_cell(cell, index, client.code_cells_executed + 1)
@@ -41,16 +43,16 @@ def run(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
             f"{name}: code cell {number} raised {error.ename}: {error.evalue}"
         ) from error
     except KeyboardInterrupt:
-        # It may report a task that waits for the kernel.
+        # Otherwise it reports a task that is still waiting for the kernel.
         logging.getLogger("asyncio").disabled = True
         raise
 
 
 def refresh(file: Path) -> None:
-    """Run a notebook and store its outputs in it; if it fails, the file stays as it was."""
+    """Run a notebook and store its outputs in the file; if a cell fails, the file isn't changed."""
     draw_sharply()
     notebook = nbformat.read(file, as_version=4)
     run(notebook, file.parent, file.name)
-    # Every version of Python would write its own number here, in files that are otherwise the same.
+    # Each Python version would write its number here, and files would differ for no other reason.
     notebook.metadata["language_info"] = {"name": "python"}
     write_whole(file, f"{nbformat.writes(notebook)}\n".encode())

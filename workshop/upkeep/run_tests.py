@@ -1,4 +1,4 @@
-"""The command that runs the tests, with the packages that only they need, if those can be installed."""
+"""Builds the command that runs the tests, after installing the packages that only they need."""
 
 import importlib
 import importlib.util
@@ -22,10 +22,10 @@ WITHOUT_PACKAGES = (
 
 
 def pytest_command(everything: bool, arguments: Sequence[str]) -> list[str]:
-    """Return the command that runs pytest with `arguments`; without `everything` it leaves out slow tests.
+    """Return the command that runs pytest with `arguments`; without `everything`, it skips slow tests.
 
-    Installs what only the tests need, if it isn't there. Where that fails, one line says what is left out
-    and how to get it, or, with `CI` set, it raises `SetupError`.
+    Installs the tests' packages if they are missing. If that fails, a message says which tests are left out
+    and how to get the packages; with `CI` set, it raises `SetupError` instead.
     """
     try:
         set_up_tests(find_environment())
@@ -33,7 +33,7 @@ def pytest_command(everything: bool, arguments: Sequence[str]) -> list[str]:
         if os.environ.get("CI"):
             raise
         say(f"{error} {WITHOUT_PACKAGES}")
-    importlib.invalidate_caches()  # a package may have been installed since this process began
+    importlib.invalidate_caches()  # so that newly installed packages are found
     options = [] if everything else ["-m", "not slow"]
     if importlib.util.find_spec("xdist") and "no:xdist" not in " ".join(arguments):
         options += SIDE_BY_SIDE

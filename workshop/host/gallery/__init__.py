@@ -35,18 +35,18 @@ from workshop.host.ports import FOLDER, status_of
 from workshop.host.server import end_with_main_process
 from workshop.setup.process import ROOT
 
-READ_ONCE = "*.py", "templates/**/*.html"  # an app's files that count from the next start on
-MOST_FOR_QR = 1000  # characters of an address; more would make a code that no phone can read
+READ_ONCE = "*.py", "templates/**/*.html"  # an app's files that are read only when it starts
+MOST_FOR_QR = 1000  # characters; phones can't scan the code of a longer address
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the landing page shows of a stage; `mount` is None if it has no app."""
+    """What the landing page shows about a stage; `mount` is None if it has no app."""
 
     stage: Stage
     mount: Mount | None
     changed: bool
-    solved: int  # exercises; none is told to those who look at somebody else's gallery
+    solved: int  # number of exercises; 0 for visitors of somebody else's gallery
 
     @property
     def exercises(self) -> int:
@@ -54,12 +54,12 @@ class Card:
 
     @property
     def is_up(self) -> bool:
-        """Whether the app answers. Without its model it says so with a 503, and that is an answer."""
+        """Whether the app answers. A 503 counts, because that's how it reports a missing model."""
         return self.mount.app.test_client().get("/").status_code in (200, 503)
 
 
 def create_app(mounts: dict[str, Mount]) -> Flask:
-    """The landing page, and what is said in place of an app that isn't ready."""
+    """The landing page, and the page that is shown instead of an app that isn't ready."""
     app = Flask(__name__)
     at_start = {stage: state_of(stage.folder, *READ_ONCE) for stage in stages_with_app()}
 
@@ -92,7 +92,7 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
                 qr=qr_as_svg(room) if room else None,
             )
         )
-        # A tab that is restored tomorrow must not show today's token and models.
+        # A browser that restores this tab tomorrow must not show today's token and models.
         page.headers["Cache-Control"] = "no-store"
         return page
 
@@ -103,23 +103,23 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
 
     @app.get("/notebook/<slug>")
     def notebook(slug: str) -> Response:
-        """Lead to a stage's notebook in JupyterLab, or, for those who have none, to its card."""
+        """Redirect to a stage's notebook in JupyterLab, or to its card for visitors without JupyterLab."""
         stage = next((each for each in STAGES if each.slug == slug), None) or abort(404)
         if not (lab := lab_address(request)):
             return redirect(f"{url_for('index')}#stage-{stage.code}")
-        # Of a stage with several, the one about the app.
+        # If there are several, the one about the app.
         files = stage.notebook_files
         file = next((file for file in files if file.stem.endswith("_app")), files[0])
         return redirect(f"{lab[0]}/lab/tree/notebooks/{file.name}?token={lab[1]}")
 
     @app.get('/<any("cheat-sheet.html", "cheat-sheet.css"):name>')
     def cheat_sheet(name: str) -> Response:
-        """The page that is printed for each attendee."""
+        """The cheat sheet, which is also printed for each attendee."""
         return send_from_directory(ROOT / "docs", name)
 
     @app.get("/qr/<slug>.svg")
     def qr(slug: str) -> Response:
-        """The QR code of an app's page: of its address in the room, followed by `path`."""
+        """The QR code of an app's page: the app's address for the room, followed by `path`."""
         room = os.environ.get(ROOM)
         if not room or slug not in mounts:
             abort(404)
@@ -136,7 +136,7 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
 
     @app.before_request
     def not_ready() -> Response | None:
-        """Answer for an app that is still loading, or doesn't start, whatever the request is."""
+        """Answer every request to an app that is still loading, or doesn't start."""
         slug, _, rest = request.path.lstrip("/").partition("/")
         return explain(mounts[slug], rest) if slug in mounts else None
 
@@ -144,14 +144,16 @@ def create_app(mounts: dict[str, Mount]) -> Flask:
 
 
 def explain(mount: Mount, path: str) -> Response:
-    """Say that an app is loading, or why it doesn't start: a page, or JSON for programs."""
+    """A page, or JSON for programs, that says that an app is loading, or why it doesn't start."""
     stage = mount.stage
     if mount.is_loading:
-        status, reason = "loading", "The app is still loading. Ask again in a moment."
+        status, reason = "loading", "The app is still loading. Try again in a moment."
     else:
-        remedy = f"python3 -m workshop catch-up {stage.code} --fresh"
         status = "broken"
-        reason = f"The app does not start: {mount.problem}. {remedy} brings it back."
+        reason = (
+            f"The app doesn't start: {mount.problem}. Fix that, or restore the app with: "
+            f"python3 -m workshop catch-up {stage.code} --fresh"
+        )
     if path == "healthz":
         response = make_response({"status": status, "reason": reason})
     elif path.startswith("api/"):
@@ -168,29 +170,29 @@ def explain(mount: Mount, path: str) -> Response:
 
 
 def lab_address(asked: Request) -> tuple[str, str] | None:
-    """JupyterLab's address and token, for whoever sits at this machine and for nobody else.
+    """JupyterLab's address and token, only for requests from this machine; None for all others.
 
-    The name asked for counts too: a page from elsewhere can let its own name point to this machine and
-    read what we answer (DNS rebinding), and through a forwarded port the address would lead nowhere.
+    The host name in the request must be local too: another site can point its own name to this machine and
+    read the response (DNS rebinding), and through a forwarded port the address wouldn't work.
     """
     port, token = os.environ.get(LAB_PORT), os.environ.get(LAB_TOKEN)
     name = asked.host.rpartition(":")[0] or asked.host
     asked_here = name in ("127.0.0.1", "localhost", "[::1]")
     if not port or not asked_here or asked.remote_addr not in ("127.0.0.1", "::1"):
         return None
-    if os.environ.get(BEHIND_PROXY) == "1":  # to us, everybody it lets in is at this machine
+    if os.environ.get(BEHIND_PROXY) == "1":  # all requests seem to come from this machine
         return None
     return f"http://127.0.0.1:{port}", token
 
 
 def ways(environ: dict[str, Any], slug: str) -> dict[str, str]:
-    """What the app of a stage finds in the WSGI environment: where its pages can lead.
+    """URLs for a stage's app to link to, as entries in the WSGI environment.
 
     `workshop.gallery_url`   the landing page
-    `workshop.notebook_url`  the stage's notebook, for the person at this machine
-    `workshop.room_url`      where the room is open, the app's address there, with no slash at its end
-    `workshop.qr_url`        there too, the start of a picture's address: of the QR code of the app's page
-                             whose path and query are appended to it, percent-encoded
+    `workshop.notebook_url`  the stage's notebook; only for the person at this machine
+    `workshop.room_url`      the app's address for the room, without a final slash; only if the room is open
+    `workshop.qr_url`        the URL of a QR code, to which you append the percent-encoded path and query of
+                             one of the app's pages; only if the room is open
     """
     root, room = environ.get("SCRIPT_NAME", ""), os.environ.get(ROOM)
     found = {"workshop.gallery_url": f"{root}/"}
@@ -203,10 +205,10 @@ def ways(environ: dict[str, Any], slug: str) -> dict[str, str]:
 
 
 def redirect_relatively(application: Application) -> Application:
-    """Make a WSGI application's redirects relative to the address that was asked for.
+    """Make a WSGI application's redirects relative to the requested URL.
 
-    Some proxies put their prefix in front of a redirect's path, and others leave it as it is; a relative
-    one is right behind both.
+    Some proxies add their prefix to a redirect's path, and others don't; a relative redirect works with
+    both.
     """
 
     def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -227,7 +229,7 @@ def redirect_relatively(application: Application) -> Application:
 
 
 def relative_to(asked: str, target: str) -> str:
-    """Address `target` as seen from the page at the path `asked`; both begin with a slash."""
+    """The URL `target`, relative to the page at the path `asked`; both begin with a slash."""
     path, mark, query = target.partition("?")
     folder = asked.rpartition("/")[0] or "/"
     slash = "/" if path.endswith("/") else ""
@@ -235,7 +237,7 @@ def relative_to(asked: str, target: str) -> str:
 
 
 def create_gallery() -> Application:
-    """The landing page with every stage's app mounted at its address, each made when first asked for."""
+    """The landing page and every stage's app, each created when it's first requested."""
     end_with_main_process()
     mounts = {stage.slug: Mount(stage, in_gallery=True) for stage in stages_with_app()}
     landing = guard(create_app(mounts).wsgi_app)

@@ -2,8 +2,8 @@
 
 The checks of a notebook are in the module of this package with the notebook's name (`census_data.py` for
 `05a_census_data.ipynb`), each a function with the decorator `exercise`. Most look at an answer. Those with
-`app` look at an app that the learner has changed or typed: `check` runs it, and they ask it what a browser
-would.
+`app` look at an app that the learner has changed or typed: `check` runs the app, and they send it the
+requests that a browser would.
 """
 
 import ctypes
@@ -34,32 +34,32 @@ from workshop.learn.exercises.cells import trouble_with_the_answer
 from workshop.learn.exercises.slips import misplaced, slip
 
 Check = Callable[..., str]
-# Gives a running app: its `url`, and `log_end(lines)`. This room does not know who serves.
+# Runs an app, and gives its `url` and `log_end(lines)`. This package doesn't know what serves it.
 RunApp = Callable[[str], AbstractContextManager[Any]]
 
-SECONDS = 5  # a learner's call that takes longer is taken for one that never ends
-APP_SECONDS = 15  # the same for a request, which may be the first to need a model
+SECONDS = 5  # a learner's call that takes longer is treated as an endless loop
+APP_SECONDS = 15  # the same for a request; the first one may have to load a model
 
 MORE = "(To get a second hint, run this cell again.)"
-UNSAVED = "Saved? A dot in place of the × in the file's tab says that it is not."
+UNSAVED = "Saved? If the file's tab shows a dot instead of an ×, it isn't."
 
-# What the server, not the app, writes into the log when its worker has ended.
+# Log lines that the server, not the app, writes when its worker has ended.
 OF_SERVER = re.compile(r"^\S+ \S+ (INFO |ERROR +Unexpected exit from worker)")
 
 MARKS = {"solved": "✓ Solved", "not yet": "… Not solved yet", "wrong": "✗ Not right yet"}
 
 
 class Wrong(Exception):
-    """A check raises it with the hint that fits the mistake."""
+    """Raised by a check, with the hint that fits the mistake."""
 
 
 class NotYet(Exception):
-    """A check raises it when nothing of the change to an app is there; the learner gets the hint."""
+    """Raised by a check when the change to an app hasn't been started; the learner gets the hint."""
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A check, its two hints for those who have not begun, and the app that it looks at, if any."""
+    """A check, its two hints for learners who haven't started, and the app it looks at, if any."""
 
     check: Check
     hint: str
@@ -68,7 +68,7 @@ class Exercise:
 
 
 _CHECKS: dict[str, Exercise] = {}
-_HINTED: set[str] = set()  # the exercises whose first hint this notebook has given
+_HINTED: set[str] = set()  # the exercises whose first hint this notebook has shown
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ class Verdict:
 
 
 def exercise(number: str, hint: str, then: str, app: str | None = None) -> Callable[[Check], Check]:
-    """Register the check of exercise `number`, with two hints for those who have not begun.
+    """Register the check of exercise `number`, with two hints for learners who haven't started.
 
-    `hint` says where to look. `then` says how to go on, and comes when the check runs again. Neither is the
-    answer. The check takes the answer, returns a sentence of confirmation, or raises `Wrong` with a hint.
-    If the exercise changes an app, `app` is the code of its stage, or the name of one that a notebook has
-    learners type (`TYPED`). The check then takes a `ChangedApp` instead, and raises `NotYet` for one without
-    the change.
+    `hint` says where to look. `then` says what to do next, and is shown when the check runs again. Neither
+    gives the answer away. The check takes the answer, and returns a sentence that confirms it or raises
+    `Wrong` with a hint. If the exercise changes an app, `app` is the code of its stage, or the name of an app
+    that learners type from a notebook (`TYPED`). The check then takes a `ChangedApp` instead, and raises
+    `NotYet` if the change isn't there.
     """
 
     def register(function: Check) -> Check:
@@ -103,10 +103,10 @@ def exercise(number: str, hint: str, then: str, app: str | None = None) -> Calla
 
 
 class ChangedApp:
-    """A learner's app as it runs now, for a check to ask: `app.get("/cube/3").text`.
+    """A learner's running app, for a check to send requests to: `app.get("/cube/3").text`.
 
-    `get`, `post` and `ask` take what functions of `requests` take, and keep cookies as a browser does.
-    They raise `Wrong` if the app crashes (500), with the reason and its place, and if it gives no answer.
+    `get`, `post` and `ask` take the arguments of `requests.request`, and keep cookies as a browser does.
+    They raise `Wrong` if the app doesn't answer, and if it crashes (500), with the reason and the line.
     """
 
     def __init__(self, stage: Stage | OwnApp, server: Any) -> None:
@@ -122,47 +122,73 @@ class ChangedApp:
         return self.ask("POST", path, **what)
 
     def get_added(self, path: str, rule: str) -> requests.Response:
-        """What the app answers to GET `path`, for which the exercise adds the route `rule`: status 200.
+        """Return the response to GET `path`, which the exercise adds with the route `rule`: status 200.
 
-        Raises `NotYet` if there is no such route, and `Wrong` if there is one that answers otherwise.
+        Raises `NotYet` if there is no such route, and `Wrong` if its response is anything else.
         """
         reply = self.get(path)
         if reply.status_code == 404:
             start = rule.partition("<")[0].rstrip("/")
             if start not in self.source("app.py"):
                 raise NotYet
-            place = "the view must stand inside `create_app`, above `return app`"
+            place = "the view must be inside `create_app`, above `return app`"
             if isinstance(self.stage, OwnApp):
                 place = "the line before its `def` must be `@app.get(...)`"
             raise Wrong(
-                f"`{start}` is in app.py, but nothing answers {path}. The address must be `{rule}`, and "
+                f"`{start}` is in app.py, but no route matches {path}. The address must be `{rule}`, and "
                 f"{place}."
             )
         if reply.status_code == 405:
             raise Wrong(f"{rule} is there, but not for GET. Use `@app.get(...)`.")
         if reply.status_code != 200:
-            raise Wrong(f"{path} is answered with status {reply.status_code} instead of 200.")
+            raise Wrong(f"{path} returns status {reply.status_code} instead of 200.")
+        return reply
+
+    def get_added_to_api(self, path: str, file: str) -> requests.Response:
+        """Return the response to GET `path`, which the exercise adds to the API in `file`.
+
+        Raises `NotYet` if there is no such route, and `Wrong` if it is misplaced or not for GET. The caller
+        looks at any other status.
+        """
+        reply = self.get(path)
+        rule, text = path.removeprefix("/api/v1"), self.source(file)
+        if reply.status_code in (404, 503) and rule not in text + self.source("app.py"):
+            raise NotYet
+        if reply.status_code == 404 and path in text:
+            raise Wrong(
+                f"no route matches {path}. `/api/v1` is put in front of the routes in `{file}` "
+                f'automatically: write `"{rule}"`.'
+            )
+        if reply.status_code == 404:
+            raise Wrong(
+                f"no route matches {path}. The view must be inside `create_api` in `{file}`, above "
+                "`return api`, and indented like the others."
+            )
+        if reply.status_code == 405:
+            raise Wrong(f"{path} is there, but not for GET. Use `@api.get(...)`.")
+        if reply.url.endswith("/"):
+            raise Wrong(f'the address ends with a slash. Write `"{rule}"`, without one.')
         return reply
 
     def ask(self, method: str, path: str, **what: object) -> requests.Response:
-        """What the app answers to a request for `path`, redirects followed."""
+        """Return the response to a request for `path`, after any redirects."""
         url = self.server.url + path
         try:
             reply = self.session.request(method, url, timeout=APP_SECONDS, **what)
         except requests.Timeout:
             raise Wrong(
-                f"{method} {path} gets no answer within {APP_SECONDS} seconds. Does a loop in your view "
-                "never end?"
+                f"{method} {path} got no response within {APP_SECONDS} seconds. Is there an endless loop in "
+                "your view?"
             ) from None
         if reply.status_code == 500:
             reason = slip(self.server.log_end(200)) or (
                 f"`python3 -m workshop app {self.stage.code} --debug` shows where."
             )
-            raise Wrong(f"{method} {path} is answered with 500, because the app crashes. {reason}")
+            raise Wrong(f"{method} {path} returns 500, because the app crashes. {reason}")
         return reply
 
     def source(self, name: str) -> str:
-        """The text of a file in the app's folder, such as `templates/index.html`; empty if there is none."""
+        """Return the text of a file of the app, such as `templates/index.html`; empty if it isn't there."""
         file = self.stage.folder / name
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
@@ -170,39 +196,38 @@ class ChangedApp:
 def within_limit(call: Callable[..., object], *arguments: object) -> object:
     """Return `call(*arguments)`, a learner's code, and raise what it raises.
 
-    Raises `Wrong` when there is no answer after `SECONDS`: a loop that never ends would keep the
-    notebook waiting for ever. The call runs in a thread of its own, because a thread can be left
-    behind on every system.
+    Raises `Wrong` if it hasn't returned after `SECONDS`: an endless loop would keep the notebook waiting
+    forever. The call runs in a separate thread, because a thread can be abandoned on every system.
     """
     outcome: Future[object] = Future()
 
     def run() -> None:
         try:
             outcome.set_result(call(*arguments))
-        except BaseException as error:  # noqa: BLE001 (handed on to the caller, whatever it is)
+        except BaseException as error:  # noqa: BLE001 (passed on to the caller, whatever it is)
             outcome.set_exception(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         thread.join(SECONDS)
-    finally:  # also when the learner interrupts the waiting
+    finally:  # also if the learner interrupts the cell
         is_endless = thread.is_alive()
         if is_endless:
             _end(thread)
     if is_endless:
         raise Wrong(
-            f"there is no answer after {SECONDS} seconds, so your loop never ends: does the number "
-            "in it grow?"
+            f"your function hasn't returned after {SECONDS} seconds, so its loop never ends. Does the "
+            "number in it grow?"
         )
     return outcome.result()
 
 
 def _end(thread: threading.Thread) -> None:
-    """Raise SystemExit in a thread, at its next step of Python, so that its loop stops computing.
+    """Raise SystemExit in a thread, at its next bytecode, so that its loop stops.
 
-    An abandoned loop would slow the notebook down until its kernel is restarted. SystemExit gets
-    past a learner's `except Exception`.
+    An abandoned loop would slow the notebook down until its kernel is restarted. A learner's
+    `except Exception` doesn't catch SystemExit.
     """
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
@@ -210,19 +235,18 @@ def _end(thread: threading.Thread) -> None:
 
 
 def ask_small_app(answer: object, method: str, path: str, **what: object) -> TestResponse:
-    """What an app that a cell makes answers to a request; `what` is for Flask's test client.
+    """Return the response of an app that a cell makes; `what` is for Flask's test client.
 
-    Raises `Wrong` if there is no app, and what a view raises.
+    Raises `Wrong` if there is no app or no such route, and whatever a view raises.
     """
     if not isinstance(answer, Flask):
         raise Wrong("`answer` must be the app itself: keep the line `answer = Flask(...)`.")
-    answer.config["PROPAGATE_EXCEPTIONS"] = (
-        True  # the error itself, and no traceback in the notebook
-    )
+    # The error reaches the check, and no traceback is printed in the notebook.
+    answer.config["PROPAGATE_EXCEPTIONS"] = True
     with warnings.catch_warnings(action="ignore"):
         reply = answer.test_client().open(path, method=method, **what)
     if reply.status_code in (404, 405):
-        raise Wrong(f"{method} {path} is answered with {reply.status_code}. Bring the route back.")
+        raise Wrong(f"{method} {path} returns {reply.status_code}. Put the route back.")
     return reply
 
 
@@ -234,7 +258,7 @@ def number_in(answer: object, hint: str) -> float:
 
 
 def exercises_of(stage: str | int) -> list[str]:
-    """The numbers of a stage's exercises, such as `["04.1", "04.2"]`."""
+    """Return the numbers of a stage's exercises, such as `["04.1", "04.2"]`."""
     found = find_stage(stage)
     for file in found.notebook_files:
         module = f"{__name__}.{file.stem.partition('_')[2]}"
@@ -245,7 +269,7 @@ def exercises_of(stage: str | int) -> list[str]:
 
 
 def check_answer(number: str, answer: object, run_app: RunApp) -> Verdict:
-    """What `workshop.check` does; `run_app` runs the app of a stage while a block lasts."""
+    """Check an answer for `workshop.check`; `run_app` is a context manager that runs a stage's app."""
     try:
         known = exercises_of(str(number).partition(".")[0])
     except UnknownStage as error:
@@ -271,7 +295,7 @@ def check_answer(number: str, answer: object, run_app: RunApp) -> Verdict:
 
 
 def _next_hint(number: str) -> str:
-    """The first hint of an exercise, and from the second time on the other one."""
+    """Return the first hint of an exercise, and after that the second."""
     asked = _CHECKS[number]
     if number in _HINTED:
         return asked.then
@@ -280,7 +304,7 @@ def _next_hint(number: str) -> str:
 
 
 def _verdict(number: str, check: Callable[[], str]) -> Verdict:
-    """What came of a check."""
+    """Run a check, and turn what it returns or raises into a verdict."""
     try:
         told = check()
         keep_solved(number)
@@ -293,15 +317,13 @@ def _verdict(number: str, check: Callable[[], str]) -> Verdict:
     except SyntaxError as error:  # in an app's file that the check imports
         return Verdict("wrong", slip("".join(traceback.format_exception(error))))
     except Exception as error:  # noqa: BLE001 (an answer is a learner's code: it may raise anything)
-        return Verdict(
-            "wrong", f"checking your answer stopped with {type(error).__name__}: {error}"
-        )
+        return Verdict("wrong", f"checking your answer failed with {type(error).__name__}: {error}")
 
 
 def _check_app(asked: Exercise, run_app: RunApp) -> str:
-    """Run the app that an exercise changes, and have it checked.
+    """Run the app that an exercise changes, and check it.
 
-    Raises Wrong if it does not start, and NotYet if the learner has not typed it yet.
+    Raises Wrong if it doesn't start, and NotYet if the learner hasn't typed it yet.
     """
     app = OwnApp(asked.app) if asked.app in TYPED else find_stage(asked.app)
     if isinstance(app, OwnApp) and not app.app_file.is_file():
@@ -314,5 +336,5 @@ def _check_app(asked: Exercise, run_app: RunApp) -> str:
     except ServerDied as death:
         log = click.unstyle(str(death))
         last = [line for line in log.splitlines() if not OF_SERVER.match(line)][-1]
-        reason = slip(log) or f"Its log ends with: {last}"
-        raise Wrong(f"the app does not run. {reason}") from None
+        reason = slip(log) or f"The last line of its log: {last}"
+        raise Wrong(f"the app doesn't start. {reason}") from None

@@ -1,4 +1,4 @@
-"""What a notebook's kernel knows of the cells that ran before a `check`: did the answer's cell run?"""
+"""What a notebook's kernel knows about the cells run before a `check`: did the answer's cell run?"""
 
 import re
 import sys
@@ -8,15 +8,15 @@ CHECKS = re.compile(r"^ *check\(", re.MULTILINE)
 
 
 def of_notebook(name: str) -> object:
-    """What the notebook's cells call `name`; None if there is no such thing."""
+    """Return the notebook's variable `name`; None if there isn't one."""
     return getattr(sys.modules["__main__"], name, None)
 
 
 def trouble_with_the_answer() -> tuple[str, str]:
-    """What keeps a check from seeing the newest answer, as two sentences; each is empty if all is well.
+    """Return two sentences on why a check may not see the latest answer; each is empty if it does.
 
-    The first says that the cell with the answer stopped with an error, the second that it has not run since
-    the last check. Both are empty outside a notebook.
+    The first says that the cell with the answer stopped with an error, the second that it hasn't been run
+    since the last check. Both are empty outside a notebook.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None or not hasattr(shell, "last_execution_result"):
@@ -28,7 +28,7 @@ def trouble_with_the_answer() -> tuple[str, str]:
     if result and not result.success and earlier and GIVES_ANSWER.search(earlier[-1]):
         error = type(result.error_before_exec or result.error_in_exec).__name__
         return (
-            f"the cell with your answer stopped with {error}, so `answer` is still what it was before. Fix "
+            f"the cell with your answer stopped with {error}, so `answer` still has its old value. Fix "
             "that cell and run it, then run this one."
         ), ""
     for cell in reversed(earlier):

@@ -1,7 +1,6 @@
 """The checks of 05c: a gap sent to the API, a thousand people scored, one more route, and a broken app.
 
-They don't read the census data, so they need no network: the ranges fit both the real people and the
-stand-in.
+They don't read the census data, so they work offline: the ranges fit both the real data and the stand-in.
 """
 
 from __future__ import annotations
@@ -26,65 +25,67 @@ GROUPS_ROUTE = "/api/v1/groups"
 
 @exercise(
     "05.8",
-    hint="the cells of “How does a program ask?” ask the running app. You need the API, a person as "
-    "JSON, and one value of that person changed.",
+    hint="the cells of “How does a program ask?” send requests to the running app. You need the API, a "
+    "person as JSON, and one changed value for that person.",
     then='inside `with serve("census") as url:`, call `requests.post` with the address of '
     "`/api/v1/predictions`. `person | {...}` is the person with one value changed; JSON's "
     "null is Python's `None`.",
 )
 def unknown_employer(answer: object) -> str:
-    """The reply of the API about a person without a known workclass."""
+    """The API's response for a person whose workclass isn't known."""
     if not isinstance(answer, requests.Response):
         raise Wrong(
-            f"`answer` holds a {type(answer).__name__}. Put the reply itself there, what "
-            "`requests.post(...)` returns, without `.json()`."
+            f"`answer` is a {type(answer).__name__}. It must be the response itself, as "
+            "`requests.post(...)` returns it, without `.json()`."
         )
     if answer.status_code == 422:
         error = answer.json()["errors"][0]
-        reason = error["message"].partition(" Known: ")[0]  # the list is long
+        reason = error["message"].partition(" Known: ")[0]  # without the long list
         raise Wrong(
-            f'the API has refused it, at {error["field"]}: "{reason}". For "not known", '
-            "JSON has `None`, or you leave the field out; a word such as `?` is an unknown category."
+            f'the API refused it because of {error["field"]}: "{reason}". For "not known", '
+            "send `None` or leave the field out; a word such as `?` is an unknown category."
         )
     if answer.status_code != 200:
         raise Wrong(
-            f"the reply has the status {answer.status_code}. Use `requests.post`, the address "
+            f"the response has status {answer.status_code}. Use `requests.post`, the address "
             "`/api/v1/predictions`, and `json=` for the person."
         )
     if not answer.request.path_url.endswith("/predictions"):
-        raise Wrong("this asks another address. One person goes to `/api/v1/predictions`.")
+        raise Wrong(
+            "that request went to a different address. Send one person to `/api/v1/predictions`."
+        )
     sent = json.loads(answer.request.body)
     if sent.get("workclass") is not None:
-        raise Wrong(f"you have sent a workclass, {sent['workclass']}. Send the person without one.")
+        raise Wrong(f"you sent a workclass, {sent['workclass']}. Send the person without one.")
     part = answer.json()["contributions"]["workclass"]
     return (
-        f"the API answers, and its explanation says what not knowing adds: {part:+.2f} in log-odds. To the "
-        "model, a gap is a category."
+        f"the API answers, and its explanation shows what the missing value adds: {part:+.2f} in log-odds. "
+        "To the model, “missing” is one more category."
     )
 
 
 @exercise(
     "05.9",
-    hint="the labels lose what the column `probability` of `scored` knows.",
+    hint="the labels have lost information that is still in the column `probability` of `scored`.",
     then="ten people with a probability of 0.3 each: you expect three of them, because the "
     "probabilities add up to 3.",
 )
 def expected_number(answer: object) -> str:
-    """How many of the first thousand test people earn more: the sum of their probabilities."""
+    """How many of the first thousand people in the test set earn more: the sum of their probabilities."""
     number = number_in(answer, "the answer is one number, how many of the thousand people.")
     if 0 < number < 1:
-        raise Wrong("that is a share. How many people of the thousand are that?")
+        raise Wrong("that is a share. How many of the thousand people is that?")
     if 205 <= number <= 280:
         return (
-            f"about {number:.0f} people. The model's yes goes to fewer: where most people have small "
-            "probabilities, labels round them all down to no."
+            f"about {number:.0f} people. The model says yes to fewer: most people have small probabilities, "
+            "and labels round all of those down to no."
         )
     if 100 <= number < 205:
         raise Wrong(
             'that is near the number of labels `>50K`. Use the column `"probability"`, not the labels.'
         )
     if 700 <= number <= 900:
-        raise Wrong("that is about the number of those who earn less.")
+        raise Wrong("that is about the number of people who earn less.")
     raise Wrong("add up the column `probability` of `scored`.")
 
 
@@ -93,64 +94,42 @@ def expected_number(answer: object) -> str:
     hint="the route `/model` in `apps/05_census/census_api.py` does almost what you need: it "
     "answers with the card.",
     then="copy that route with its decorator. In the copy, change the address, the summary, the "
-    "function's name and what it returns: a dictionary with the list of the card.",
+    "function's name and what it returns: a dictionary with the list from the card.",
     app="census",
 )
 def groups_route(app: ChangedApp) -> str:
-    """The API with one more route, documented, which tells how the model treats groups of people."""
-    reply = app.get(GROUPS_ROUTE)
-    if reply.status_code == 404:
-        _look_for_groups(app)
-    if reply.status_code == 405:
-        raise Wrong(f"{GROUPS_ROUTE} is there, but not for GET. Use `@api.get(...)`.")
+    """The API with one more documented route, which says how the model treats groups of people."""
+    reply = app.get_added_to_api(GROUPS_ROUTE, "census_api.py")
     if reply.status_code == 503:
         raise Wrong(NO_MODEL)
     if reply.status_code != 200:
-        raise Wrong(f"{GROUPS_ROUTE} is answered with status {reply.status_code} instead of 200.")
+        raise Wrong(f"{GROUPS_ROUTE} returns status {reply.status_code} instead of 200.")
     try:
         body = reply.json()
     except requests.JSONDecodeError:
-        raise Wrong("the answer is no JSON. Return a dictionary, and it becomes JSON.") from None
+        raise Wrong(
+            "the response isn't JSON. Return a dictionary, and Flask turns it into JSON."
+        ) from None
     if isinstance(body, list):
-        raise Wrong('the view returns the list alone. Put it in a dictionary: `{"groups": ...}`.')
+        raise Wrong('the view returns only the list. Put it in a dictionary: `{"groups": ...}`.')
     if not isinstance(body, dict) or list(body) != ["groups"]:
-        raise Wrong("the answer must be a dictionary with `groups` in it, and nothing else.")
+        raise Wrong("the response must be a dictionary with `groups` in it, and nothing else.")
     if body["groups"] != groups_of_card(app):
         raise Wrong(
-            "the list is not the one of the card. In `card`, `model.card` is the card that you know: take "
-            'its `["metrics"]["groups"]`.'
+            "that isn't the list on the card. `model.card`, which the view `card` uses, is the card you "
+            'know: return its `["metrics"]["groups"]`.'
         )
-    if reply.url.endswith("/"):
-        raise Wrong('the address ends with a slash. Write `"/groups"`, without one.')
     described = app.get("/openapi/openapi.json").json()["paths"].get(GROUPS_ROUTE)
     if described is None:
         raise Wrong(
-            "the route answers, but the API's documentation doesn't know it. Write it in `census_api.py`, "
-            "with `@api.get`, so that the document is written from it."
+            "the route works, but it isn't in the API's documentation. Write it in `census_api.py` with "
+            "`@api.get`, and it is added to the documentation automatically."
         )
     if described["get"].get("summary") in (None, "", "The model's card"):
-        raise Wrong(
-            "the documentation lists the route without a `summary` of its own. Give it one."
-        )
+        raise Wrong("the documentation lists the route, but it needs its own `summary`. Write one.")
     return (
-        f"a program can ask how the model treats {len(body['groups'])} groups, and the documentation says "
-        f"so: “{described['get']['summary']}”. You have not written a line of that document."
-    )
-
-
-def _look_for_groups(app: ChangedApp) -> None:
-    """Say why nothing answers at GROUPS_ROUTE: raises NotYet, or Wrong for a route elsewhere."""
-    text = app.source("census_api.py")
-    if "/groups" not in text and "/groups" not in app.source("app.py"):
-        raise NotYet
-    if GROUPS_ROUTE in text:
-        raise Wrong(
-            f"nothing answers {GROUPS_ROUTE}. The routes of `census_api.py` get `/api/v1` in front by "
-            'themselves: write `"/groups"`.'
-        )
-    raise Wrong(
-        f"nothing answers {GROUPS_ROUTE}. The view must stand inside `create_api` in `census_api.py`, above "
-        "`return api`, as far indented as the others."
+        f"a program can ask how the model treats {len(body['groups'])} groups, and the documentation lists "
+        f"it: “{described['get']['summary']}”. You didn't have to write a line of that documentation."
     )
 
 
@@ -159,8 +138,9 @@ SLIPS = {"sex": "male", "education": "bachelors"}
 
 @exercise(
     "05.11",
-    hint="the app says that somebody who never married probably earns more than the same person married.",
-    then="`pipeline.predict_proba(row)` has two numbers: which one is the probability of yes?",
+    hint="the app says that a person who never married is more likely to earn more than the same person "
+    "if married.",
+    then="`pipeline.predict_proba(row)` returns two numbers: which one is the probability of yes?",
 )
 def small_census_app(answer: object) -> str:
     """A small app that had two mistakes: the wrong column, and words that the model doesn't know."""
@@ -168,9 +148,7 @@ def small_census_app(answer: object) -> str:
     def probability(**change: str) -> float:
         reply = ask_small_app(answer, "GET", "/probability", query_string=change)
         if reply.status_code != 200 or not isinstance(reply.json, dict):
-            raise Wrong(
-                f"/probability about {change or 'the person'} is answered with {reply.status_code}."
-            )
+            raise Wrong(f"/probability for {change or 'the person'} returns {reply.status_code}.")
         return number_in(reply.json.get("probability"), '`"probability"` must be a number.')
 
     alone, married = probability(), probability(marital_status="Married-civ-spouse")
@@ -178,14 +156,15 @@ def small_census_app(answer: object) -> str:
         raise NotYet
     if not 0 <= alone < married <= 1:
         raise Wrong(
-            f"the probability is {alone:.3f}, and {married:.3f} for the same person married."
+            f"the probability is {alone:.3f}, and {married:.3f} if the same person is married. Each must be "
+            "between 0 and 1."
         )
     for name, word in SLIPS.items():
         status = ask_small_app(answer, "GET", "/probability", query_string={name: word}).status_code
         if status not in (400, 422):
             raise Wrong(
-                f"`{name}={word}` is answered with {status}. The model doesn't know that word, and "
-                "ignores it. Compare each word with the card, and refuse what isn't there with 422."
+                f"`{name}={word}` returns {status}. The model doesn't know that word, and "
+                "ignores it. Check each word against the card, and refuse one that isn't there with 422."
             )
     probability(sex="Female")
     return (

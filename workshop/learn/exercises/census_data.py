@@ -1,7 +1,6 @@
 """The checks of 05a: shares by group, odds, a pipeline with one more feature, and a form with a note.
 
-They don't read the census data, so they need no network: the ranges fit both the real people and the
-stand-in.
+They don't read the census data, so they work offline: the ranges fit both the real data and the stand-in.
 """
 
 from __future__ import annotations
@@ -40,36 +39,38 @@ PERSON = {
     "sex": "Male",
     "hours_per_week": 40,
 }
-NOTE = "for <b>Rosa</b>"  # a note that would do something if the page did not escape it
+NOTE = "for <b>Rosa</b>"  # a note that would turn bold if the page didn't escape it
 NO_MODEL = (
-    "the app has no model. Run the cell that trains it, or type `python3 -m workshop train 05`."
+    "the app has no model. Run the cell that trains it, or run `python3 -m workshop train 05`."
 )
 EMPTY_NOTE = (
-    "without a note, the page shows an empty one. Put the paragraph between `{% if form.note.data %}` and "
-    "`{% endif %}`."
+    "without a note, the page still shows the paragraph for it. Put that paragraph between "
+    "`{% if form.note.data %}` and `{% endif %}`."
 )
 
 
 @exercise(
     "05.1",
-    hint="you need what “What goes with a high income?” does for education, with another column.",
-    then="`groupby` takes the column and, as the exercise says, `dropna=False`. What you want of "
-    "each group is the mean of `income`.",
+    hint="do what “What goes with a high income?” does for education, with a different column.",
+    then="`groupby` takes the column and, as the exercise says, `dropna=False`. For each group, "
+    "you want the mean of `income`.",
 )
 def share_by_workclass(answer: object) -> str:
-    """The share above $50,000 by workclass, the missing ones as a group of their own."""
+    """The share above $50,000 by workclass, with the missing ones as a separate group."""
     if isinstance(answer, pd.DataFrame):
         raise Wrong(
-            'that is a table. Pick one column of it, `["income"]`, before you take the mean.'
+            'that is a table. Select one column of it, `["income"]`, before you take the mean.'
         )
     if not isinstance(answer, pd.Series):
-        raise Wrong('`answer` must be what `train.groupby(...)["income"].mean()` gives, a column.')
+        raise Wrong(
+            '`answer` must be a column, as `train.groupby(...)["income"].mean()` returns it.'
+        )
     groups = set(answer.index.dropna())
     if groups != WORKCLASSES:
-        raise Wrong("these are not the kinds of `workclass`. Group by that column.")
+        raise Wrong("these groups aren't the values of `workclass`. Group by that column.")
     if not answer.index.hasnans:
         raise Wrong(
-            "the people whose `workclass` is missing have disappeared: `groupby` drops them. Tell it "
+            "the people whose `workclass` is missing have disappeared: `groupby` drops them. Pass it "
             "`dropna=False`."
         )
     if answer.max() > 1:
@@ -78,34 +79,32 @@ def share_by_workclass(answer: object) -> str:
         )
     if math.isclose(answer.sum(), 1):
         raise Wrong(
-            "the numbers add up to 1: they say how the people divide among the groups. You want the "
-            "share *within* each group that earns more, the mean of `income`."
+            "the numbers add up to 1, so they show how people are spread over the groups. You want the "
+            "share *within* each group that earns more: the mean of `income`."
         )
     if not 0.4 < answer["Self-emp-inc"] < 0.7 or answer["Without-pay"] > 0.1:
-        raise Wrong(
-            "the shares are not those of `income`. Take the mean of that column of `train`."
-        )
+        raise Wrong("these aren't the shares of `income`. Take the mean of that column of `train`.")
     missing = answer[answer.index.isna()].iloc[0]
     return (
-        f"{missing:.0%} of those whose employer nobody knows earn more than $50,000, against "
-        f"{answer['Self-emp-inc']:.0%} of those with a company of their own. A gap says something too."
+        f"{missing:.0%} of the people whose employer isn't known earn more than $50,000, compared with "
+        f"{answer['Self-emp-inc']:.0%} of those who own a company. A missing value tells you something too."
     )
 
 
 @exercise(
     "05.2",
-    hint="the weight is for one step of the scaler, and the exercise says where the size of a "
-    "step is, in hours.",
-    then="divide the weight by the size of a step: that is the log-odds of one hour. A factor of "
-    "the odds is `np.exp` of log-odds.",
+    hint="the weight is for one step of the scaler, and the exercise says where to find the size of a "
+    "step in hours.",
+    then="divide the weight by the size of a step: that gives the log-odds of one hour. `np.exp` turns "
+    "log-odds into a factor of the odds.",
 )
 def odds_of_an_hour(answer: object) -> str:
-    """The factor by which one hour of work a week more multiplies the odds, 1.03 or so."""
+    """The factor by which one more hour of work a week multiplies the odds, about 1.03."""
     factor = number_in(answer, "the answer is one number, such as `answer = np.exp(...)`.")
     if 1.02 < factor < 1.045:
         return (
-            f"each hour multiplies the odds by {factor:.3f}, so ten hours by {factor**10:.2f}. Ten factors "
-            "of 1.03 make more than 1.3: factors multiply."
+            f"each hour multiplies the odds by {factor:.3f}, so ten hours multiply them by "
+            f"{factor**10:.2f}. That is more than 1.3, because the ten factors multiply instead of adding up."
         )
     if 1.3 < factor < 1.65:
         raise Wrong(
@@ -113,16 +112,16 @@ def odds_of_an_hour(answer: object) -> str:
             "by the size of the step before you take `np.exp`."
         )
     if 0.02 < factor < 0.045:
-        raise Wrong("that is the log-odds of one hour. `np.exp` makes a factor of them.")
+        raise Wrong("that is the log-odds of one hour. `np.exp` turns them into a factor.")
     if 0.25 < factor < 0.5:
-        raise Wrong("that is the weight itself: log-odds, for one step of the scaler.")
+        raise Wrong("that is the weight itself: the log-odds of one step of the scaler.")
     if 8 < factor < 16:
         raise Wrong("that is the size of a step in hours. Divide the weight by it.")
     if factor > 16:
         raise Wrong(
-            "that is far too much: divide the weight by the size of a step, don't multiply."
+            "that is far too large: divide the weight by the size of a step, don't multiply."
         )
-    raise Wrong("first the weight divided by the size of a step, then `np.exp` of the quotient.")
+    raise Wrong("first divide the weight by the size of a step, then take `np.exp` of the result.")
 
 
 @exercise(
@@ -137,54 +136,60 @@ def eighth_feature(answer: object) -> str:
     """A trained pipeline like the notebook's, with occupation as an eighth feature."""
     if not isinstance(answer, Pipeline):
         raise Wrong(
-            f"`answer` holds a {type(answer).__name__}. It must be the trained `Pipeline` itself; `fit` "
-            "returns it."
+            f"`answer` is a {type(answer).__name__}. It must be the trained `Pipeline` itself, which `fit` "
+            "returns."
         )
     if answer is of_notebook("pipeline"):
         raise Wrong(
             "that is the notebook's own `pipeline`, and `fit` has trained it again. Make a new one, with "
-            "`answer = Pipeline([...])`, and run the cell that trains the notebook's once more."
+            "`answer = Pipeline([...])`, and run the cell that trains the notebook's again."
         )
     try:
         check_is_fitted(answer)
     except NotFittedError:
-        raise Wrong("the pipeline is not trained yet: call `fit`.") from None
+        raise Wrong("the pipeline isn't trained yet: call `fit`.") from None
     columns = {str(name) for name in getattr(answer, "feature_names_in_", ())}
     if not columns:
-        raise Wrong("the pipeline was trained on bare numbers. Hand it a data frame, `train[...]`.")
+        raise Wrong(
+            "the pipeline was trained on plain numbers. Give it a data frame, `train[...]`."
+        )
     if "income" in columns:
-        raise Wrong("the pipeline was given `income`, the very thing it should tell. Leave it out.")
+        raise Wrong(
+            "the pipeline was given `income`, which is what it should predict. Leave it out."
+        )
     if "occupation" not in columns:
         raise Wrong(
-            "the pipeline has never seen `occupation`. Add it to the columns that you hand to `fit`."
+            "the pipeline has never seen `occupation`. Add it to the columns that you pass to `fit`."
         )
     if lacking := sorted(set(FEATURES) - columns):
         raise Wrong(
-            f"the pipeline lacks {', '.join(lacking)}. Keep the seven features and add one."
+            f"the pipeline is missing {', '.join(lacking)}. Keep the seven features and add one."
         )
     try:
         says = answer.predict_proba(_clerks(answer))[:, 1]
     except ValueError as error:
         raise Wrong(
-            "asked about a person whose occupation is missing or unknown, your pipeline stops with "
-            f'"{error}". Let `occupation` go through `one_hot`, as the other words do.'
+            "for a person whose occupation is missing or unknown, your pipeline fails with "
+            f'"{error}". Put `occupation` through `one_hot`, like the other words.'
         ) from None
     if np.allclose(says, says[0]):
         raise Wrong(
-            "`occupation` makes no difference to the answer: a `ColumnTransformer` drops what none of its "
-            "lists names. Add it to the list of the words."
+            "`occupation` makes no difference to the prediction: a `ColumnTransformer` drops any column that "
+            "isn't in one of its lists. Add it to the list of words."
         )
     manager, servant = says[:2]
     if manager <= servant:
-        raise Wrong("managers come out below house servants. Is the target `train['income']`?")
+        raise Wrong(
+            "managers get a lower probability than house servants. Is the target `train['income']`?"
+        )
     return (
-        f"the same clerk as a manager: {manager:.2f}, as a servant in a house: {servant:.2f}. The new gaps "
-        "cost you nothing, because the pipeline knows how to fill them."
+        f"the same person gets {manager:.2f} as a manager and {servant:.2f} as a house servant. The missing "
+        "occupations needed no extra code, because the pipeline already fills gaps."
     )
 
 
 def _clerks(pipeline: Pipeline) -> pd.DataFrame:
-    """One person four times, with different occupations: two known ones, a gap, an unknown word."""
+    """Return one person four times, with two known occupations, a missing one, and an unknown one."""
     others = {
         "relationship": "Not-in-family",
         "native_country": "United-States",
@@ -208,7 +213,7 @@ def _clerks(pipeline: Pipeline) -> pd.DataFrame:
     app="census",
 )
 def note_field(app: ChangedApp) -> str:
-    """The form has a field more, a note, which the page with the answer shows and the model never sees."""
+    """The form has one more field, a note, which the result page shows and the model never sees."""
     is_field = re.search(r"^\s+note\s*=", app.source("census_forms.py"), re.MULTILINE)
     if "form.note" in app.source("templates/index.html") and not is_field:
         raise Wrong(
@@ -222,49 +227,47 @@ def note_field(app: ChangedApp) -> str:
         if not is_field:
             raise NotYet
         raise Wrong(
-            "`PersonForm` has a field `note`, but the page with the form doesn't show it. It draws the "
-            "fields one by one: write `{{ field(form.note, {}) }}` in `index.html`, above the button. The "
-            "field's line belongs into the class, as far indented as `age = ...`."
+            "`PersonForm` has a field `note`, but the page with the form doesn't show it. It draws each "
+            "field separately: write `{{ field(form.note, {}) }}` in `index.html`, above the button. In "
+            "`census_forms.py`, the field's line belongs in the class, indented like `age = ...`."
         )
     if "<form" in page.text[control.end() :] or "</form>" not in page.text[control.end() :]:
-        raise Wrong(
-            "the field stands outside the form, so nothing sends it. Put it above the button."
-        )
+        raise Wrong("the field is outside the form, so it is never sent. Put it above the button.")
     if not re.search(r"""<label\b[^>]*\sfor=["']?note["'\s>]""", page.text):
         raise Wrong(
             "the field has no label, so nobody knows what to type. `{{ field(form.note, {}) }}` draws "
-            "both."
+            "both the label and the field."
         )
     plain = app.get("/probability", params=PERSON)
     if plain.status_code != 200:
         raise Wrong(
-            "without a note the form is refused. Links that people have kept have none, so leave it to them: "
-            "a `StringField` without validators."
+            "the form is refused if it has no note. Links that people have saved don't have one, so make it "
+            "optional: a `StringField` without validators."
         )
-    _judge_note(app.get("/probability", params=PERSON | {"note": NOTE}), plain)
+    _check_note(app.get("/probability", params=PERSON | {"note": NOTE}), plain)
     return (
-        "the form asks for eight things, and the model still gets seven: its features are what the card "
-        "lists, whatever else a form has."
+        "the form asks for eight things, and the model still gets seven: its features are the ones the card "
+        "lists, no matter what else is in the form."
     )
 
 
-def _judge_note(page: requests.Response, plain: requests.Response) -> None:
-    """Compare the page with an answer for somebody with NOTE with the one without. Raises Wrong."""
+def _check_note(page: requests.Response, plain: requests.Response) -> None:
+    """Compare the result page that has NOTE with the one that has no note. Raises Wrong."""
     if page.status_code != 200:
-        raise Wrong(f"with a note, the form is answered with {page.status_code} instead of 200.")
+        raise Wrong(f"with a note, the form returns {page.status_code} instead of 200.")
     if NOTE in page.text:
         raise Wrong(
-            "the page hands on what was typed as it is, so a note could be a program. Leave `|safe` out: "
-            "`{{ form.note.data }}`."
+            "the page shows what was typed without escaping it, so a note could be a script. Leave out "
+            "`|safe`: `{{ form.note.data }}`."
         )
     shown = str(escape(NOTE))
     if shown not in page.text:
         raise Wrong(
-            "the form takes a note, but the page with the answer doesn't show it. Write "
-            "`{{ form.note.data }}` into `result.html`, inside `{% block main %}`."
+            "the form accepts a note, but the result page doesn't show it. Write "
+            "`{{ form.note.data }}` in `result.html`, inside `{% block main %}`."
         )
     if shown in "".join(re.findall("curl.*", page.text)):
-        raise Wrong("the note is sent to the model as well. Leave `FEATURES` as it was.")
+        raise Wrong("the note is sent to the model too. Leave `FEATURES` as it was.")
     if "None" in plain.text and "None" not in page.text:
         raise Wrong(EMPTY_NOTE)
     line = next(line for line in page.text.splitlines() if shown in line)

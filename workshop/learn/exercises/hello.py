@@ -1,4 +1,4 @@
-"""The checks of stage 01: a status code, a request, and a new route, in the app and in one's own."""
+"""The checks of stage 01: a status code, a request, and a new route in the app and in the learner's own."""
 
 import re
 
@@ -14,7 +14,7 @@ GREETING_RULE = "/hello/<string:name>"
     "01.1",
     hint="does `twelve` fit `<int:number>`? The table of status codes says what an app answers "
     "when no route fits.",
-    then="the code is one of those that begin with 4. It's the one that you get for any address "
+    then="the code is one of those that begin with 4: the one you get for any address "
     "that the app doesn't have. Write it as a number.",
 )
 def status_of_a_word(answer: object) -> str:
@@ -28,7 +28,7 @@ def status_of_a_word(answer: object) -> str:
     if answer >= 500:
         raise Wrong("nothing crashes: the view is never called, because the address fits no route.")
     if answer == 405:
-        raise Wrong("the method is fine, GET. It is the address that fits no route.")
+        raise Wrong("the method, GET, is fine. The problem is that the address fits no route.")
     if answer != 404:
         raise Wrong(
             "`<int:number>` takes only digits, so no route fits. What is the status code for that?"
@@ -38,8 +38,8 @@ def status_of_a_word(answer: object) -> str:
 
 @exercise(
     "01.2",
-    hint="the table of methods above says what each method is for, and `create_note` which fields "
-    "a new note needs.",
+    hint="the table of methods above says what each method is for, and `create_note` shows which "
+    "fields a new note needs.",
     then="write three values: the method as a string, the path as a string, and the JSON as a "
     'dictionary: `answer = ("...", "/...", {...})`.',
 )
@@ -65,7 +65,7 @@ def request_for_a_note(answer: object) -> str:
         raise Wrong(f"the app answers {reply.status_code}: {reason}")
     if client.get("/notes/lunch").status_code != 200:
         raise Wrong(
-            f"the app answers {reply.status_code}, but it has no note named lunch afterwards. Look at the "
+            f"the app answers {reply.status_code}, but there is still no note named lunch. Check the "
             "method, the path and the name."
         )
     return f"the app answers {reply.status_code}, and the note is there."
@@ -85,23 +85,23 @@ def cube_route(app: ChangedApp) -> str:
             f"your view gets a string, because its route has no int converter: `{CUBE_RULE}`."
         )
     for number, cube in CUBES.items():
-        _judge_cube(number, cube, app.get_added(f"/cube/{number}", CUBE_RULE).text)
+        _check_cube(number, cube, app.get_added(f"/cube/{number}", CUBE_RULE).text)
     if app.get("/cube/1000").status_code != 200:
-        raise Wrong("/cube/1000 is refused, but 1,000 is allowed. Begin with `if number > 1_000:`.")
+        raise Wrong("/cube/1000 is refused, but 1,000 is allowed. Start with `if number > 1_000:`.")
     status = app.get("/cube/1001").status_code
     if status == 200:
         raise Wrong(
-            "/cube/1001 is answered, but the app must refuse numbers above 1,000. `square` does that with "
+            "/cube/1001 gets an answer, but the app must refuse numbers above 1,000. `square` does that with "
             "`if` and `abort`."
         )
     if status != 400:
         raise Wrong(f"/cube/1001 is refused with {status}. Give `abort` the status 400.")
     if app.get("/square/12").status_code != 200:
         raise Wrong("`/square/12` is gone. Leave `square` as it was, and change a copy of it.")
-    return "with one decorator and one function, the app has one more page, and it knows its limit."
+    return "one decorator and one function gave the app one more page, and the page enforces its limit."
 
 
-def _judge_cube(number: int, cube: str, page: str) -> None:
+def _check_cube(number: int, cube: str, page: str) -> None:
     """Compare a page with the cube it must show. Raises Wrong."""
     if cube in page:
         return
@@ -109,8 +109,8 @@ def _judge_cube(number: int, cube: str, page: str) -> None:
     shown = heading[1] if heading else page[:100]
     if "{" in shown:
         raise Wrong(
-            f"/cube/{number} shows {shown!r}. Put an `f` before the quote, so that Python fills the "
-            "braces."
+            f"/cube/{number} shows {shown!r}. Put an `f` before the quote, so that Python fills in "
+            "the braces."
         )
     raise Wrong(
         f"/cube/{number} must show {cube} ({number} × {number} × {number}); yours shows {shown!r}."
@@ -121,8 +121,8 @@ def _judge_cube(number: int, cube: str, page: str) -> None:
     "01.4",
     hint="your app is the one of “How do you start an app from an empty file?”, in "
     "`apps/hello/app.py`. It needs one more view; `profile` above shows what it looks like.",
-    then="below the view `index`, write a view whose route has a gap, like that of `profile`, and "
-    "whose function takes what is in the gap. Escape the name before it goes into the page.",
+    then="below the view `index`, write a view whose route has a gap, like the one of `profile`, and "
+    "whose function takes the value of the gap. Escape the name before you put it in the page.",
     app="hello",
 )
 def own_greeting(app: ChangedApp) -> str:
@@ -135,13 +135,13 @@ def own_greeting(app: ChangedApp) -> str:
             continue
         if "{" in page:
             raise Wrong(
-                f"/hello/{name} shows {page[:100]!r}. Put an `f` before the quote, so that Python fills the "
-                "braces."
+                f"/hello/{name} shows {page[:100]!r}. Put an `f` before the quote, so that Python fills in "
+                "the braces."
             )
         raise Wrong(f"/hello/{name} must show {name}; yours shows {page[:100]!r}.")
     if "<b>" in app.get("/hello/<b>Ada").text:
         raise Wrong(
-            "/hello/<b>Ada comes out bold, so a visitor can put HTML into your page. Import `escape` from "
+            "/hello/<b>Ada is shown in bold, so a visitor can put HTML into your page. Import `escape` from "
             "`markupsafe`, and write `{escape(name)}`."
         )
     return (

@@ -1,4 +1,4 @@
-"""The checks of stage 04: a rule by hand, a pipeline, a page that admits doubt, two apps."""
+"""The checks of stage 04: a rule by hand, a pipeline, a page that admits doubt, and two apps."""
 
 import re
 from numbers import Real
@@ -19,17 +19,17 @@ from workshop.learn.exercises.cells import of_notebook
 PETALS = ["petal_length", "petal_width"]
 SPECIES = ["setosa", "versicolor", "virginica"]
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
-# The model is 54, 80, 80 and 99.7% sure of these flowers: two are right below and above the line.
+# The model is 54, 80, 80 and 99.7% sure of these flowers: two are just below and just above the line.
 FLOWERS = [(6.0, 2.2, 5.0, 1.5), (6.5, 3.0, 5.5, 1.8), (7.0, 3.2, 4.7, 1.4), (5.2, 4.1, 1.5, 0.1)]
 SURE = 0.8  # below it, the page of exercise 04.3 says WORDS
 WORDS = "not sure"
-# Two flowers that any sound model classifies correctly, for the learner's own app.
+# Two flowers that any good model classifies correctly, for the learner's own app.
 CLEAR = {"setosa": (5.1, 3.5, 1.4, 0.2), "virginica": (6.3, 3.3, 6.0, 2.5)}
 
 
 @exercise(
     "04.1",
-    hint="the table below the pair plot has the longest and the shortest petals of each species.",
+    hint="the table below the pair plot lists the longest and the shortest petals of each species.",
     then="take the longest setosa petal and the shortest petal of the other two. Any number "
     "between them will do. Write it like `answer = 1.5`.",
 )
@@ -46,7 +46,7 @@ def setosa_limit(answer: object) -> str:
     setosa, others = flowers.loc[is_setosa, "petal_length"], flowers.loc[~is_setosa, "petal_length"]
     if others.max() < answer:
         raise Wrong(
-            f"every petal in the table is shorter than {answer:g} cm. Did you mean millimetres?"
+            f"every petal in the table is shorter than {answer:g} cm. Did you mean millimeters?"
         )
     if missed := int((~(setosa < answer)).sum()):
         raise Wrong(
@@ -56,29 +56,29 @@ def setosa_limit(answer: object) -> str:
     if caught := int((~(others > answer)).sum()):
         raise Wrong(
             f"{caught} of the 100 other flowers {_has(caught)} petals of {answer:g} cm or less, "
-            "so your rule takes them for setosa. Go lower."
+            "so your rule calls them setosa. Go lower."
         )
     return (
-        f"every setosa petal is shorter than {answer:g} cm, and every other petal is longer. Where "
-        "one straight cut is enough, a rule made by hand is as good as a model; there is no such cut "
+        f"every setosa petal is shorter than {answer:g} cm, and every other petal is longer. If "
+        "one cut is enough, a rule you make by hand is as good as a model; there is no cut like that "
         "between the other two species."
     )
 
 
 def _has(count: int) -> str:
-    """The verb that fits `count` flowers."""
+    """Return the verb that goes with `count` flowers."""
     return "has" if count == 1 else "have"
 
 
 @exercise(
     "04.2",
-    hint="“What is in the pipeline?” makes and trains one. You need a second one: leave "
+    hint="“What is in the pipeline?” makes and trains one. Make a second one, and leave "
     "`pipeline` as it is.",
     then="start with `answer = Pipeline([...])` and the same two steps as before, then call "
     "`answer.fit` with the two petal columns and the species of the training flowers.",
 )
 def petal_pipeline(answer: object) -> str:
-    """The pipeline of the notebook, trained on the two petal features of the training flowers."""
+    """The notebook's pipeline, trained on the two petal features of the training flowers."""
     if isinstance(answer, float | np.ndarray):
         raise Wrong("that is a result of the pipeline. Put the pipeline itself in `answer`.")
     if isinstance(answer, BaseEstimator) and not isinstance(answer, Pipeline):
@@ -90,7 +90,7 @@ def petal_pipeline(answer: object) -> str:
             "`answer` must be a pipeline: `Pipeline([...])`, trained on `training[PETALS]` and "
             '`training["species"]`.'
         )
-    _judge_own_steps(answer)
+    _check_own_steps(answer)
     scaler = next((step for _, step in answer.steps if isinstance(step, StandardScaler)), None)
     if scaler is None:
         raise Wrong("there is no scaler in your pipeline. Make `StandardScaler()` its first step.")
@@ -101,12 +101,12 @@ def petal_pipeline(answer: object) -> str:
         raise Wrong(
             "the pipeline isn't trained yet. Call `fit` with the features and the species."
         ) from None
-    except TypeError:  # the last step is no estimator, or a class without its ()
+    except TypeError:  # the last step isn't an estimator, or is a class without its ()
         raise Wrong("the last step must be `LogisticRegression()`, with its parentheses.") from None
     columns = [str(name) for name in getattr(answer, "feature_names_in_", ())]
     if not columns:
         raise Wrong(
-            "the pipeline was trained on bare numbers. Give it the data frame `training[PETALS]`, "
+            "the pipeline was trained on plain numbers. Give it the data frame `training[PETALS]`, "
             "so that it knows the names of its features."
         )
     if sorted(columns) != PETALS:
@@ -116,23 +116,23 @@ def petal_pipeline(answer: object) -> str:
         )
     if [str(name) for name in getattr(answer, "classes_", ())] != SPECIES:
         raise Wrong('the pipeline doesn\'t predict a species. Is the target `training["species"]`?')
-    return _judge_training(answer, scaler)
+    return _check_training(answer, scaler)
 
 
-def _judge_own_steps(answer: Pipeline) -> None:
-    """Raise Wrong if a pipeline is the notebook's own, or trains that one's steps along with it."""
+def _check_own_steps(answer: Pipeline) -> None:
+    """Raise Wrong if a pipeline is the notebook's own, or shares its steps and so retrains them."""
     own = of_notebook("pipeline")
     if not isinstance(own, Pipeline):
         return
     if any(step is other for _, step in answer.steps for _, other in own.steps):
         raise Wrong(
-            "that is the notebook's own `pipeline`, or one with its steps, and `fit` has trained it again. "
-            "Make a new one, with `answer = Pipeline([...])` and two new steps. To get the notebook's back, "
-            "run the two cells of “What is in the pipeline?” that make and train it."
+            "that is the notebook's own `pipeline`, or one that shares its steps, so `fit` has trained it "
+            "again. Make a new one, with `answer = Pipeline([...])` and two new steps. To get the notebook's "
+            "back, run the two cells of “What is in the pipeline?” that make and train it."
         )
 
 
-def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
+def _check_training(answer: Pipeline, scaler: StandardScaler) -> str:
     """Confirm that a petal pipeline was trained on the training flowers. Raises Wrong."""
     flowers = read_iris()
     training, test = train_test_split(flowers, random_state=0)
@@ -146,12 +146,12 @@ def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
         raise Wrong(f"the pipeline was trained on the {seen} test flowers. Use `training` instead.")
     if not np.allclose(scaler.mean_, training[list(answer.feature_names_in_)].mean()):
         raise Wrong(
-            "the pipeline was trained on different flowers than the notebook's. Use `training` as "
+            "the pipeline wasn't trained on the same flowers as the notebook's. Use `training` as "
             "it is, from `train_test_split(flowers, random_state=0)`."
         )
     right = int((answer.predict(test[list(answer.feature_names_in_)]) == test["species"]).sum())
     return (
-        f"{right} of {len(test)} test flowers classified correctly. The petals tell the model nearly "
+        f"{right} of {len(test)} test flowers classified correctly. The petals tell the model almost "
         "everything, so a form with two fields would be enough."
     )
 
@@ -159,7 +159,7 @@ def _judge_training(answer: Pipeline, scaler: StandardScaler) -> str:
 @exercise(
     "04.3",
     hint="in `apps/04_iris/templates/result.html`, the paragraph goes below the line with `<h1>`. "
-    "Stage 02 shows how a template decides.",
+    "Stage 02 shows how to write an `if` in a template.",
     then="write `{% if ... %}`, a paragraph with the words “not sure”, and `{% endif %}`. "
     "`probabilities[species]` is the probability of the species in the heading; compare it "
     "with 0.8.",
@@ -174,10 +174,10 @@ def unsure_answers(app: ChangedApp) -> str:
         if page.status_code == 503:
             raise Wrong("the app has no model. Run the cells above that save it.")
         if "Predicted species" not in page.text:
-            raise Wrong("the page has lost its heading, “Predicted species: ...”. Bring it back.")
+            raise Wrong("the page has lost its heading, “Predicted species: ...”. Put it back.")
         reply = app.post("/api/predict", json=flower).json()
         says[reply["probabilities"][reply["species"]]] = WORDS in _visible(page.text)
-    _judge_words(says, app.source("templates/result.html"))
+    _check_words(says, app.source("templates/result.html"))
     return (
         "anyone who reads the page now learns when not to rely on it. You changed what the app says in "
         "one template, without touching the model or a line of Python."
@@ -185,61 +185,63 @@ def unsure_answers(app: ChangedApp) -> str:
 
 
 def _visible(page: str) -> str:
-    """A page's text in one line and in small letters, without comments and tags."""
+    """Return a page's text in one line and in lower case, without comments and tags."""
     text = re.sub("<!--.*?-->|<[^>]*>", " ", page, flags=re.DOTALL)
     return " ".join(text.split()).lower()
 
 
-def _judge_words(says: dict[float, bool], template: str) -> None:
-    """Compare which pages warn with which should. Raises Wrong, and NotYet if nothing warns."""
+def _check_words(says: dict[float, bool], template: str) -> None:
+    """Compare the pages that warn with those that should. Raises Wrong, and NotYet if none does."""
     least, most = min(says), max(says)
     if not any(says.values()):
         if WORDS not in template.lower():
             raise NotYet
         raise Wrong(
-            f"“{WORDS}” is in `result.html`, but not on the page of a flower of which the model is "
-            f"{least:.0%} sure. It must be inside `{{% block main %}}`, for a `probabilities[species]` "
+            f"“{WORDS}” is in `result.html`, but not on the page of a flower that the model is only "
+            f"{least:.0%} sure of. It must be inside `{{% block main %}}`, for a `probabilities[species]` "
             "below 0.8."
         )
     if all(says.values()):
         raise Wrong(
-            f"the page says “{WORDS}” of every flower, even of one of which the model is {most:.1%} sure. A "
+            f"the page says “{WORDS}” for every flower, even one that the model is {most:.1%} sure of. A "
             "probability is between 0 and 1, so compare it with 0.8, and end the `if` with `{% endif %}` "
             "below the paragraph."
         )
     if says[most]:
-        raise Wrong(f"it is the wrong way round: “{WORDS}” is for a probability *below* 0.8.")
+        raise Wrong(f"it is the wrong way around: “{WORDS}” is for a probability *below* 0.8.")
     for probability, warns in says.items():
         if warns != (probability < SURE):
             raise Wrong(
-                f"a flower of which the model is {probability:.1%} sure gets the page "
-                f"{'with' if warns else 'without'} “{WORDS}”. Compare `probabilities[species]`, the "
+                f"the model is {probability:.1%} sure of one flower, and its page "
+                f"{'says' if warns else 'lacks'} “{WORDS}”. Compare `probabilities[species]`, the "
                 "probability of the species in the heading, with 0.8."
             )
 
 
 @exercise(
     "04.4",
-    hint="your app is the one of “Can you put the model on the web yourself?”, in "
-    "`apps/my/app.py`. Its function `predict` has the line that fails on a word.",
+    hint="your app is the one from “Can you put the model on the web yourself?”, in "
+    "`apps/my/app.py`. One line in its function `predict` fails if a length is a word.",
     then="put that line below `try:`. Then catch the `ValueError` with `except`, and call `abort` "
-    "with the status and a sentence for whoever typed the word.",
+    "with the status and a sentence for the person who typed the word.",
     app="my",
 )
 def own_app_refuses_words(app: ChangedApp) -> str:
-    """The learner's own app: a form and an API that predict, and refuse a length that is no number."""
+    """The learner's own app: a form and an API that predict, and refuse a length that isn't a number."""
     form = app.get("/")
     if form.status_code != 200:
-        raise Wrong(f"`/` is answered with status {form.status_code}. It must show the form.")
+        raise Wrong(f"`/` returns status {form.status_code}. It must show the form.")
     if missing := [name for name in FEATURES if name not in form.text]:
         raise Wrong(f"the form at `/` has no field named {missing[0]}.")
     for species, lengths in CLEAR.items():
         flower = dict(zip(FEATURES, lengths, strict=True))
-        _judge_own(species, app.post("/", data=flower), "POST /")
+        _check_own(species, app.post("/", data=flower), "POST /")
         reply = app.post("/api/predict", json=flower)
-        _judge_own(species, reply, "POST /api/predict")
+        _check_own(species, reply, "POST /api/predict")
         if not reply.headers["Content-Type"].startswith("application/json"):
-            raise Wrong('/api/predict sends no JSON. Return a dictionary: `{"species": ...}`.')
+            raise Wrong(
+                '/api/predict doesn\'t return JSON. Return a dictionary: `{"species": ...}`.'
+            )
     wrong = flower | {"petal_width": "abc"}
     for path, what in [("/", {"data": wrong}), ("/api/predict", {"json": wrong})]:
         try:
@@ -247,35 +249,35 @@ def own_app_refuses_words(app: ChangedApp) -> str:
         except Wrong as crash:
             raise Wrong(
                 f"your app predicts, but a petal width of `abc` crashes it. {crash} Catch that error, and "
-                "refuse with `abort(422, ...)` and a sentence."
+                "call `abort(422, ...)` with a sentence."
             ) from None
         if status not in (400, 422):
             raise Wrong(
-                f"POST {path} with a petal width of `abc` is answered with status {status}. Refuse it with "
+                f"POST {path} with a petal width of `abc` returns status {status}. Refuse it with "
                 "`abort(422, ...)`."
             )
-    return "your own app predicts for people and for programs, and tells both when a length is no number."
+    return "your own app predicts for people and for programs, and tells both if a length isn't a number."
 
 
-def _judge_own(species: str, reply: requests.Response, asked: str) -> None:
-    """Compare what the learner's own app answers with the species that it must name. Raises Wrong."""
+def _check_own(species: str, reply: requests.Response, asked: str) -> None:
+    """Compare a response of the learner's own app with the species it must name. Raises Wrong."""
     if reply.status_code in (404, 405):
-        raise Wrong(f"nothing answers {asked}. Compare the line with `@` above that view.")
+        raise Wrong(f"no route matches {asked}. Check the line with `@` above that view.")
     if reply.status_code != 200:
-        raise Wrong(f"{asked} with a sound flower is answered with status {reply.status_code}.")
+        raise Wrong(f"{asked} with a valid flower returns status {reply.status_code}.")
     if species not in reply.text.lower():
         raise Wrong(
-            f"{asked} with a clear {species} doesn't answer {species}: {reply.text[:100]!r}."
+            f"{asked} with a typical {species} doesn't return {species}: {reply.text[:100]!r}."
         )
 
 
 @exercise(
     "04.5",
     hint="the app crashes: JSON can hold text and numbers, but not the array that `predict` returns.",
-    then="there is one row, so what is in the array?",
+    then="the data frame has one row, so what does the array contain?",
 )
 def small_iris_app(answer: object) -> str:
-    """A small app that had two mistakes: it sent an array, and left the scaler out."""
+    """A small app that had two mistakes: it returned an array, and left out the scaler."""
     for species, lengths in CLEAR.items():
         flower = dict(zip(FEATURES, lengths, strict=True))
         try:
@@ -285,15 +287,15 @@ def small_iris_app(answer: object) -> str:
                 raise
             raise NotYet from None
         if not isinstance(found, dict) or "species" not in found:
-            raise Wrong('the reply must be a dictionary with the species: `{"species": ...}`.')
+            raise Wrong('the response must be a dictionary with the species: `{"species": ...}`.')
         if isinstance(found["species"], list):
             raise Wrong(f"`species` must be text, but it is the list {found['species']}.")
         if found["species"] != species:
             raise Wrong(
-                f"the app runs, and calls a clear {species} {found['species']!r}. Which part of the pipeline "
-                "does it ask, and does that part know centimeters?"
+                f"the app runs, but calls a typical {species} {found['species']!r}. Which part of the "
+                "pipeline does it call, and does that part expect centimeters?"
             )
     return (
-        "both mistakes are fixed. The first one crashed, so it was easy to find. The second gave wrong "
-        "answers in silence, and only a flower whose species you know could show it."
+        "both mistakes are fixed. The first one crashed, so it was easy to find. The second silently "
+        "gave wrong answers, and you could notice it only with a flower whose species you know."
     )

@@ -19,8 +19,8 @@ REASON = "begin with 2"  # what the app must say when it refuses 0 and 1
 
 @exercise(
     "03.1",
-    hint="“How do you get the calculation out?” does the same with another script: what was typed "
-    "becomes an argument, and what was printed is returned.",
+    hint="“How do you get the calculation out?” does the same with another script: the input "
+    "becomes an argument, and the output is returned.",
     then="above `answer`, write `def divisors(n):` with an empty list, the loop of the script, an "
     "`append` where the script prints and, after the loop, a `return`. Then put the "
     "function's name in `answer`.",
@@ -35,18 +35,18 @@ def divisors_function(answer: object) -> str:
         raise Wrong("`answer` must be your function: write `answer = divisors`.")
     if "input" in getattr(getattr(answer, "__code__", None), "co_names", ()):
         raise Wrong(
-            "your function asks for its number. Leave `input` out: the number is the argument `n`."
+            "your function asks for its number. Leave out `input`: the number is the argument `n`."
         )
     for n, expected in DIVISORS.items():
-        _judge_divisors(n, expected, answer)
+        _check_divisors(n, expected, answer)
     return (
-        "your function asks nothing and prints nothing, so a page, another program or a test can "
-        "use it."
+        "your function doesn't ask for input or print anything, so a page, another program or a test "
+        "can use it."
     )
 
 
-def _judge_divisors(n: int, expected: list[int], divisors: object) -> None:
-    """Call `divisors(n)` and compare it with what is expected. Raises Wrong."""
+def _check_divisors(n: int, expected: list[int], divisors: object) -> None:
+    """Call `divisors(n)` and compare the result with `expected`. Raises Wrong."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -55,7 +55,7 @@ def _judge_divisors(n: int, expected: list[int], divisors: object) -> None:
         if problem.name != "number":
             raise
         raise Wrong(
-            "your function uses `number`, as the script does. Here the argument is `n`: write `n` "
+            "your function uses `number`, as the script does. Here the argument is called `n`: write `n` "
             "everywhere."
         ) from None
     except TypeError as problem:
@@ -86,16 +86,18 @@ def _judge_divisors(n: int, expected: list[int], divisors: object) -> None:
             raise Wrong(
                 "your function returns too early. Put the `return` after the loop, not inside it."
             )
-        raise Wrong(f"{n} divides itself and is missing. A range ends before its end: `n + 1`.")
+        raise Wrong(
+            f"{n} divides itself, and is missing. A range leaves out its end, so end it with `n + 1`."
+        )
     if [1, *found] == expected:
-        raise Wrong("1 divides every number and is missing. Begin the range with 1.")
+        raise Wrong("1 divides every number, and is missing. Start the range with 1.")
     raise Wrong(f"divisors({n}) must be {expected}; yours returns {list(found)}.")
 
 
 @exercise(
     "03.2",
-    hint="look at `range(2, isqrt(n) + 1)`. Which number does it start with, and which is its "
-    "last if n is 1,000,003?",
+    hint="look at `range(2, isqrt(n) + 1)`. Which number does it start with, and what is its "
+    "last one if n is 1,000,003?",
     then="a range leaves out its end. Count the numbers from its first to its last, both "
     "included, or let Python count them with `len`. Write the count, such as `answer = 25`.",
 )
@@ -108,20 +110,20 @@ def candidates_up_to_the_root(answer: object) -> str:
             "this is a count, so the answer is a whole number. `isqrt` rounds the root down."
         )
     if answer == 1_000:
-        raise Wrong("nearly: the last one is 1,000, but the first one is 2. Is 1 tried?")
+        raise Wrong("almost: the last one is 1,000, but the first one is 2. Is 1 tried?")
     if answer == 998:
-        raise Wrong("nearly: both 2 and 1,000 are tried. A range ends one before its end.")
+        raise Wrong("almost: both 2 and 1,000 are tried. A range stops one before its end.")
     if answer > 1_000_000:
         raise Wrong(
             "that is how many the version without the square root tries. Yours stops at `isqrt(1_000_003)`."
         )
     if answer != 999:
         raise Wrong(
-            "list(range(2, isqrt(n) + 1)) holds the numbers that are tried. How long is it?"
+            "list(range(2, isqrt(n) + 1)) contains the numbers that are tried. How long is it?"
         )
     return (
-        "999 numbers, from 2 to 1,000. Without the square root it would be 1,000,002, so you save all "
-        "but one in a thousand; the larger the number, the more you save."
+        "999 numbers, from 2 to 1,000. Without the square root it would be 1,000,002, so you save "
+        "999 of every 1,000 divisions; the larger the number, the more you save."
     )
 
 
@@ -143,19 +145,19 @@ def nothing_below_two(app: ChangedApp) -> str:
         raise NotYet
     if not api_refuses:
         raise Wrong(
-            "the page refuses 1, but /api/prime/1 is answered as before: programs come in by another door. "
+            "the page refuses 1, but /api/prime/1 still gets an answer: programs use a different route. "
             "In `app.py`, give `prime_api` the rule too."
         )
     if not page_refuses:
         raise Wrong(
-            "the API refuses 1, but the page answers it as before. In `prime_forms.py`, give "
+            "the API refuses 1, but the page still answers. In `prime_forms.py`, give "
             "`process_formdata` the rule too."
         )
     for place, answers in (("page", pages), ("API", replies)):
         if answers[2].status_code != 200:
             raise Wrong(f"the {place} refuses 2, which is a prime number. Write `if number < 2:`.")
         if answers[91].status_code != 200:
-            raise Wrong(f"the {place} refuses 91 as well. The rule is only for numbers below 2.")
+            raise Wrong(f"the {place} refuses 91 too. The rule is only for numbers below 2.")
         if answers[0].status_code == 200:
             raise Wrong(f"the {place} refuses 1, but not 0. Write `if number < 2:`.")
         if answers[1].status_code != 422:
@@ -165,17 +167,17 @@ def nothing_below_two(app: ChangedApp) -> str:
             )
     if 'id="number-message"' not in pages[1].text:
         raise Wrong(
-            "the page refuses 1, but there is no message at the field. The form shows one when "
-            "`process_formdata`, in `prime_forms.py`, raises a `ValueError` with it."
+            "the page refuses 1, but there is no message next to the field. The form shows one if "
+            "`process_formdata` in `prime_forms.py` raises a `ValueError` with the message."
         )
     for place, answers in (("page", pages), ("API", replies)):
         if REASON not in answers[1].text:
-            raise Wrong(f"the {place} refuses 1, but does not say that prime numbers {REASON}.")
-    return "one rule at two doors: a person and a program are both told why 0 and 1 are refused."
+            raise Wrong(f"the {place} refuses 1, but doesn't say that prime numbers {REASON}.")
+    return "one rule in two places: both people and programs learn why 0 and 1 are refused."
 
 
 def _ask_api(app: ChangedApp, number: int) -> requests.Response:
-    """Return the API's answer. Raises Wrong if it crashes, with one more hint if a ValueError did it."""
+    """Return the API's response. Raises Wrong if it crashes, with one more hint for a ValueError."""
     try:
         return app.get(f"/api/prime/{number}")
     except Wrong as crash:

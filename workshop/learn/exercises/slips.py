@@ -1,4 +1,4 @@
-"""What an app's log, or the place of its file, says about a learner's slip: one sentence with the remedy."""
+"""Turns an app's log, or a misplaced file, into one sentence about a learner's slip, with its remedy."""
 
 import re
 from pathlib import Path
@@ -13,25 +13,25 @@ FRAME = re.compile(r'^\s+File "(.+)", line (\d+)')
 
 
 def jinja_remedy(message: str, line: str = "") -> str:
-    """What fixes a slip in a template, given Jinja's message and the line; empty if it isn't a known one."""
+    """Return how to fix a slip in a template, given Jinja's message and the line; empty if it isn't known."""
     if re.search(r"\{%[^%]*\{\{", line):
-        return "Inside `{% ... %}` you are in Jinja already: write the name without `{{` and `}}`."
+        return "Inside `{% ... %}` you are already in Jinja: write the name without `{{` and `}}`."
     if re.search(r"\{%-?\s*else\s+if\b", line):
         return "Jinja's word for “else if” is `elif`: `{% elif ... %}`."
     if "got '='" in message:
         return "To compare, write `==`."
     if key := re.search(r"'dict object' has no attribute '(\w+)'", message):
         return (
-            f'In quotes, `"{key[1]}"` is a word. Without them, `{key[1]}` is the variable, and what it '
-            "holds is looked up."
+            f'In quotes, `"{key[1]}"` is a word. Without the quotes, `{key[1]}` is the variable, and its '
+            "value is looked up."
         )
     return ""
 
 
 def slip(log: str) -> str | None:
-    """The last error in a log or a traceback as one sentence, with its place if that is in an app's files.
+    """Return the last error in a log or a traceback as one sentence; None if there is no error.
 
-    None if there is no error in it.
+    It names the file and the line if the error is in an app.
     """
     _, _, last = click.unstyle(log).rpartition("Traceback (most recent call last):")
     lines = last.splitlines()
@@ -44,18 +44,18 @@ def slip(log: str) -> str | None:
     kind = kind.rpartition(".")[2]
     if unknown := re.search(r"(\w+)\(\) got an unexpected keyword argument '(\w+)'", reason):
         return (
-            f"The route hands over `{unknown[2]}`, so your view needs an argument of that name: "
+            f"The route passes `{unknown[2]}`, so your view needs an argument of that name: "
             f"`def {unknown[1]}({unknown[2]}):`."
         )
     blueprint, _, view = reason.rpartition(" ")[2].rpartition(".")
     if blueprint and "overwriting an existing endpoint" in reason:  # found when it is registered
         where = _where_twice(view)
-        return f"Two views{where} have the same name, {view}: give the new one a name of its own."
+        return f"Two views{where} have the same name, {view}: give the new one a different name."
     if kind == "NoApp":  # found by the server, outside the app
         return f"{reason}."
     if "returned None or ended without a return statement" in reason:
         view = reason.split("'")[1]
-        return f"The view `{view}` returns nothing: its last line must begin with `return`."
+        return f"The view `{view}` returns nothing: its last line must start with `return`."
     ours = [found for found in frames.values() if _in_apps(found[1])]
     if not ours:
         return f"{kind}: {reason}".rstrip(".: ") + "."
@@ -69,11 +69,11 @@ def slip(log: str) -> str | None:
     if "overwriting an existing endpoint" in reason:
         return (
             f"Two views in {file} have the same name, {reason.rpartition(' ')[2]}: give the one at line "
-            f"{line} a name of its own."
+            f"{line} a different name."
         )
     if kind == "FileNotFoundError" and (missing := re.search(r"([^/\\']+)'$", reason)):
         return (
-            f"{file}, line {line}, opens the file {missing[1]}, and it isn't there. Run the notebook's cell "
+            f"{file}, line {line}, opens the file {missing[1]}, which isn't there. Run the notebook's cell "
             "that saves it, and compare the two names."
         )
     if kind in ("TemplateSyntaxError", "UndefinedError"):
@@ -88,13 +88,13 @@ def slip(log: str) -> str | None:
     if reason == "name 'app' is not defined":
         return (
             f"In {file}, line {line} is outside `create_app`, where there is no `app`: indent it, and "
-            "the lines that belong to it, like the views above."
+            "the rest of that view, like the views above."
         )
     return f"Look at {file}, line {line}: {kind}: {reason}".rstrip(".: ") + "."
 
 
 def _where_twice(view: str) -> str:
-    """The one file of the apps that defines a function twice, as " in apps/...", or nothing."""
+    """Return " in apps/..." for the only file that defines a function twice; empty if there isn't one."""
     defined = re.compile(rf"^\s*def {re.escape(view)}\(", re.MULTILINE)
     files = base().glob("apps/*/*.py")
     twice = [
@@ -106,18 +106,18 @@ def _where_twice(view: str) -> str:
 
 
 def _in_apps(filename: str) -> str | None:
-    """A file's path from the folder that holds `apps`, or None if it does not lie in there."""
+    """Return a file's path as `apps/...`; None if it isn't in that folder."""
     root, file = base().resolve(), Path(filename).resolve()
     return file.relative_to(root).as_posix() if file.is_relative_to(root / "apps") else None
 
 
 def misplaced(app: OwnApp) -> str | None:
-    """Where a learner seems to have put the file of an app that isn't in its place; None if nowhere."""
+    """Return a sentence on where a learner put an app's file instead of its own folder; None if nowhere."""
     right = f"apps/{app.name}/app.py"
     for file in sorted(app.folder.glob("*")):
         if file.suffix in (".py", ".txt"):
             return (
-                f"`apps/{app.name}` holds `{file.name}`, but the file must be called `app.py`. "
+                f"`apps/{app.name}` contains `{file.name}`, but the file must be called `app.py`. "
                 "Right-click it, choose *Rename*, and type the whole name."
             )
     places = (

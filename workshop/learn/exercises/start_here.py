@@ -1,4 +1,4 @@
-"""The checks of stage 00: the address of an app, as a number and as a function, and a page more for one."""
+"""The checks of stage 00: an app's port, a function for its address, and one more page for an app."""
 
 from collections.abc import Callable
 
@@ -15,16 +15,16 @@ from workshop.learn.exercises import ChangedApp, Wrong, exercise
 def port_of_stage_04(answer: object) -> str:
     """The port on which the app of stage 04 listens: 8000 and the number of the stage."""
     if isinstance(answer, str):
-        raise Wrong("what stands in quotes is text. Leave the quotes out to make it a number.")
+        raise Wrong("anything in quotes is text. Leave out the quotes to make it a number.")
     if answer == 4:
         raise Wrong("that is the number of the stage. Add 8000 to it.")
     if answer == 8000:
-        raise Wrong("that is where the gallery listens. Add the number of the stage.")
+        raise Wrong("that is the gallery's port. Add the number of the stage.")
     if answer == 80004:
-        raise Wrong("there is one zero too many: add 4 to 8000 instead of writing it behind.")
+        raise Wrong("there is one zero too many: add 4 to 8000 instead of putting it at the end.")
     if answer != 8004:
         raise Wrong("add the number of the stage, 4, to 8000.")
-    return "the app of stage 04 listens on port 8004. You know now how every exercise works."
+    return "the app of stage 04 listens on port 8004. Now you know how every exercise works."
 
 
 @exercise(
@@ -35,10 +35,10 @@ def port_of_stage_04(answer: object) -> str:
     'stage}"`. Below the function, put its name, without parentheses, in `answer`.',
 )
 def address_of_stage(answer: object) -> str:
-    """A function from the number of a stage to the address of its app."""
+    """A function that takes the number of a stage and returns the address of its app."""
     if isinstance(answer, str):
         raise Wrong(
-            "that is the text that your function returns. Hand over the function itself, without "
+            "that is the text that your function returns. Put the function itself in `answer`, without "
             "parentheses: `answer = address`."
         )
     if not callable(answer):
@@ -49,12 +49,12 @@ def address_of_stage(answer: object) -> str:
             raise Wrong("your function returns nothing yet. Put the text after `return`.")
         if not isinstance(found, str):
             raise Wrong(
-                f"for stage {stage} your function returns {found!r}; it must return a text."
+                f"for stage {stage} your function returns {found!r}; it must return a string."
             )
         if "{" in found:
             raise Wrong(
-                f"your function returns {found!r}. Write an f in front of the quotes, so that "
-                "Python fills the braces."
+                f"your function returns {found!r}. Put an `f` before the quotes, so that "
+                "Python fills in the braces."
             )
         if found.rstrip("/") != wanted:
             raise Wrong(
@@ -64,7 +64,7 @@ def address_of_stage(answer: object) -> str:
 
 
 def _address(function: Callable[[int], object], stage: int) -> object:
-    """What the learner's function returns for `stage`. Raises Wrong for a mistake with a type."""
+    """Return what the learner's function returns for `stage`. Raises Wrong for a mistake with a type."""
     try:
         return function(stage)
     except TypeError as problem:
@@ -72,7 +72,7 @@ def _address(function: Callable[[int], object], stage: int) -> object:
             raise Wrong("your function must take one argument: `def address(stage):`.") from None
         if "concatenate" in str(problem) or "unsupported operand" in str(problem):
             raise Wrong(
-                "`stage` is a number, and `+` can't join a number to a text. Write an f-string, "
+                "`stage` is a number, and `+` can't join a number to a string. Write an f-string, "
                 '`f"…{8000 + stage}"`.'
             ) from None
         raise
@@ -87,14 +87,14 @@ def _address(function: Callable[[int], object], stage: int) -> object:
     app="01",
 )
 def goodbye_page(app: ChangedApp) -> str:
-    """The app of stage 01 with a page `/bye` more."""
+    """The app of stage 01 with one more page, `/bye`."""
     if app.get("/hello").status_code == 404:
         raise Wrong(
             "`/hello` is gone. Leave its three lines as they were, and change a copy of them."
         )
     text = app.get_added("/bye", "/bye").text
     if not text.strip():
-        raise Wrong("`/bye` answers with an empty page. Put a text between the quotes.")
+        raise Wrong("`/bye` shows an empty page. Put some text between the quotes.")
     if "hello world" in text:
         raise Wrong("`/bye` still says hello world. Change the text after `return`.")
-    return "your app has a page more. You have changed a web app."
+    return "your app has one more page. You have changed a web app."

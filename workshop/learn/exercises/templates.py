@@ -8,12 +8,13 @@ from workshop.learn.exercises import ChangedApp, NotYet, Wrong, ask_small_app, e
 from workshop.learn.exercises.slips import jinja_remedy
 
 SEATS_RULE = "/seats/<int:count>"
-SORTED = "In a template, a filter comes after the value and a bar: `names|sort`."
+SORTED = "In a template, a filter comes after the value and a vertical bar: `names|sort`."
+UNESCAPED = "a hostile name gets into the page unescaped, and runs. Leave out `safe`."
 HOSTILE = '<script>alert("boo")</script>'
 
 
 class TextOf(HTMLParser):
-    """Collects the text of every element of one kind."""
+    """Collects the text of every element with one tag."""
 
     def __init__(self, tag: str) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ def texts_of(tag: str, html: str) -> list[str]:
 
 
 def syntax_hint(error: TemplateSyntaxError, template: str) -> str:
-    """Return a sentence about what Jinja can't read in a template, and where."""
+    """Return a sentence on what Jinja can't read in a template, and where."""
     line = "".join(template.splitlines()[error.lineno - 1 : error.lineno])
     message = error.message.rstrip(".")
     remedy = jinja_remedy(error.message, line)
@@ -52,7 +53,7 @@ def syntax_hint(error: TemplateSyntaxError, template: str) -> str:
 
 
 def render(template: object, **values: object) -> str:
-    """Return the template rendered with `values`, escaped as Flask does it. Raises `Wrong` if it can't be."""
+    """Return the rendered template, with `values` escaped as in Flask. Raises `Wrong` if it fails."""
     if not isinstance(template, str):
         raise Wrong('the answer is a template: a string in quotes, such as `"<h2>Hello</h2>"`.')
     try:
@@ -64,7 +65,7 @@ def render(template: object, **values: object) -> str:
         if "names.sort" not in template:
             raise
         raise Wrong(
-            f"`names.sort()` sorts, but gives nothing back to loop over. {SORTED}"
+            f"`names.sort()` sorts, but doesn't return anything to loop over. {SORTED}"
         ) from None
     except UndefinedError as error:
         if "'sort' is undefined" in error.message:
@@ -75,10 +76,10 @@ def render(template: object, **values: object) -> str:
 
 @exercise(
     "02.1",
-    hint="the cells of “What is a template?” show how a page gets a gap. Replace the dots with a "
+    hint="the cells of “What is a template?” show how to leave a gap in a page. Replace the dots with a "
     "template in quotes.",
     then="a second-level heading is `<h2>...</h2>`, and the gap for the name is `{{ name }}`. "
-    "It's a plain string: Jinja fills the gap, not Python, so no `f` comes before the quotes.",
+    "It's a plain string: Jinja fills the gap, not Python, so don't put an `f` before the quotes.",
 )
 def greeting(answer: object) -> str:
     """A template that greets the visitor in a second-level heading."""
@@ -86,11 +87,11 @@ def greeting(answer: object) -> str:
     if pages["Ada"] == pages["Grace"]:
         if "{name}" in pages["Ada"]:
             raise Wrong(
-                "Jinja's gaps have two braces on each side, `{{ name }}`, and no `f` comes before the quotes."
+                "Jinja's gaps have two braces on each side, `{{ name }}`, and no `f` before the quotes."
             )
         if "{ name }" in pages["Ada"]:
             raise Wrong(
-                "Jinja got `{ name }`, with one brace on each side. If you typed two, take away the `f` "
+                "Jinja got `{ name }`, with one brace on each side. If you typed two, remove the `f` "
                 "before the quotes: it turns two braces into one."
             )
         raise Wrong(
@@ -98,9 +99,9 @@ def greeting(answer: object) -> str:
             "`f` before the quotes: Jinja fills it, not Python."
         )
     if not texts_of("h2", pages["Ada"]):
-        raise Wrong("there is no second-level heading. Write it between <h2> and </h2>.")
+        raise Wrong("there is no second-level heading. Write it between `<h2>` and `</h2>`.")
     if HOSTILE in pages[HOSTILE]:
-        raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
+        raise Wrong(UNESCAPED)
     found = texts_of("h2", pages["Ada"])
     if found != ["Hello, Ada!"]:
         raise Wrong(f"for Ada, the heading must be 'Hello, Ada!', but it is {found[0]!r}.")
@@ -114,48 +115,50 @@ def greeting(answer: object) -> str:
     "change what comes after `else`.",
 )
 def guest_list(answer: object) -> str:
-    """A template that lists names in alphabetical order, and says so if there are none."""
+    """A template that lists names in alphabetical order, or says that there are none."""
     guests = ["Grace", "Ada", "Katherine"]
     if isinstance(answer, str) and "sorted(" in answer:
         raise Wrong("Jinja has no `sorted`. It has a filter for that: use `names|sort`.")
     page = render(answer, names=guests)
     found = texts_of("li", page)
     if not found:
-        raise Wrong("there is no entry in the list. Write each name between <li> and </li>.")
+        raise Wrong("there are no entries in the list. Write each name between `<li>` and `</li>`.")
     if len(found) == 1:
         raise Wrong(
-            f"three names are on the list, but the page has one entry: {found[0]!r}. Put the "
+            f"there are three names, but the page has one entry: {found[0]!r}. Put the "
             "entry inside the loop, between `{% for name in names %}` and `{% else %}`."
         )
     if found in ([str(guests)] * 3, [str(sorted(guests))] * 3):
         raise Wrong("each entry shows the whole list. Inside the loop use `{{ name }}`, without s.")
     if found == guests:
-        raise Wrong("the names are in the order they were given in. Filter them: `names|sort`.")
+        raise Wrong("the names are in their original order. Sort them with a filter: `names|sort`.")
     if found == sorted(guests, reverse=True):
-        raise Wrong("the names run from Z to A. Without an argument, `sort` runs from A to Z.")
+        raise Wrong("the names go from Z to A. Without an argument, `sort` goes from A to Z.")
     if found != sorted(guests):
         raise Wrong(f"the entries must be Ada, Grace, Katherine, but they are {', '.join(found)}.")
     if HOSTILE in render(answer, names=[HOSTILE]):
-        raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
+        raise Wrong(UNESCAPED)
     page = render(answer, names=[])
     empty = texts_of("li", page)
     if not empty and "No guests yet" in page:
         raise Wrong(
-            "with no names, the text isn't an entry of the list. Put it in `<li>` and `</li>`."
+            "with no names, the text isn't an entry in the list. Put it between `<li>` and `</li>`."
         )
     if not empty:
-        raise Wrong("with no names, the list is empty. Say so after `{% else %}`.")
+        raise Wrong(
+            "with no names, the list is empty. Put the text for that case after `{% else %}`."
+        )
     if empty != ["No guests yet"]:
         raise Wrong(f"with no names, the entry must be 'No guests yet', but it is {empty[0]!r}.")
-    return "the list is in order, and it says so when nobody is on it."
+    return "the list is in order, and if nobody is on it, it tells the reader."
 
 
 @exercise(
     "02.3",
     hint="three steps: the template `templates/seats.html`, the route and its view in `app.py`, "
     "and a card in `templates/index.html`. Start with the first two, and run this cell again.",
-    then="`templates/extend.html` shows how a page gets the frame, and `condition.html` how it "
-    "decides. The view passes the number by name, as `count=count`.",
+    then="`templates/extend.html` shows how a page gets the frame, and `condition.html` shows an "
+    "`if`. The view passes the number by name, as `count=count`.",
     app="templates",
 )
 def seats_page(app: ChangedApp) -> str:
@@ -170,7 +173,7 @@ def seats_page(app: ChangedApp) -> str:
         page = app.get_added(address, SEATS_RULE).text
         if "<nav" not in page:
             raise Wrong(
-                f"{address} has no frame: the bar with the links is missing. Start the template "
+                f"{address} has no frame: the navigation bar is missing. Start the template "
                 'with `{% extends "base.html" %}`.'
             )
         headings = texts_of("h1", page)
@@ -181,8 +184,8 @@ def seats_page(app: ChangedApp) -> str:
             )
         if not headings:
             raise Wrong(
-                f"{address} shows no <h1>. What a page adds must be in a block that base.html has, and "
-                "that is `{% block main %}`."
+                f"{address} shows no `<h1>`. A page's own content must be in a block of base.html: "
+                "`{% block main %}`."
             )
         if headings == ["seats left"]:
             raise Wrong(
@@ -193,11 +196,11 @@ def seats_page(app: ChangedApp) -> str:
             raise Wrong(f"{address} must say {wanted!r}, but it says {', '.join(headings)!r}.")
     if 'href="/seats/3"' not in app.get("/").text:
         raise Wrong(
-            "the page is right, but nobody can find it yet: give the start page a card for /seats/3. In "
+            "the page is right, but nobody can find it yet: add a card for /seats/3 to the start page. In "
             "`templates/index.html`, copy a line with `card`, and make its first value "
             '`url_for("seats", count=3)`.'
         )
-    return "your page has the same frame as all the others, counts as people do, and can be found."
+    return "your page has the frame of all the others, gets the grammar right, and can be found."
 
 
 @exercise(
@@ -217,11 +220,11 @@ def small_guest_app(answer: object) -> str:
         entries = texts_of("li", reply.text)
         if not any(entries):
             raise Wrong(
-                f"the list has {len(entries)} entries, and they are empty. What does the loop call each "
-                "guest, and what is between the braces of the entry?"
+                f"the list has {len(entries)} entries, but they are empty. What does the loop call each "
+                "guest, and which name is between the braces in the entry?"
             )
         if HOSTILE in reply.text:
-            raise Wrong("a hostile name gets into the page as it is, and runs. Leave `safe` out.")
+            raise Wrong(UNESCAPED)
         if entries != names:
             raise Wrong(f"the list must be {', '.join(names)}, but it is {', '.join(entries)}.")
     return "both mistakes are fixed. Jinja shows nothing where a name is missing, so compare the names first."

@@ -1,4 +1,4 @@
-"""The checks of stage 07: an app from a table of the learner's own, a test that can fail, a setting."""
+"""The checks of stage 07: an app for another table, a test that can fail, and a setting."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from app import create_app
 client = create_app({{"PREDICTION_LOG": "off"}}).test_client()
 print(json.dumps([client.get(page).get_data(as_text=True) for page in {PAGES}]))
 """
-# In the place of app.py, it makes the app answer as a broken one would.
+# Replaces app.py, and makes the app respond like a broken one.
 SPOILED = """
 import honest_app
 from flask import request
@@ -52,7 +52,7 @@ def create_app(config=None):
 
 
 def run_in(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in an app's folder. Raises `Wrong` if it doesn't end."""
+    """Run Python in an app's folder. Raises `Wrong` if it doesn't finish."""
     try:
         return subprocess.run(
             [sys.executable, *command],
@@ -66,12 +66,12 @@ def run_in(folder: Path, *command: str, **environment: str) -> subprocess.Comple
         )
     except subprocess.TimeoutExpired:
         raise Wrong(
-            f"what runs in {folder.name} doesn't end within {LIMIT} seconds. Is there an endless loop?"
+            f"the code in {folder.name} hasn't finished after {LIMIT} seconds. Is there an endless loop?"
         ) from None
 
 
 def run_tests(folder: Path) -> dict[str, bool]:
-    """Run the tests in an app's folder; return whether each one passed. Raises `Wrong` if none can run."""
+    """Run the tests in an app's folder; return whether each one passed. Raises `Wrong` if they can't run."""
     with tempfile.TemporaryDirectory() as place:
         results = Path(place, "results.xml")
         done = run_in(folder, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={results}")
@@ -86,21 +86,21 @@ def run_tests(folder: Path) -> dict[str, bool]:
 
 @exercise(
     "07.1",
-    hint="in a second terminal, in the workshop's folder, the command `new` makes an app from a "
-    "table. The exercise shows what it looks like.",
-    then=f"type `{NEW}`, or name a table of your own and the column to predict. Then put the app's "
+    hint="run the command `new` in a second terminal, in the workshop's folder. It makes an app from a "
+    "table, and the exercise shows an example.",
+    then=f"run `{NEW}`, or use your own table and the column you want to predict. Then put the app's "
     "name in `answer`, in quotes.",
 )
 def app_from_a_second_table(answer: object) -> str:
-    """The name of an app that `new` made from another table than the notebook's."""
+    """The name of an app that `new` made from a table other than the notebook's."""
     if not isinstance(answer, str):
         raise Wrong('`answer` must be the name of your app, in quotes: `answer = "flowers"`.')
     app = OwnApp(answer.strip())
     if app not in own_apps():
         there = ", ".join(each.name for each in own_apps()) or "none yet"
         raise Wrong(
-            f"there is no app {answer!r} in the folder `apps`. Apps of yours: {there}. If the command said "
-            "why it made no app, do what it says and run it again."
+            f"there is no app {answer!r} in the folder `apps`. Your apps: {there}. If the command printed an "
+            "error, do what it says and run it again."
         )
     try:
         card = json.loads((app.folder / "model" / "card.json").read_bytes())
@@ -108,11 +108,11 @@ def app_from_a_second_table(answer: object) -> str:
         metrics, features = card["metrics"], [each["name"] for each in card["features"]]
     except (OSError, ValueError, KeyError, TypeError):
         raise Wrong(
-            f"the app {answer!r} has no model that was made from a table. Make one with: {NEW}"
+            f"the app {answer!r} has no model trained on a table. Make one with: {NEW}"
         ) from None
     if target == "species" and "flipper_length_mm" in features:
         raise Wrong(
-            "that app predicts the species of penguins, as the notebook's does. Use another table, or "
+            "that app predicts the species of penguins, like the notebook's. Use another table, or "
             "predict another column, such as body_mass_g."
         )
     if failed := [name for name, passed in run_tests(app.folder).items() if not passed]:
@@ -121,14 +121,14 @@ def app_from_a_second_table(answer: object) -> str:
     better = metrics[error] < metrics[f"{error}_trivial"]
     return (
         f"{answer} predicts {target} from {len(features)} columns of {data['rows_used']:,} rows, its tests "
-        f"pass, and its error is {metrics[error]:.3g} where the trivial answer's is "
-        f"{metrics[f'{error}_trivial']:.3g}. "
+        f"pass, and its error is {metrics[error]:.3g}, compared with "
+        f"{metrics[f'{error}_trivial']:.3g} for the trivial answer. "
         + ("It has learned something." if better else "It has learned nothing: don't publish it.")
     )
 
 
 def spoil(folder: Path, copy: Path, good: bool, status: int) -> None:
-    """Copy an app, and make the copy answer `status` to all good requests, or to all bad ones."""
+    """Copy an app, and make the copy return `status` for all good requests, or for all bad ones."""
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", "*.tmp"))
     (copy / "app.py").rename(copy / "honest_app.py")
     (copy / "app.py").write_text(SPOILED.format(good=good, status=status), encoding="utf-8")
@@ -138,20 +138,20 @@ def spoil(folder: Path, copy: Path, good: bool, status: int) -> None:
     "07.2",
     hint="in `apps/07_yours/test_app.py`, yours goes below the last test. A test is a function "
     "whose name begins with `test_`; the others show what it looks like.",
-    then="it takes `client` and `row`, as the others do. Send one good row and one with a "
+    then="it takes `client` and `row`, like the others. Send one good row and one with a "
     "mistake, and `assert` the status of each.",
     app="yours",
 )
 def test_of_ones_own(app: ChangedApp) -> str:
-    """A test with a good and a bad request, which fails for an app that takes either for the other."""
+    """A test with a good and a bad request that fails for an app that mixes them up."""
     folder = app.stage.folder
     mine = {name: ok for name, ok in run_tests(folder).items() if name not in GIVEN}
     if not mine:
         raise NotYet
     if failed := [name for name, passed in mine.items() if not passed]:
         raise Wrong(
-            f"{failed[0]} fails, and the app is right. Run `python -m pytest` in `apps/07_yours`, and look "
-            "at the line that begins with E."
+            f"{failed[0]} fails, but the app is right. Run `python -m pytest` in `apps/07_yours`, and look "
+            "at the line that starts with E."
         )
     with tempfile.TemporaryDirectory() as place:
         for good, status, told in (
@@ -163,33 +163,33 @@ def test_of_ones_own(app: ChangedApp) -> str:
             results = run_tests(copy)
             if all(results.get(name, True) for name in mine):
                 raise Wrong(
-                    f"your test also passes with an app that {told}, and `assert` which "
-                    "status the answer has."
+                    f"your test also passes with an app that {told}, and `assert` the "
+                    "status of the response."
                 )
     return (
         f"{', '.join(mine)} passes with your app, and it failed with two apps that were broken on purpose: "
-        "one refused what is right, one accepted what is wrong. So it is worth something."
+        "one refused good requests, the other accepted bad ones. A test that can fail is worth having."
     )
 
 
 def pages_of(folder: Path, contact: str) -> list[str]:
-    """The `PAGES` of an app that runs with the setting CONTACT. Raises `Wrong` if it can't."""
+    """Return the `PAGES` of an app with the setting CONTACT. Raises `Wrong` if it doesn't run."""
     done = run_in(folder, "-c", LOOK, CONTACT=contact)
     if done.returncode:
-        raise Wrong(f"with CONTACT={contact!r}, the app stops. {slip(done.stderr)}")
+        raise Wrong(f"with CONTACT={contact!r}, the app crashes. {slip(done.stderr)}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @exercise(
     "07.3",
     hint="the app's settings are in `create_app` in `apps/07_yours/app.py`, next to MODEL_FOLDER. "
-    "What every page has is in `templates/base.html`.",
-    then="read the variable with `os.environ.get`, and give it to the app as the setting CONTACT. "
+    "Everything that every page shows is in `templates/base.html`.",
+    then="read the variable with `os.environ.get`, and pass it to the app as the setting CONTACT. "
     "In the footer, show `config.CONTACT` if it isn't empty.",
     app="yours",
 )
 def contact_from_the_environment(app: ChangedApp) -> str:
-    """Each page ends with whom to ask, if the environment variable CONTACT says so."""
+    """Each page ends with whom to ask, if the environment variable CONTACT is set."""
     source, template = app.source("app.py"), app.source("templates/base.html")
     if "CONTACT" not in source + template:
         raise NotYet
@@ -202,15 +202,15 @@ def contact_from_the_environment(app: ChangedApp) -> str:
             )
         if ESCAPED not in page:
             raise Wrong(
-                f"with CONTACT set, {name} doesn't show it. Give it to the app's config in `create_app`, and "
+                f"with CONTACT set, {name} doesn't show it. Add it to the app's config in `create_app`, and "
                 "write `{{ config.CONTACT }}` in the footer of base.html."
             )
     if "Ask" in (without := pages_of(app.stage.folder, "")[0]) or "None" in without:
         raise Wrong(
-            "without the setting, the page still says something about it. Put `{% if config.CONTACT %}` and "
+            "without the setting, the page still shows the line for it. Put `{% if config.CONTACT %}` and "
             "`{% endif %}` around it."
         )
     return (
-        "every page says whom to ask, and the address is in no file: the person who runs the app sets it. "
-        "Without it, the line is gone."
+        "every page says whom to ask, and the address isn't in any file: the person who runs the app sets "
+        "it. If it isn't set, the line is gone."
     )
