@@ -1,8 +1,8 @@
 """Commands that write files, and two ways to disturb them: a signal at a given moment, and a full disk.
 
-A command is interrupted at its n-th change of a file, whatever the clock says. `python commands_support.py
-FOLDER` runs each on a small disk without a free byte and then with room, and tells in JSON what happened; for
-that it needs a mount namespace of its own, so that nobody else sees the disk.
+A command is interrupted at its n-th file change, whenever that is. `python commands_support.py FOLDER` runs
+each command on a small full disk, and again with free space, and prints the results as JSON. It must run in
+its own mount namespace, so that no other process sees the disk.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ NOTE = "# my own work\n"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.symlink"}
 
-# Each call is forked from a process that has imported the large packages already.
+# Each call is forked from a process that has already imported the large packages.
 FORKS = multiprocessing.get_context("forkserver") if os.name == "posix" else None
 if FORKS:
     HEAVY = (
@@ -39,10 +39,10 @@ if FORKS:
 
 
 class Interrupter:
-    """An audit hook that counts what changes below `folder`, and sends a signal before the n-th change.
+    """An audit hook that counts changes in `folder`, and sends a signal before the n-th change.
 
-    Starting another process counts as well. With SIGKILL, a file that is about to be written then holds
-    half a line, as if the computer had gone off in the middle of it.
+    Starting a process counts as a change. With SIGKILL, a file about to be written contains half a line, as
+    if the computer had been switched off while writing.
     """
 
     def __init__(self, folder, n, name):
@@ -69,7 +69,7 @@ class Interrupter:
 
 
 def _call(function, environ, printed, folder, n, name):
-    """In the forked process: call `function`, whose output goes into a file, with the hook in place."""
+    """In the forked process: call `function` with the hook, and its output in a file."""
     os.environ.update(environ)
     file = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in ("stdout", "stderr"):
@@ -83,10 +83,10 @@ def _call(function, environ, printed, folder, n, name):
 
 
 def call(function, folder, n=0, name="SIGKILL", **environ):
-    """Call `function`, which gives an exit code, in a process of its own.
+    """Call `function`, which returns an exit code, in a separate process.
 
-    With `n`, the signal `name` interrupts it at its n-th change below `folder`. Returns (exit code, what
-    was printed); the code of a process that was killed is -9.
+    With `n`, the signal `name` interrupts it at its n-th change in `folder`. Returns (exit code, output); the
+    code of a killed process is -9.
     """
     printed = f"{folder}.printed"
     process = FORKS.Process(target=_call, args=(function, environ, printed, folder, n, name))
@@ -96,10 +96,10 @@ def call(function, folder, n=0, name="SIGKILL", **environ):
 
 
 def interruptions(function, folder, name="SIGKILL", most=12, **environ):
-    """Call `function` again and again, each time interrupted a little later, and give what each printed.
+    """Call `function` repeatedly, interrupting it a little later each time, and yield each call's output.
 
-    Each begins with what those before have left behind. It ends with a call that is not interrupted,
-    which has to succeed, and at the latest after `most` interrupted ones.
+    Each call starts with whatever the previous ones left behind. The last call, after at most `most`
+    interrupted ones, isn't interrupted and has to succeed.
     """
     n, step = 1, 1
     for count in range(most):
@@ -110,13 +110,12 @@ def interruptions(function, folder, name="SIGKILL", most=12, **environ):
         assert code == {"SIGKILL": -9, "SIGINT": 130}[name], printed
         assert "Traceback" not in printed
         yield printed
-        n, step = n + step, step + (count > 3)  # one by one first, then further and further
+        n, step = n + step, step + (count > 3)  # in steps of one first, then in growing steps
     code, printed = call(function, folder, **environ)
     assert code == 0, printed
 
 
-# What is called. The forked process is its own, so nothing here has to be put back. It also has imported
-# already what is imported here.
+# The functions to call. They run in a forked process, so they needn't undo their changes.
 
 
 def command(*arguments):
@@ -125,7 +124,7 @@ def command(*arguments):
 
 
 def refresh(root):
-    """`refresh 01` on the notebook in `root`, without a kernel: each cell's output is its source."""
+    """`refresh 01` for the notebook in `root`, without a kernel: each cell's output is its source."""
     import nbformat
 
     from workshop.upkeep import refresh_notebooks as notebooks
@@ -145,25 +144,23 @@ def make_kit(house, index, stick):
 
     usb_kit.ROOT, usb_kit.LOCK = house, house / "requirements.txt"
     datasets.DATA = house / "data"
-    os.environ.pop("WORKSHOP_MIRROR", None)  # the house gets no data, which a second kit would have
+    os.environ.pop("WORKSHOP_MIRROR", None)  # so that no kit contains data
     os.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
     return cli.run(["kit", str(stick), "--platform", "linux", "--python", "3.11"])
 
 
 def set_up(house, wheels):
-    """`python3 -m workshop` in `house`, which isn't set up yet, with the packages in the folder `wheels`."""
+    """`python3 -m workshop` in `house`, not set up yet, with the packages in the folder `wheels`."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "workshop"]:
-        del sys.modules[
-            name
-        ]  # so that the workshop in `house` is imported, as when it is run there
+        del sys.modules[name]  # so that the workshop in `house` is imported
     sys.path.insert(0, str(house))
     from workshop.__main__ import main
     from workshop.setup import installer, process, set_up
 
     os.environ["WORKSHOP_MIRROR"] = str(wheels)
-    # As if pip had got it: what is interrupted here is what uv and the workshop write.
+    # As if pip had installed uv: the test interrupts what uv and the workshop write.
     installer.find_uv = set_up.find_uv = lambda *_: [Path(sys.executable).with_name("uv")]
-    process.replace_process = lambda _: 0  # the command itself doesn't matter here
+    process.replace_process = lambda _: 0  # the command itself isn't tested here
     return main([])
 
 
@@ -177,11 +174,11 @@ def fetch(home, mirror, members):
     try:
         return 0 if datasets.fetch_files(datasets.CENSUS, home).files else 1
     except KeyboardInterrupt:
-        return 130  # as of any function; the commands say it in words
+        return 130  # not a command, so it doesn't print a sentence
 
 
-# Each of these prepares a folder whose parent has no space in its path, and says what is called there and
-# which folder counts. `settings` are the variables for it.
+# Each of these prepares a folder, and returns the function to call and the folder to watch. The parent's path
+# has no spaces. `settings` returns the environment variables.
 
 
 def settings(folder):
@@ -220,9 +217,9 @@ def a_kit(folder):
     for place in (house, index):
         place.mkdir()
     for package in ("click-8.5.1-py3-none-any.whl", "idna-3.20-py3-none-any.whl"):
-        pretend(package, index)  # pip takes a space for the end of a place in its variable
+        pretend(package, index)  # pip splits this variable at spaces
     (house / "requirements.txt").write_text(lock_of(index), encoding="utf-8")
-    os.utime(house / "requirements.txt", (1e9, 1e9))  # an archive says when a file was changed
+    os.utime(house / "requirements.txt", (1e9, 1e9))  # archives contain modification times
     return partial(make_kit, house, index, folder / "stick"), folder / "stick"
 
 
@@ -246,7 +243,7 @@ PLACES = {
 
 
 def contents(folder):
-    """The files in a folder, with their contents as far as JSON can hold them; no environment."""
+    """The files in a folder and their contents as text, without environments."""
     return {
         file.relative_to(folder).as_posix(): file.read_text("utf-8", "replace")
         for file in sorted(folder.rglob("*"))
@@ -255,7 +252,7 @@ def contents(folder):
 
 
 def fill(disk, room):
-    """Write into a file until the disk has only `room` bytes left. Returns that file."""
+    """Write into a file until only `room` bytes are free. Returns that file."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (2**16, 2**12, 1):
@@ -267,10 +264,10 @@ def fill(disk, room):
 
 
 def meet_full_disk(name, disk):
-    """Run a command on the full disk, then with room; tell what was printed, and what was there when."""
+    """Run a command on the full disk, then with free space; return the outputs and the files each time."""
     function, look = PLACES[name](disk)
     before = contents(look)
-    filler = fill(disk, 400_000 if name == "set-up" else 0)  # which gets stuck later
+    filler = fill(disk, 400_000 if name == "set-up" else 0)  # which needs space later
     refused = call(function, disk, **settings(disk))
     after = contents(look)
     filler.unlink()

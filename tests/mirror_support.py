@@ -1,21 +1,21 @@
-"""A web server that answers as it is told, in any way that a server may misbehave."""
+"""A web server with scripted responses, to imitate any misbehaving server."""
 
 import socketserver
 import threading
 
 
 def http(content, status=200, headers=(), length=None):
-    """An answer as bytes; `length` is what it claims about its content."""
+    """A response as bytes; `length` is the length it claims."""
     length = len(content) if length is None else length
     lines = [f"HTTP/1.1 {status} So", f"Content-Length: {length}", "Connection: close", *headers]
     return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + content
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """A web server on 127.0.0.1 that gives each path the answers it was told, the last one for good.
+    """A web server on 127.0.0.1 that sends each path its scripted answers, and then repeats the last one.
 
-    An answer is a tuple: bytes to send, numbers of seconds to wait, or functions that get the request's text
-    and may return bytes. Other paths get `default`. It runs while a `with` block lasts.
+    An answer is a tuple of bytes to send, seconds to wait, or functions that get the request's text and may
+    return bytes. Other paths get `default`. Use it in a `with` block.
     """
 
     daemon_threads = True
@@ -55,7 +55,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 def files_of(folder):
-    """Answers with the files of a folder, and for a folder in it with the names of its files."""
+    """An answer that serves a folder's files, and for subfolders the names of their files."""
 
     def answer(request):
         path = folder / request.split()[1].lstrip("/")

@@ -1,4 +1,4 @@
-"""A small workshop to set up, and an environment from which no package index can be reached."""
+"""A small workshop to set up, and environment variables that block all package indexes."""
 
 import importlib.metadata
 import os
@@ -12,7 +12,7 @@ LOCKED = ("click", "flit-core", "uv", *(["colorama"] if os.name == "nt" else [])
 
 
 def make_house(folder):
-    """What set-up needs of the repository, with the small lock."""
+    """The files of the repository that set-up needs, with the small lock."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "workshop", folder / "workshop", ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
@@ -22,10 +22,10 @@ def make_house(folder):
 
 
 def environ(**more):
-    """An environment in which no package index can be reached, and none is named."""
+    """Environment variables with which no package index can be reached."""
     dropped = ("WORKSHOP_", "PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "ALL_PROXY")
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)}
-    # No uv of this computer's, so that set-up gets its own, unless a test gives it one.
+    # Hide this computer's uv, so that set-up installs its own.
     folders = os.environ["PATH"].split(os.pathsep)
     kept["PATH"] = os.pathsep.join(f for f in folders if not shutil.which("uv", path=f))
     nowhere = "http://127.0.0.1:9"

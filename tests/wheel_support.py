@@ -1,4 +1,4 @@
-"""Wheels for tests: packed again from the installed packages, so that nothing is downloaded."""
+"""Wheels for tests, repacked from the installed packages so that nothing is downloaded."""
 
 import base64
 import csv
@@ -20,8 +20,8 @@ def is_installed(name):
 
 
 def pack(name, folder):
-    """Make the wheel of an installed package again. What lies outside of it, such as a program, keeps its
-    place in the wheel's scripts or data."""
+    """Repack the wheel of an installed package. Files outside it, such as programs, go to the wheel's
+    scripts or data."""
     distribution = importlib.metadata.distribution(name)
     stem = f"{name.replace('-', '_')}-{distribution.version}"
     wrappers = {entry.name for entry in distribution.entry_points}
@@ -47,7 +47,7 @@ def pack(name, folder):
 
 
 def write_wheel(file, stem, members):
-    """Write a wheel of `members`, names and contents, with the record that installers check."""
+    """Write a wheel of `members`, names and contents, with the record that installers verify."""
     record = io.StringIO()
     writer = csv.writer(record, lineterminator="\n")
     for member, content in members.items():
@@ -73,7 +73,7 @@ def lock_of(folder):
 
 
 def exchange(wheel):
-    """Turn a wheel into another one of the same name, which works and brings one file more."""
+    """Replace a wheel by a working one with the same name and one more file."""
     stem = "-".join(wheel.name.split("-")[:2])
     with zipfile.ZipFile(wheel) as opened:
         members = {name: opened.read(name) for name in opened.namelist()}
@@ -82,7 +82,7 @@ def exchange(wheel):
 
 
 def pretend(file_name, folder):
-    """Write a wheel with nothing in it under a name such as `numpy-2.5.5-cp312-cp312-win_amd64.whl`."""
+    """Write an empty wheel with a name such as `numpy-2.5.5-cp312-cp312-win_amd64.whl`."""
     name, version, *_, python, abi, platform = file_name.removesuffix(".whl").split("-")
     stem = f"{name}-{version}"
     tags = [f"{p}-{a}-{s}" for p in python.split(".") for a in [abi] for s in platform.split(".")]

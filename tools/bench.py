@@ -2,8 +2,8 @@
 
     .venv/bin/python tools/bench.py [--rounds 3] [--seconds 2] [--only SECTION]
 
-Contenders take turns, and medians count, so compare only numbers from the same run. FastAPI and set-up's
-packages are downloaded; what isn't available is left out, with a reason. docs/speed.md explains the numbers.
+Contenders take turns, and the tables show medians: compare only numbers from the same run. FastAPI and
+set-up's packages are downloaded; what isn't available is left out, with a reason. See docs/speed.md.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class LeftOut(WorkshopError):
 
 
 def create_empty() -> Flask:
-    """An app that reads JSON, returns JSON of the same size as stage 05's, and does nothing else."""
+    """An app that only reads JSON and returns JSON of the same size as stage 05's."""
     end_with_main_process()
     app = Flask(__name__)
     answer = {f"contribution of {name}": -0.12345678901234567 for name in PERSON}

@@ -6,12 +6,13 @@ The model is a mixture of 80 Gaussian distributions over the eight features and 
 skewed columns as logarithms. It is fitted to the real training districts only, so the real test
 districts remain unseen by a model that is trained on the stand-in.
 
-A draw becomes a district only if it could be one: it lies near a real training district (a Gaussian
-knows nothing of the Pacific), its numbers are cut off where the census cuts them off, and it equals
-no real district.
+A draw is kept only if it could be a district: it is near a real training district (a Gaussian knows
+nothing about the Pacific), and it doesn't equal a real one. Its numbers are clipped to the census's
+limits.
 
-A fixed seed and a single thread give the same bytes each time. Another processor or another version
-of numpy may add up the last digits differently, and then draws other districts, no worse ones.
+With a fixed seed and a single thread, the result is the same each time, byte for byte. Another
+processor or version of NumPy may round the last digits differently, and then draws other districts,
+which are just as good.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def make_standin(train: pd.DataFrame) -> pd.DataFrame:
 def main(file: Path = HOUSING_STANDIN) -> None:
     housing = fetch_housing()
     if not housing.is_real:
-        sys.exit("The stand-in is made from the real housing data, and it is not available here.")
+        sys.exit("The stand-in is made from the real housing data, which isn't available here.")
     partial = file.with_name(f"{file.name}.part")
     try:
         make_standin(housing.train).to_csv(partial, index=False, lineterminator="\n")

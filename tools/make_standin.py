@@ -7,12 +7,12 @@ depends on `income` and on one other column. Which one, a tree decides that keep
 columns' mutual information as a tree can (Chow and Liu 1968). The model is fitted to UCI's training
 people only, so UCI's test people remain unseen by a model that is trained on the stand-in.
 
-What protects the real people in it: numbers are put in bins before the model sees them, and drawn
-evenly from the whole bin; the largest and smallest values, which belong to single persons, are not
-in any bin's edge; the probabilities are smoothed; and a drawn person who equals a real one in all
-columns is thrown away.
+The real people are protected: numbers are binned before the model sees them, and drawn uniformly
+from the whole bin; the largest and smallest values, which belong to individuals, aren't the edge of
+any bin; the probabilities are smoothed; and a drawn person who equals a real one in all columns is
+discarded.
 
-A fixed seed, and nothing but `Generator.random`, give the same bytes each time.
+With a fixed seed, and only `Generator.random`, the result is the same each time, byte for byte.
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ BINS: dict[str, list[int]] = {
 def to_codes(people: pd.DataFrame) -> tuple[dict[str, np.ndarray], dict[str, list]]:
     """Turn each column into codes 0, 1, ...: the number of its bin, or of its category.
 
-    Returns the codes by column, and by column what they stand for: categories (a missing value is
-    one of them, `?`) or the bins' lowest values. Raises `ValueError` if a few people have a bin
-    for themselves.
+    Returns two dictionaries by column: the codes, and their meanings, which are categories (`?` for
+    a missing value) or the bins' lowest values. Raises `ValueError` if a bin has too few people.
     """
     codes: dict[str, np.ndarray] = {}
     meanings: dict[str, list] = {}
@@ -172,7 +171,7 @@ def equals_someone(people: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
 def main(file: Path = CENSUS_STANDIN) -> None:
     census = fetch_census()
     if not census.is_real:
-        sys.exit("The stand-in is made from the real census data, and it is not available here.")
+        sys.exit("The stand-in is made from the real census data, which isn't available here.")
     partial = file.with_name(f"{file.name}.part")
     try:
         make_standin(census.train).to_csv(partial, index=False, na_rep="?", lineterminator="\n")

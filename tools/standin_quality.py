@@ -3,7 +3,7 @@
     python3 tools/standin_quality.py
 
 Trains on a stand-in's training rows and tests on the real test rows, so it needs the real data.
-Ends with status 1 if a target is missed, 2 without the real data.
+Exits with status 1 if a target is missed, or 2 without the real data.
 """
 
 from __future__ import annotations

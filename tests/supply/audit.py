@@ -3,8 +3,8 @@
     python tests/supply/audit.py [--pip-audit "uvx pip-audit"] [--required]
 
 Exits with 1 if there is one, and prints its name and the version that fixes it. If no package could be
-looked up (no network, or a mirror of the index that has no advisories), it says so, and that counts as a
-failure only with `--required`. pip-audit is in neither lock: give the command that runs it.
+looked up (no network, or a package index without advisories), it prints that, which is a failure only with
+`--required`. pip-audit isn't in either lock, so pass the command that runs it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ LIMIT = 60  # seconds for all packages
 
 
 def ask(command: list[str]) -> dict[str, list[str]] | None:
-    """The vulnerabilities of each package that was looked up; None if none could be.
+    """The vulnerabilities of each package that was looked up, or None if none could be.
 
     The locks name every package, so pip-audit doesn't need to work out what depends on what.
     """
@@ -34,7 +34,7 @@ def ask(command: list[str]) -> dict[str, list[str]] | None:
     try:
         packages = json.loads(run.stdout)["dependencies"]
     except ValueError:
-        print(run.stderr.strip().rpartition("\n")[2])  # the line that says why not
+        print(run.stderr.strip().rpartition("\n")[2])  # the line with the reason
         return None
     asked = {
         f"{package['name']} {package['version']}": [
@@ -48,7 +48,7 @@ def ask(command: list[str]) -> dict[str, list[str]] | None:
 
 
 def main() -> int:
-    """Ask, print what was found, and return the exit status."""
+    """Run the audit, print its results, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pip-audit", default="uvx pip-audit", help="the command that runs it")
     parser.add_argument(

@@ -1,9 +1,9 @@
-"""Write docs/licences.md: the licence of each package in the lock, as the package itself states it.
+"""Write docs/licences.md: the license of each package in the lock, as the package itself states it.
 
     .venv/bin/python tests/supply/licences.py
 
-Needs the lock installed. Packages for other systems keep the row that they have; where one is new, the
-script says so, and has to run on such a system (or the row is added by hand).
+The locked packages must be installed. Packages for other systems keep their row; for a new one, run the
+script on such a system, or add the row by hand.
 """
 
 import importlib.metadata
@@ -37,10 +37,10 @@ that license; under the LGPL, the whole changed library does. Packages that only
 
 
 def stated(name: str) -> str | None:
-    """The licence that an installed package states; None if it states none.
+    """The license that an installed package states, or None.
 
-    There are three places for it. The newest is an expression of SPDX names; the oldest, of free text, may
-    hold a whole licence or nothing of use, and then the classifiers tell.
+    There are three fields for it. The newest is an expression of SPDX names. The oldest is free text, which
+    may be a whole license or useless, and then the classifiers are used.
     """
     metadata = importlib.metadata.metadata(name)
     if expression := metadata.get("License-Expression"):
@@ -52,7 +52,7 @@ def stated(name: str) -> str | None:
         text = ""
     if titles and (not text or "\n" in text or len(titles) > 1):
         return ", ".join(titles)
-    return text.partition("\n")[0] or None  # of a whole licence its heading
+    return text.partition("\n")[0] or None  # the heading of a whole license
 
 
 def is_installed(name: str) -> bool:
@@ -60,12 +60,14 @@ def is_installed(name: str) -> bool:
 
 
 def main() -> int:
-    """Write the page; say which packages have no known licence and return 1 if there are any."""
+    """Write the page. If packages have no known license, print their names and return 1."""
     rows = dict(ROW.findall(PAGE.read_text(encoding="utf-8"))) if PAGE.exists() else {}
     names = sorted({Requirement(pin).name for pin in locked(LOCK)})
     licences = {name: stated(name) if is_installed(name) else rows.get(name) for name in names}
     if unknown := [name for name, licence in licences.items() if not licence]:
-        print(f"No licence is known of {', '.join(unknown)}: look, and add the row to {PAGE.name}.")
+        print(
+            f"No license is known for {', '.join(unknown)}: look it up, and add a row to {PAGE.name}."
+        )
         return 1
     table = "".join(f"| {name} | {licence} |\n" for name, licence in licences.items())
     PAGE.write_text(TEXT + table, encoding="utf-8")

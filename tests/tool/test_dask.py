@@ -1,7 +1,7 @@
 """Scoring, and the notebook's model search, on a Dask cluster of several processes.
 
-Dask is not among the workshop's dependencies. Where it is not installed, only what is said then is tested; to
-test the rest, `python -m uv pip install distributed` into the environment of the tests.
+Dask isn't one of the workshop's dependencies. Without it, only that error message is tested; to test the
+rest, run `python -m uv pip install distributed` in the tests' environment.
 """
 
 import contextlib
@@ -11,13 +11,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import nbformat
 import psutil
 import pytest
 from app_support import copy_of_folder
 from notebook_support import what_they_need
+from serve_support import RUN, until
 
 from workshop.core import dask_cluster as cluster
 from workshop.core.dask_cluster import ClusterFailed
@@ -26,7 +26,6 @@ from workshop.setup.process import ROOT
 
 pytestmark = pytest.mark.slow
 
-RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 HEADER = "age,workclass,education,marital_status,race,sex,hours_per_week"
 ROWS = [
     "39,State-gov,Bachelors,Never-married,White,Male,40",
@@ -40,20 +39,11 @@ needs_dask = pytest.mark.skipif(
 )
 
 
-def until(done):
-    """Return what `done()` gives once that is true; fail if it never is."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := done()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.05)
-    return found
-
-
 @contextlib.contextmanager
 def dask(folder, workers, *options):
-    """A scheduler and its workers, started where nothing of the workshop lies, as on several machines.
+    """A scheduler and its workers, without the workshop's files, as on several machines.
 
-    Yields a client, and the processes: the scheduler first.
+    Yields a client and the processes, the scheduler first.
     """
     from distributed import Client
 
@@ -62,19 +52,15 @@ def dask(folder, workers, *options):
     def start(kind, *arguments):
         place = folder / f"{kind}{len(started)}"
         place.mkdir()
-        command = [
-            sys.executable,
-            "-m",
-            f"distributed.cli.dask_{kind}",
-            "--no-dashboard",
-            *arguments,
-        ]
+        module = f"distributed.cli.dask_{kind}"
+        command = [sys.executable, "-m", module, "--no-dashboard", *arguments]
         with (place / "log").open("wb") as log:
             started.append(subprocess.Popen(command, cwd=place, stdout=log, stderr=log))
 
     try:
         start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        address = until(lambda: file.exists() and json.loads(file.read_text() or "{}"))["address"]
+        until(lambda: file.exists() and file.read_text().endswith("}"))
+        address = json.loads(file.read_text())["address"]
         for _ in range(workers):
             start("worker", address, "--nthreads", "1", "--local-directory", str(folder), *options)
         with Client(address, timeout=PATIENCE, set_as_default=False) as client:
@@ -111,7 +97,7 @@ def environ(work):
 
 
 def workshop(work, *arguments):
-    """Run a command of the workshop in `work`; what it said, and its exit code."""
+    """Run a command of the workshop in `work`; return the completed process."""
     command = [sys.executable, "-c", RUN, *map(str, arguments)]
     options = {"capture_output": True, "encoding": "utf-8"}
     return subprocess.run(command, cwd=ROOT, env=environ(work), **options)
@@ -119,7 +105,7 @@ def workshop(work, *arguments):
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A place with stage 05 and a model of its own."""
+    """A folder with stage 05 and a trained model."""
     work = tmp_path_factory.mktemp("work")
     copy_of_folder("05_census", work / "apps" / "05_census")
     assert workshop(work, "train", "05").returncode == 0
@@ -128,7 +114,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture
 def people(tmp_path):
-    """A file of eight chunks, a third of whose rows are bad."""
+    """A file of eight chunks; a third of the rows are bad."""
     file = tmp_path / "people.csv"
     file.write_text("\n".join([HEADER, *ROWS * 25_000, ""]), encoding="utf-8")
     return file
@@ -153,7 +139,7 @@ def test_a_cluster_gives_the_same_files_as_this_machine(client, work, people, tm
         return census_csv.__file__
 
     found = client.run(origin).values()
-    assert not any(file.startswith(str(work)) for file in found), "they were sent it"
+    assert not any(file.startswith(str(work)) for file in found), "the cluster sent it to them"
 
 
 @needs_dask
@@ -161,14 +147,14 @@ def test_a_cluster_gives_the_same_files_as_this_machine(client, work, people, tm
 def test_a_worker_that_dies_in_the_middle_loses_nobody(work, people, tmp_path):
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
     assert workshop(work, "score", "05", people, "-o", here).returncode == 3
-    # Without a nanny, which would start another in the place of the one that is killed.
+    # Without a nanny, which would restart the killed worker.
     with dask(tmp_path, 2, "--no-nanny") as (client, started):
         options = ["score", "05", people, "-o", there, "--dask", client.scheduler.address]
         scoring = subprocess.Popen(
             [sys.executable, "-c", RUN, *options], cwd=ROOT, env=environ(work)
         )
         until(lambda: sum(done_by_each(client).values()) > 0)
-        assert scoring.poll() is None, "it is still at work"
+        assert scoring.poll() is None, "it is still running"
         started[-1].send_signal(signal.SIGKILL)
         assert scoring.wait(PATIENCE) == 3
     assert there.read_bytes() == here.read_bytes()
@@ -180,7 +166,7 @@ def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(client):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     search = next(cell for cell in code if "GridSearchCV(" in cell.source)
     needed = what_they_need(code[: code.index(search) + 1], [search])
-    # First on this machine, then once more on the cluster: the same cell, and one line before it.
+    # The same cell runs on this machine, then on the cluster, after one more line.
     lines = [
         "import joblib, matplotlib, numpy; matplotlib.use('agg')",
         *(cell.source for cell in needed),
@@ -204,7 +190,7 @@ def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(client):
     assert_several_worked(client, before)
 
 
-# What is said when it can't be
+# Errors
 
 
 def assert_refused(address, folder, match):

@@ -1,6 +1,6 @@
 """The data itself: the tables that come with the repository, their data sheets, and the real data.
 
-Tests of the real data skip where WORKSHOP_MIRROR doesn't have it.
+Tests of the real data are skipped if WORKSHOP_MIRROR doesn't have it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import runpy
-import sys
 
 import joblib
 import numpy as np
@@ -65,7 +63,7 @@ def test_what_the_doctor_is_told_of_the_data(tmp_path, monkeypatch):
     assert datasets.state("read_iris") == (True, "iris: data/iris.csv is complete")
     monkeypatch.setattr(datasets, "DATA", tmp_path)
     (tmp_path / "iris.csv").write_bytes(IRIS.replace(b"\n", b"\r\n"))
-    assert datasets.read_iris().equals(flowers), "line ends of Windows are no damage"
+    assert datasets.read_iris().equals(flowers), "Windows line endings aren't damage"
     fine, line = datasets.state("fetch_housing")
     assert fine
     assert line.startswith("housing: fetched when first needed")
@@ -157,18 +155,6 @@ def test_the_data_sheet_describes_the_data(name):
         assert f"| `{column}` |" in sheet
 
 
-@pytest.mark.parametrize(
-    ("script", "name"), [("make_standin", "census"), ("make_housing_standin", "housing")]
-)
-def test_a_stand_in_is_not_made_from_a_stand_in(tmp_path, monkeypatch, script, name):
-    monkeypatch.delenv("WORKSHOP_MIRROR", raising=False)
-    monkeypatch.setattr(datasets, "DATA", tmp_path)
-    monkeypatch.setattr(sys, "argv", [script, str(tmp_path / "new.csv")])
-    with pytest.raises(SystemExit, match=f"The stand-in is made from the real {name} data"):
-        runpy.run_path(str(ROOT / "tools" / f"{script}.py"), run_name="__main__")
-    assert list(tmp_path.iterdir()) == []
-
-
 # The real data
 
 
@@ -186,7 +172,7 @@ def real(tmp_path):
 
 
 def test_the_real_census_and_its_stand_in(real):
-    """UCI's numbers. The stand-in is what its script makes of them, and is good enough."""
+    """UCI's numbers. The stand-in is what its script makes from them, and is good enough."""
     census, kept = real("census"), read("census")
     assert (len(census.train), len(census.test)) == (32_561, 16_281)
     assert census.train["income"].mean() == pytest.approx(0.2408, abs=0.00005)
@@ -213,7 +199,7 @@ def test_the_real_census_and_its_stand_in(real):
 
 
 def test_the_real_housing_data_equals_scikit_learn_s(real, tmp_path):
-    """scikit-learn reads the same file from its cache, and makes its frame of it itself."""
+    """scikit-learn makes its frame from the same file, in its cache."""
     housing = real("housing")
     content = (tmp_path / "cal_housing.data").read_bytes()
     table = np.loadtxt(io.BytesIO(content), delimiter=",")
@@ -227,8 +213,7 @@ def test_the_real_housing_data_equals_scikit_learn_s(real, tmp_path):
 
 @pytest.mark.slow
 def test_the_real_housing_data_and_its_stand_in(real):
-    """The numbers of the data sheet. The stand-in is good enough, and what its script draws is so
-    in all but price, which wants a mixture of more parts."""
+    """The data sheet's numbers. The stand-in is good enough, and so are the script's draws."""
     housing, kept = real("housing"), read("housing")
     assert (len(housing.train), len(housing.test)) == (15_480, 5_160)
     quality = load("tools/standin_quality.py")

@@ -1,6 +1,6 @@
-"""Commands on a full disk: one sentence, nothing half written, and with room they finish.
+"""Commands on a full disk: one sentence, no half-written files, and with free space they finish.
 
-And a workshop in a folder where nobody may write: it says so, and works with the copy somewhere else.
+Also a workshop in a read-only folder: it prints that, and works with a copy elsewhere.
 """
 
 import json
@@ -22,19 +22,19 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What to put before a command that mounts something, so that nobody else sees it."""
+    """The start of a command that mounts a disk, so that no other process sees it."""
     command = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
     try:
         mount = ["mount", "-t", "tmpfs", "tmpfs", tmp_path_factory.mktemp("try")]
         subprocess.run([*command, *mount], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("disks can only be mounted on Linux, and where namespaces are allowed")
+        pytest.skip("mounting a disk needs Linux and permission to create namespaces")
     return command
 
 
 @pytest.fixture(scope="module")
 def told(alone, tmp_path_factory):
-    """What each command did, as commands_support.py tells it."""
+    """What each command did, as reported by commands_support.py."""
     run = subprocess.run(
         [*alone, sys.executable, commands_support.__file__, tmp_path_factory.mktemp("disks")],
         env=environ() | {"OMP_NUM_THREADS": "1", "WORKSHOP_OFFLINE": "1"},
@@ -46,7 +46,7 @@ def told(alone, tmp_path_factory):
     return json.loads(run.stdout)
 
 
-# What is there in the end, by command.
+# Files that exist in the end, by command.
 WHOLE = {
     "catch-up": {path.as_posix() for path in originals()},
     "train": {"model/iris.joblib", "model/iris.json"},
@@ -92,7 +92,7 @@ sys.exit(10 * code + cli.run(["train", "04"]))
 
 
 def test_where_nobody_may_write_the_copy_may_be_elsewhere(alone, tmp_path):
-    """In a copy of the repository, which has no `work` yet, whatever this one has."""
+    """In a copy of the repository that has no `work` yet."""
     house, work = tmp_path / "house", tmp_path / "meine Übungen"
     unwanted = shutil.ignore_patterns(".*", "work", "__pycache__", "model", "instance", "tests")
     shutil.copytree(ROOT, house, ignore=unwanted)

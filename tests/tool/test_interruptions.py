@@ -1,7 +1,7 @@
-"""Killed or interrupted at any moment, a command leaves nothing broken, and the next call finishes.
+"""A command killed or interrupted at any moment leaves nothing broken, and the next run finishes the work.
 
-The moments are counted in changes of files, not in seconds, so each run meets the same ones. What several
-processes do to each other is below: what is left when one is killed.
+The moments are counted in file changes, not in seconds, so each test run has the same ones. Below are the
+tests with several processes: no child may outlive a killed parent.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ SIGNALS = pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder whose name has spaces and letters that are not ASCII."""
+    """A folder whose name has spaces and non-ASCII letters."""
     folder = tmp_path / "here" / "Jürgens Übungen"
     folder.mkdir(parents=True)
     return folder
@@ -57,13 +57,13 @@ def age(folder):
 
 
 def told_of(name, printed):
-    """Check the one sentence that follows Ctrl-C; a process that is killed says nothing."""
+    """Check the sentence after Ctrl-C; a killed process prints nothing."""
     if name == "SIGINT":
         assert "run the same command again to finish" in printed
 
 
 def files_that_stay(folder):
-    """The contents of all files under names that a command keeps, and that don't differ between two runs."""
+    """The contents of all files that a command keeps and that don't differ between two runs."""
     dropped = (".part", ".tmp", ".originals.json")
     return {
         file: content
@@ -72,13 +72,13 @@ def files_that_stay(folder):
     }
 
 
-# --- at every change --------------------------------------------------------------------------------
+# At every change
 
 
 @SIGNALS
 @pytest.mark.parametrize("place", ["catch-up", "catch-up --fresh", "refresh", "kit"])
 def test_each_file_is_whole_and_the_next_call_finishes(folder, tmp_path, place, name):
-    """Each holds what it held before, or what an uninterrupted call, in a twin of the folder, writes."""
+    """Each file is unchanged, or as an uninterrupted run in a twin of the folder writes it."""
     twin = tmp_path / "twin" / folder.name
     twin.mkdir(parents=True)
     function, look = PLACES[place](twin)
@@ -93,7 +93,9 @@ def test_each_file_is_whole_and_the_next_call_finishes(folder, tmp_path, place, 
         for file, content in files_that_stay(look).items():
             assert content in (before.get(file), expected.get(file)), file
         everything = contents(look)
-        assert "--fresh" not in place or NOTE in everything.values(), "the learner's own work"
+        assert "--fresh" not in place or NOTE in everything.values(), (
+            "the learner's own work is kept"
+        )
         assert "kit.json" not in everything or "READ_ME_FIRST.txt" in everything
     assert files_that_stay(look) == expected
     age(look)
@@ -148,7 +150,7 @@ def test_a_set_up_is_finished_by_the_next_call(folder):
 
 
 def quiet():
-    """What keeps a set-up from the network."""
+    """The variables that keep set-up off the network."""
     return {name: value for name, value in environ().items() if name not in os.environ}
 
 
@@ -170,17 +172,17 @@ def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / "a.txt.0123abcd.part").touch()
     (tmp_path / "my.part").touch()
     age(tmp_path)
-    (tmp_path / "b.txt.0123abcd.part").touch()  # somebody is writing it now
+    (tmp_path / "b.txt.0123abcd.part").touch()  # as if being written now
     files.write_whole(tmp_path / "c.txt", b"")
     assert {file.name for file in tmp_path.iterdir()} == {"b.txt.0123abcd.part", "c.txt", "my.part"}
 
 
-# --- several processes ------------------------------------------------------------------------------
+# Several processes
 
 
 @contextlib.contextmanager
 def started(work, *arguments):
-    """A command in a process of its own, killed at the end with all that it has started."""
+    """A command in a separate process, killed at the end with all its children."""
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, *map(str, arguments)],
         cwd=ROOT,
@@ -201,18 +203,18 @@ def started(work, *arguments):
 
 
 def read_until(process, *texts):
-    """Read what a process prints until each of `texts` was in a line."""
+    """Read a process's output until each of `texts` has appeared in a line."""
     wanted, read = list(texts), []
     while wanted:
         line = process.stdout.readline()
-        assert line, f"it ended; it had printed {''.join(read)}"
+        assert line, f"it stopped after printing {''.join(read)}"
         read.append(line)
         wanted = [text for text in wanted if text not in line]
     return "".join(read)
 
 
 def outlive(process, name="SIGKILL"):
-    """End a process alone by a signal; those of the processes that it has started which live on."""
+    """Send only this process a signal, and return those of its children that survive it."""
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(getattr(signal, name))
@@ -226,7 +228,7 @@ def outlive(process, name="SIGKILL"):
 
 
 def is_alive(process):
-    """Whether a process runs; one that nobody has asked for its exit code yet does not."""
+    """Whether a process is running; a zombie isn't."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,7 +1,7 @@
-"""Set-up: from nothing, without a network, after a change or a move; and what it refuses.
+"""Set-up: from nothing, offline, after a change or a move; and what it refuses.
 
-A small lock is installed from wheels that are packed again from the installed packages, so nothing is
-downloaded, in a folder whose name has a space, brackets and letters that are not ASCII.
+A small lock is installed from wheels repacked from the installed packages, so nothing is downloaded. The
+folder's name has a space, brackets and non-ASCII letters.
 """
 
 import ast
@@ -20,7 +20,7 @@ from mirror_support import Server, files_of, http
 from setup_support import LOCKED, environ, make_house
 from wheel_support import exchange, is_installed, lock_of, pack, pretend
 
-from workshop.setup import environment, installer, lock, mirror
+from workshop.setup import environment, installer, mirror
 from workshop.setup.process import ROOT, SetupError
 
 pytestmark = pytest.mark.slow
@@ -66,14 +66,14 @@ def call(house, *arguments, python=sys.executable, **more):
 
 
 def runs(run):
-    """Assert that a call came to the command itself; what it told of the set-up before."""
+    """Check that a call ran the command itself; return what set-up printed before that."""
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("Usage: python3 -m workshop [OPTIONS] COMMAND")
     return run.stderr
 
 
 def refuses(run):
-    """The one sentence a refused call ends with."""
+    """The sentence that a refused call ends with."""
     assert run.returncode == 1, run.stderr
     assert "Traceback" not in run.stdout + run.stderr
     assert run.stdout == ""
@@ -91,7 +91,7 @@ def imported_from(house):
     return Path(run.stdout.strip()).parent
 
 
-# What is too old to run the workshop can still read the files that say so.
+# A Python that is too old must still be able to read the files that check its version.
 
 
 def test_an_old_python_can_read_what_tells_it_so_before_anything_else_is_imported():
@@ -106,12 +106,12 @@ def test_an_old_python_can_read_what_tells_it_so_before_anything_else_is_importe
     assert [ast.unparse(node) for node in imports] == ["import sys"]
 
 
-# From nothing, and from then on.
+# From nothing, and later calls.
 
 
 @pytest.fixture(scope="module")
 def settled(wheels, tmp_path_factory):
-    """A house that is set up, its first call and its stamp; the tests below each change or move it."""
+    """A house that is set up, its first call and its stamp; the tests below change or move it."""
     folder = make_house(tmp_path_factory.mktemp("leer") / "Büro Müller [1]")
     (folder / "requirements.txt").write_text(lock_of(wheels), encoding="utf-8")
     first = call(folder, WORKSHOP_MIRROR=str(wheels))
@@ -121,7 +121,9 @@ def settled(wheels, tmp_path_factory):
 def test_first_call_sets_up_without_a_network_and_runs_the_command(settled):
     told = runs(settled.first).splitlines()
     assert [step for step in STEPS if any(line.startswith(step) for line in told)] == list(STEPS)
-    assert not any(line.startswith(" + ") for line in told), "no list where there is no terminal"
+    assert not any(line.startswith(" + ") for line in told), (
+        "no list of packages outside a terminal"
+    )
     assert imported_from(settled.folder) == settled.folder
     if os.name == "posix":  # Windows copies its launcher
         link = settled.folder / ".venv" / PYTHON
@@ -168,7 +170,7 @@ def test_packages_that_are_gone_are_installed_again_by_the_next_call(settled, go
 def test_the_doctor_repairs_a_damaged_package_in_place_or_leaves_all_as_it_is(settled, wheels):
     (file,) = (settled.folder / ".venv").rglob("flit_core/buildapi.py")
     whole = file.read_bytes()
-    file.unlink()  # not cut short in place: the installer's cache may hold the same file
+    file.unlink()  # not truncated in place: the installer's cache may link to the same file
     assert "network" in call(settled.folder, "doctor", "--repair").stderr
     assert imported_from(settled.folder) == settled.folder, "what worked before still does"
     call(settled.folder, "doctor", "--repair", WORKSHOP_MIRROR=str(wheels))
@@ -177,7 +179,7 @@ def test_the_doctor_repairs_a_damaged_package_in_place_or_leaves_all_as_it_is(se
 
 
 def test_an_environment_without_its_file_of_settings_is_made_again(settled, wheels):
-    (settled.folder / ".venv" / "pyvenv.cfg").unlink()  # its Python is then the computer's
+    (settled.folder / ".venv" / "pyvenv.cfg").unlink()  # now its Python is the computer's
     assert STEPS[0] in runs(call(settled.folder, WORKSHOP_MIRROR=str(wheels)))
 
 
@@ -231,7 +233,7 @@ def test_a_second_call_waits_for_the_set_up_of_the_first(settled):
     settled.stamp.unlink()
     waiting = start("-m", "workshop")
     assert "Another" in waiting.stderr.readline()
-    settled.stamp.write_text(stamp)  # the first one is done
+    settled.stamp.write_text(stamp)  # the first call has finished
     holder.communicate("\n")
     out, told = waiting.communicate()
     assert waiting.returncode == 0
@@ -239,7 +241,7 @@ def test_a_second_call_waits_for_the_set_up_of_the_first(settled):
     assert "Setting up" not in told
 
 
-# Packages that are not what the lock names.
+# Packages that differ from the lock.
 
 
 @pytest.mark.parametrize("exchanged", ["uv", "click"])
@@ -253,13 +255,6 @@ def test_an_exchanged_package_is_not_installed(house_to_fill, wheels, tmp_path, 
     assert re.search("hash", run.stderr, re.IGNORECASE)
     assert not list((house_to_fill / ".venv").rglob("exchanged.py"))
     assert not (house_to_fill / ".venv" / "workshop-setup").exists()
-
-
-def test_the_entries_of_a_lock(tmp_path):
-    file = tmp_path / "requirements.txt"
-    first = "a==1 ; os_name == 'nt' \\\n    --hash=sha256:1 \\\n    --hash=sha256:2"
-    file.write_text(f"# made by uv\n{first}\n    # via b-c\nb-c==2\n    # via\n    #   d\n")
-    assert lock.locked(file) == {"a==1 ; os_name == 'nt'": first, "b-c==2": "b-c==2"}
 
 
 # Where the packages come from. test_kit.py sets up from a whole kit.
@@ -349,7 +344,7 @@ def test_the_current_interpreter_can_be_used_instead(house_to_fill, wheels, bare
     assert (again.returncode, again.stderr) == (0, "")
 
 
-# Refusals. docs/test_troubleshooting.py meets most of them.
+# Refusals. docs/test_troubleshooting.py tests most of them.
 
 
 @pytest.mark.parametrize("name", [f"14{os.pathsep}11", "b\udcfcro", "two\nlines"])
@@ -387,7 +382,7 @@ except SetupError as error:
 
 
 def set_up_tests_in(folder, wheels):
-    """Call `set_up_tests` in the environment of `folder`. Returns what it said, on stderr."""
+    """Call `set_up_tests` in the environment of `folder`. Returns its stderr."""
     run = subprocess.run(
         [folder / ".venv" / PYTHON, "-c", INSTALL_FOR_TESTS],
         cwd=folder,

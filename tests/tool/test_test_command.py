@@ -1,6 +1,6 @@
-"""The command `test`: what it installs, what it runs without that, and its two speeds.
+"""The command `test`: what it installs, what it runs without those packages, and its two speeds.
 
-Learners test their own notebooks and apps with plain pytest, which needs none of it.
+Learners test their own notebooks and apps with plain pytest, which doesn't need the packages.
 """
 
 import os
@@ -16,7 +16,7 @@ from workshop import cli
 from workshop.setup.process import ROOT, SetupError
 
 MISSING = "The packages can't be downloaded: connect to a network."
-# The command as it runs where the packages that only tests need can't be installed.
+# The command on a computer where the packages that only the tests need can't be installed.
 WITHOUT_PACKAGES = f"""
 import sys
 import workshop.upkeep.run_tests as run_tests
@@ -48,7 +48,7 @@ NEEDS_MORE = {
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
-    """Run the command `test` up to where pytest takes over; returns how pytest would be called."""
+    """Runs the command `test` up to the start of pytest; returns the command that would start it."""
     commands = []
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(cli, "replace_process", lambda command: commands.append(command) or 0)
@@ -62,20 +62,14 @@ def command(monkeypatch, tmp_path):
     return run
 
 
-def test_what_follows_is_for_pytest_which_starts_in_the_repository(command):
+def test_other_options_go_to_pytest_and_slow_tests_run_only_with_all(command):
     asked = command("-k", "iris", "--help", "-x", "--nbval-lax")
     assert asked[:3] == [sys.executable, "-m", "pytest"]
     assert asked[-5:] == ["-k", "iris", "--help", "-x", "--nbval-lax"]
     assert ROOT.samefile("."), "pytest finds its settings in the repository's root"
-
-
-def test_slow_tests_run_only_with_all(command):
-    for arguments in ([], ["tests/tool/test_kit.py"]):
-        assert "not slow" in command(*arguments)
-    for arguments in (["--all"], ["-x", "--all"], ["--all", "tests/tool/test_kit.py"]):
-        asked = command(*arguments)
-        assert "not slow" not in asked
-        assert "--all" not in asked, "it means nothing to pytest"
+    assert "not slow" in asked
+    everything = command("-x", "--all", "tests/tool/test_kit.py")
+    assert not {"not slow", "--all"} & set(everything)
 
 
 def test_the_tests_run_side_by_side_where_xdist_is_installed(command, monkeypatch):
@@ -103,7 +97,7 @@ def test_where_packages_cannot_be_installed_one_line_says_so_and_ci_fails(
 
 
 def write_notebook(file, folder):
-    """Write a notebook that shows whose apps are meant, and a port that differs from the stored one."""
+    """Write a notebook whose output shows which apps it uses, and a port other than the stored one."""
     code = """
 import os
 from pathlib import Path
@@ -117,10 +111,7 @@ print("http://127.0.0.1:1234/", Path(os.environ["WORKSHOP_WORK"]).name)
 
 @pytest.fixture(scope="module")
 def attendee(tmp_path_factory):
-    """Call a Python with only the packages of attendees, for a small repository with a learner's copy.
-
-    Returns the function and the repository.
-    """
+    """A function that calls a Python with only the attendees' packages, and a repository with a copy."""
     if os.name == "nt":
         pytest.skip("Windows links no files without being asked to")
     home = tmp_path_factory.mktemp("attendee")
@@ -163,25 +154,16 @@ def test_without_the_packages_the_command_runs_what_does_not_need_them(attendee)
     assert done.stderr.count("\n") == 1
     assert "2 test files were left out" in done.stdout
     passed(call("-c", WITHOUT_PACKAGES, "tests/test_direct.py", "tests/test_speeds.py"), "1 passed")
-    everything = call("-c", WITHOUT_PACKAGES, "tests", "--all")
-    passed(everything, "2 passed")
-    assert "deselected" not in everything.stdout
     in_ci = call("-c", WITHOUT_PACKAGES, "tests", CI="true")
     assert (in_ci.returncode, in_ci.stdout) == (1, "")
 
 
-@pytest.mark.parametrize("place", ["elsewhere", "next to it"])
-def test_a_learner_tests_a_notebook_with_plain_pytest(place, attendee):
+def test_a_learner_tests_their_own_notebook_and_app_with_plain_pytest(attendee):
     call, repository = attendee
     notebook = repository / "work" / "notebooks" / "small.ipynb"
-    cwd = repository.parent if place == "elsewhere" else notebook.parent
-    done = call("-m", "pytest", os.path.relpath(notebook, cwd), cwd=cwd)
+    done = call("-m", "pytest", notebook.name, cwd=notebook.parent)
     passed(done, "1 passed")
-    assert "left out" not in done.stdout, "nothing of theirs was"
-
-
-def test_a_learners_own_test_is_about_their_own_app(attendee):
-    call, repository = attendee
+    assert "left out" not in done.stdout
     folder = repository / "work" / "apps" / "01_hello"
     (folder / "app.py").write_text("changed = True\n", encoding="utf-8")
     test = """
@@ -191,13 +173,11 @@ def test_mine():
     assert "changed" in find_stage("01").app_file.read_text()
 """
     (folder / "test_mine.py").write_text(test, encoding="utf-8")
-    done = call("-m", "pytest", str(folder))
-    passed(done, "1 passed")
+    passed(call("-m", "pytest", str(folder)), "1 passed")
 
 
-def test_the_learners_copy_is_no_part_of_the_repositorys_tests(attendee):
+def test_the_repositorys_tests_leave_out_the_learners_copy(attendee):
     call, repository = attendee
-    for where in ([], ["."]):
-        done = call("-m", "pytest", "--collect-only", "-q", *where, cwd=repository)
-        assert "notebooks/small.ipynb::" in done.stdout
-        assert "work/" not in done.stdout
+    done = call("-m", "pytest", "--collect-only", "-q", ".", cwd=repository)
+    assert "notebooks/small.ipynb::" in done.stdout
+    assert "work/" not in done.stdout
