@@ -39,9 +39,9 @@ def make_slides() -> None:
 def as_slides(notebook: NotebookNode) -> NotebookNode:
     """Return a notebook with each cell marked for a slide show.
 
-    A heading starts a slide, with the first sentence below it, which answers the heading. Code, outputs, lists
-    and pictures follow step by step, as many as fit on a page; the rest goes on a page below. A list has the
-    first sentence of each item. The rest of the prose is what the presenter says, so it goes to the speaker
+    A heading starts a slide, with the first sentence below it, which answers the heading. Code, outputs,
+    lists and pictures follow step by step, as many as fit on a page; the rest goes on a page below. A list has
+    the first sentence of each item. The rest of the prose is what the presenter says, so it goes to the speaker
     notes. The exercises, and sections for the curious, appear only in the notebook.
     """
     slides = from_dict({**notebook, "cells": []})
