@@ -40,9 +40,9 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
     """Return a notebook with each cell marked for a slide show.
 
     A heading starts a slide, with the first sentence below it, which answers the heading. Code, outputs,
-    lists and pictures follow step by step, as many as fit on a page; the rest goes on a page below. A list has
-    the first sentence of each item. The rest of the prose is what the presenter says, so it goes to the speaker
-    notes. The exercises, and sections for the curious, appear only in the notebook.
+    lists and pictures follow step by step, as many as fit on a page; the rest goes on a page below. Only the
+    first sentence of a list item is shown. The rest of the prose is what the presenter says, so it goes to
+    the speaker notes. The exercises, and sections for the curious, appear only in the notebook.
     """
     slides = from_dict({**notebook, "cells": []})
     for section in sections(notebook.cells):
