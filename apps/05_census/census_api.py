@@ -190,9 +190,8 @@ def check_values(body: bytes, media_type: str) -> bytes:
     take many seconds. The marks next to values are counted first, which takes milliseconds.
     """
     marks, most = MOST_VALUES[media_type]
-    if (
-        len(body) - len(body.translate(None, marks)) > most
-    ):  # one pass: the deleted marks are counted
+    # One pass counts the marks: translate deletes them.
+    if len(body) - len(body.translate(None, marks)) > most:
         people = f"Send at most {MAX_PEOPLE:,} people in one call"
         raise Refusal(422, f"{people}: this body has more values than they do.")
     return body

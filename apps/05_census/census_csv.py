@@ -84,9 +84,7 @@ def read_cell(name: str, cell: Any) -> Any:
     """Return a cell's value: None if it is missing. Text in a number's column stays text."""
     if not isinstance(cell, str):
         return None if cell != cell else cell  # only nan differs from itself
-    text = cell.strip().strip(
-        '"'
-    )  # after a space, a CSV reader takes a quotation mark for a letter
+    text = cell.strip().strip('"')  # a CSV reader keeps quotation marks that follow a space
     if name not in NUMBERS:
         return text or None
     try:
@@ -149,9 +147,8 @@ def read_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     A line such as `sep=,` before the first row is skipped, and so are empty cells beyond the columns of
     the first row. Raises Refusal if the file isn't CSV in UTF-8.
     """
-    text = io.TextIOWrapper(
-        file, "utf-8-sig", "surrogateescape", newline=""
-    )  # Excel puts a mark first
+    # utf-8-sig drops the mark that Excel puts first.
+    text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
     first = text.readline()
     for start, what in NO_CSV.items():
         if first.startswith(start):

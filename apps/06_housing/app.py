@@ -1,8 +1,8 @@
 """Stage 06: a product. Prices with an interval, accounts, and predictions that are saved.
 
-What this stage teaches: an app of several small files; a database whose tables are made by a command;
-passwords, sessions and CSRF tokens; an API with tokens of its own, in which nobody sees what belongs to
-others; and an answer that is given only once it is safely stored.
+What this stage teaches: an app in several small files; a database whose tables a command creates;
+passwords, sessions and CSRF tokens; an API with its own tokens, in which nobody sees what belongs to
+others; and a response that is sent only once the data is safely stored.
 
 Run it in this folder: `flask --app app.py init-db` once, then `flask --app app.py run`.
 """
@@ -61,11 +61,11 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         MAX_CONTENT_LENGTH=64 * 1024,
         SESSION_COOKIE_NAME="housing_session",  # other stages' apps may be at the same address
         SESSION_COOKIE_SAMESITE="Lax",
-        # Behind a proxy, visitors come by https, and the cookie must not go any other way.
+        # Behind a proxy, visitors use https, and the cookie must not be sent any other way.
         SESSION_COOKIE_SECURE=os.environ.get("TRUSTED_PROXIES", "0") not in ("", "0"),
         WTF_CSRF_TIME_LIMIT=None,  # a form left open over lunch still works
-        RATELIMIT_STORAGE_URI="memory://",  # or Redis, for several servers that count together
-        SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # ask no other host
+        RATELIMIT_STORAGE_URI="memory://",  # or Redis, so that several servers share their counts
+        SWAGGER_CONFIG={"validatorUrl": None, "deepLinking": False},  # contact no other host
         SWAGGER_HTML_STRING='{% include "documentation.html" %}',
     )
     app.config.from_mapping(config)
@@ -98,7 +98,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
     @app.route("/predict", methods=["GET", "POST"])
     def predict() -> Page:
-        """The prediction as a page; or the form again, with what was typed and what is wrong."""
+        """The prediction as a page; or the form again, with the input and its errors."""
         if not request.values:
             return redirect(url_for("index"))
         form = DistrictForm(request.values)
@@ -110,12 +110,12 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     @app.route("/saved", methods=["POST"])
     @login_required
     def save_answer() -> Page:
-        """Save the answer that the page has shown; or show that page again, and what is wrong."""
+        """Save the prediction on the page; or show that page again, with what went wrong."""
         form = SaveForm(request.form)
         if not form.validate():
             show = show_answer if form.errors.keys() == {"name"} else show_form
             return show(model, form), 422
-        changed = "The model has been trained again. Look at its new answer, then save."
+        changed = "The model has been trained again. Check the new prediction, then save it."
         try:
             if form.model_version.data not in ("", None, model.version):
                 raise Conflict(changed)
@@ -133,13 +133,13 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
     @app.route("/healthz")
     def healthz() -> dict[str, str]:
-        """For whatever watches over the app: can it answer, and can it save the answers?"""
+        """The health check: can the app predict, and can it save predictions?"""
         look_soon()
         return {"status": "ok"}
 
     @app.before_request
     def remember_whose() -> None:
-        """Note whether this page names an account: in the menu, or in a message from the page before."""
+        """Note whether this page names an account: in the menu, or in a message from the previous page."""
         g.private = request.endpoint != "static" and bool({"username", "_flashes"} & session.keys())
 
     @app.before_request
@@ -151,16 +151,16 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
 
     @app.after_request
     def keep_private(response: Response) -> Response:
-        """Let no browser keep pages of an account: after logging out, nobody can go back to them."""
+        """Keep browsers from caching an account's pages: after logout, nobody can go back to them."""
         if g.get("private", True) or request.blueprint in ("accounts", "saved", "api"):
             response.headers["Cache-Control"] = "no-store"
         return response
 
-    # A token in a header never comes from somebody else's page, so the API needs no CSRF token.
+    # Another site's page can't send a token in a header, so the API doesn't need a CSRF token.
     app.register_api(csrf.exempt(create_api(model)))
     app.register_blueprint(accounts)
     app.register_blueprint(pages)
-    document, views = app.api_doc, app.view_functions  # the library has written it from the routes
+    document, views = app.api_doc, app.view_functions  # which the library wrote from the routes
     views["openapi.doc_url"] = lambda: document | {"servers": [{"url": request.script_root or "/"}]}
     # The library's start page lists its documentation pages. There is only one, so go there.
     views["openapi.openapi"] = lambda: redirect(url_for("swagger.swagger"))
@@ -173,7 +173,7 @@ def show_form(model: HousingModel, form: DistrictForm) -> str:
 
 
 def show_answer(model: HousingModel, form: SaveForm) -> str:
-    """Return the page with the model's answer to a valid form."""
+    """Return the page with the prediction for a valid form."""
     district, over = form.district, form.over.data
     form.model_version.data = model.version
     answer = model.answer(district)
@@ -199,8 +199,8 @@ def show_answer(model: HousingModel, form: SaveForm) -> str:
 
 
 def http_error(error: HTTPException) -> Response:
-    """Return every error, a crash (500) included: as JSON for the API, as a page for people."""
-    response = error.get_response()  # keeps headers such as the Allow of a 405
+    """Return any error, including a crash (500): as JSON for the API, as a page for people."""
+    response = error.get_response()  # which has headers such as the Allow of a 405
     if asked_by_api():
         details = problem_details(error.code, error.description)
         response.data, response.content_type = details.data, details.content_type
@@ -210,7 +210,7 @@ def http_error(error: HTTPException) -> Response:
 
 
 def unavailable(error: DatabaseUnavailable | ModelUnavailable, page: str) -> Page:
-    """Return that there is no database or no model, and what to do."""
+    """Return the 503 for a missing database or model, with what to do."""
     if request.endpoint == "healthz":
         return {"status": "unavailable", "reason": str(error)}, 503
     if asked_by_api():
@@ -219,7 +219,7 @@ def unavailable(error: DatabaseUnavailable | ModelUnavailable, page: str) -> Pag
 
 
 def no_database(error: DatabaseUnavailable | SQLAlchemyError) -> Response:
-    """Return that the database can't be used, and what to do. The log has the cause."""
+    """Return the 503 for a database that can't be used, with what to do. The log has the cause."""
     reason = error.__cause__
     if isinstance(error, SQLAlchemyError):
         current_app.extensions.pop(SEEN, None)  # the next request looks again
@@ -263,7 +263,7 @@ def asked_by_api() -> bool:
 
 
 def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Response:
-    """Return an error in the form of RFC 9457, `application/problem+json`."""
+    """Return an error as RFC 9457 problem details, `application/problem+json`."""
     title = HTTP_STATUS_CODES[status]
     response = jsonify(title=title, status=status, detail=detail, errors=errors)
     response.status_code, response.content_type = status, PROBLEM_JSON

@@ -1,4 +1,4 @@
-"""The pages for accounts: register, log in and out, passwords, tokens for the API, and deleting it all."""
+"""The account pages: register, log in and out, change the password, make API tokens, delete the account."""
 
 import secrets
 from datetime import timedelta
@@ -41,9 +41,7 @@ def register() -> Page:
         opened.add(account)
         try:
             opened.commit()
-        except (
-            IntegrityError
-        ):  # the table refuses it: a look beforehand could be out of date by now
+        except IntegrityError:  # checking first is no use: another request may come in between
             opened.rollback()
             form.username.errors = ["This username is taken. Choose another one."]
         else:
@@ -68,7 +66,7 @@ def login() -> Page:
 def check_password(username: str, form: PasswordForm, wrong: str) -> Account | None:
     """Return the account that the form's password opens.
 
-    If there is none, the form has the reason, and a status and headers to send it back with.
+    If there is none, the form has the reason; return it with a status and headers.
     """
     if form.validate_on_submit():
         try:
@@ -96,7 +94,7 @@ def logout() -> Page:
 def account_page(form: TokenForm | None = None, new: str | None = None) -> str:
     """What is in the account, its tokens, and how to delete it.
 
-    With a `form` for a token that was refused, or with a `new` token, which is shown this once.
+    With the `form` if a token's name was refused, or with a `new` token, which is shown only this once.
     """
     account = current_account()
     return render_template(
@@ -117,7 +115,7 @@ def tokens_of(account: Account) -> list[ApiToken]:
 
 
 def say_what_stays(tokens: list[ApiToken]) -> None:
-    """Say which tokens still open the API, after other things were ended: nobody should have to guess."""
+    """Say which tokens still open the API after sessions were ended, so that nobody has to guess."""
     if names := ", ".join(f"“{token.name}”" for token in tokens):
         flash(f"Tokens still open the API until you revoke them: {names}.")
 
@@ -187,7 +185,7 @@ def change_password() -> Page:
 @accounts.route("/account/delete", methods=["GET", "POST"])
 @login_required
 def delete_account() -> Page:
-    """Ask for the password; the database deletes predictions, tokens and sessions along with it."""
+    """Ask for the password; the database deletes the predictions, tokens and sessions too."""
     opened, form, name = open_session(), PasswordForm(request.form), current_account().username
     if account := check_password(name, form, "The password is wrong."):
         opened.execute(delete(Account).where(Account.id == account.id))

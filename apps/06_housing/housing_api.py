@@ -1,7 +1,7 @@
 """The API under `/api/v1`, and the document that describes it (OpenAPI 3.1).
 
-Anyone with a token can save predictions; asking for one needs no token. A browser's session opens
-nothing here, so no page elsewhere can use it, and no CSRF token is needed.
+Anyone with a token can save predictions; getting one doesn't take a token. A browser's session opens
+nothing here, so another site's page can't misuse it, and no CSRF token is needed.
 """
 
 from typing import Annotated, Any, ClassVar
@@ -22,12 +22,12 @@ MINE = Tag(name="Saved predictions", description="With a token: only your own")
 WITH_TOKEN = {"tags": [MINE], "security": [{"token": []}]}
 
 Dollars = Annotated[int, Field(ge=0, description="in dollars of 1990")]
-ENDS = Field(min_length=2, max_length=2, description="[low, high]: holds nine prices in ten")
+ENDS = Field(min_length=2, max_length=2, description="[low, high]: contains nine prices in ten")
 Interval = Annotated[list[Dollars], ENDS]
 
 
 class Prediction(BaseModel):
-    """What the model says about a district."""
+    """The prediction for a district."""
 
     price_usd: Dollars
     interval_usd: Interval
@@ -50,7 +50,7 @@ class SavedList(RootModel[list[Saved]]):
 
 
 class SavedPath(BaseModel):
-    """The id in a URL. Text that can't be an id is answered with 404, not 422: nothing is there."""
+    """The id in a URL. For text that can't be an id the status is 404, not 422: nothing is there."""
 
     ID: ClassVar = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
     saved_id: str = Field(json_schema_extra=ID)
@@ -73,16 +73,16 @@ class Column(Feature):
 
 
 class PriceCounts(BaseModel):
-    """How many training districts had which price: from 0 on, in steps. Less than five count as none."""
+    """How many training districts had each price, in steps from 0. Fewer than five count as none."""
 
     step_usd: int
     counts: list[int]
 
 
 class ModelCard(BaseModel):
-    """What the model was trained on, how well it does, and what it takes."""
+    """What the model was trained on, how well it does, and its features."""
 
-    model_version: str = Field(description="The version that predictions name")
+    model_version: str = Field(description="The version that appears in predictions")
     stage: str
     name: str
     data: dict[str, str | bool | int]
@@ -105,7 +105,7 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error: what kind, in short, in a sentence, and value by value (RFC 9457)."""
+    """An error: its status, a title, a sentence, and a list of the wrong values (RFC 9457)."""
 
     title: str
     status: int
@@ -117,8 +117,8 @@ DOCUMENT = {
     "info": Info(
         title="Housing prices API",
         version="1.0.0",
-        description="What did houses cost in a district of California in 1990? Ask, and save the "
-        "answers. For learning only: the prices are those of 1990.",
+        description="What did houses cost in a district of California in 1990? Get predictions, and save "
+        "them. For learning only: the prices are those of 1990.",
     ),
     "security_schemes": {
         "token": {
@@ -128,7 +128,7 @@ DOCUMENT = {
         }
     },
     "validation_error_model": Problem,
-    "validation_error_status": "503",  # each route has one, so the library adds no 422 of its own
+    "validation_error_status": "503",  # each route has its own, so the library doesn't add one
 }
 
 
@@ -137,7 +137,7 @@ def described(
 ) -> dict[str, Any]:
     """Return what the document says about a route: its body, its answer, and the statuses of its problems.
 
-    A route that may answer 401 is one that needs a token.
+    A route that may respond with 401 needs a token.
     """
     about = dict(WITH_TOKEN if 401 in problems else OPEN)
     if body:
@@ -150,19 +150,19 @@ def described(
 
 
 def create_api(model: HousingModel | None) -> APIBlueprint:
-    """Return the routes of the API. Without a model, the app answers in their place."""
+    """Return the routes of the API. Without a model, the app answers before they do."""
     api = APIBlueprint("api", __name__, url_prefix="/api/v1")
 
     @api.post("/predictions", **described(200, Prediction, body=District))
     def predict() -> dict[str, Any]:
-        """Ask for one price, of a typical house in a district, and an interval around it."""
+        """Predict the price of a typical house in a district, with an interval around it."""
         answer = model.answer(read(District).model_dump())
         prices = {"price_usd": answer.price_usd, "interval_usd": answer.interval_usd}
         return prices | {"model_version": answer.model_version}
 
     @api.get("/model", **described(200, ModelCard))
     def card() -> dict[str, Any]:
-        """The model's card: what it was trained on, how well it does, and what it has seen."""
+        """The model's card: what it was trained on, how well it does, and its features."""
         return {"model_version": model.version, **model.card}
 
     @api.get("/saved", **described(200, SavedList, 401))
@@ -172,7 +172,7 @@ def create_api(model: HousingModel | None) -> APIBlueprint:
 
     @api.post("/saved", **described(201, Saved, 401, 409, body=NewSaved))
     def create_saved() -> tuple[dict[str, Any], int, dict[str, str]]:
-        """Predict and save: answered with 201 once it is safely stored."""
+        """Predict and save: the 201 is sent once the prediction is safely stored."""
         account_id, wanted = account_of_token(), read(NewSaved)
         saved = save(account_id, wanted.name, wanted.district.model_dump(), model)
         return as_json(saved), 201, {"Location": url_for("api.show_saved", saved_id=saved.id)}
@@ -191,7 +191,7 @@ def create_api(model: HousingModel | None) -> APIBlueprint:
 
     @api.delete("/saved/<saved_id>", **described(204, None, 401, 404))
     def delete_saved(path: SavedPath) -> Response:
-        """Delete one; it can't be brought back."""
+        """Delete one; that can't be undone."""
         remove(account_of_token(), path.saved_id)
         return Response(status=204)
 

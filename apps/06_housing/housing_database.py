@@ -1,8 +1,8 @@
 """The database: its tables, how it is opened, and the command that makes it.
 
 SQLite in the app's instance folder, or PostgreSQL if DATABASE_URL names a server, in the form
-`postgresql://user:password@host/name`. The app never makes tables by itself: without them, whatever
-needs them says so.
+`postgresql://user:password@host/name`. The app never creates tables by itself: without them,
+the pages that need them say what to do.
 """
 
 import sqlite3
@@ -27,15 +27,15 @@ from werkzeug.exceptions import Unauthorized
 from housing_key import BadSetting
 
 BUSY_SECONDS = 4  # how long a statement waits for others; then the page says that it is busy
-NAME_LENGTH = 100  # of what people name: their predictions and tokens
+NAME_LENGTH = 100  # of the names that people choose: for predictions and tokens
 USERNAME_LENGTH = 64
 FORM = "postgresql://user:password@host/name"  # of DATABASE_URL
 BUSY = "wait a little, then try again"
-SEEN = "housing_tables"  # the app's note that it has seen the tables
-UNKNOWN = datetime(1, 1, 1)  # what a date that can't be read counts as: long over
+SEEN = "housing_tables"  # where the app notes that the tables exist
+UNKNOWN = datetime(1, 1, 1)  # what an unreadable date counts as: long past
 HERE = Path(__file__).resolve().parent
 
-# What was read stays readable after a commit, even if another request deletes the row.
+# A row stays readable after a commit, even if another request deletes it.
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 
@@ -45,13 +45,13 @@ def now() -> datetime:
 
 
 class Moment(sa.types.TypeDecorator):
-    """A date and time. What is none (SQLite stores anything in any column) is read as UNKNOWN."""
+    """A date and time. Anything else (SQLite stores any value in any column) is read as UNKNOWN."""
 
     impl, cache_ok = sa.DateTime, True
     python_type = datetime
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
-        """Return the function that reads a value; None if the driver does it by itself."""
+        """Return the function that reads a value, or None if the driver does that."""
         if not (read := super().result_processor(dialect, coltype)):
             return None
 
@@ -76,7 +76,7 @@ class Base(DeclarativeBase):
 
 
 class Account(Base):
-    """Somebody who may log in."""
+    """An account that people can log in to."""
 
     __tablename__ = "account"
 
@@ -93,7 +93,7 @@ class OfAccount:
 
 
 class LoginSession(OfAccount, Base):
-    """A browser that is logged in. Without its row, its cookie opens nothing."""
+    """A browser that is logged in. If this row is gone, its cookie opens nothing."""
 
     __tablename__ = "login_session"
 
@@ -112,7 +112,7 @@ class ApiToken(OfAccount, Base):
 
 
 class SavedPrediction(OfAccount, Base):
-    """A district, and what the model said about it when it was saved."""
+    """A district, and its prediction at the time it was saved."""
 
     __tablename__ = "saved_prediction"
 
@@ -132,7 +132,7 @@ class SavedPrediction(OfAccount, Base):
 
 
 class DatabaseUnavailable(Exception):
-    """There is no database that may be used. The message says why, and ends with what to do."""
+    """There is no usable database. The message says why, and ends with what to do."""
 
     def __init__(self, problem: str, remedy: str = "make it with", command: bool = True) -> None:
         self.problem, self.remedy = problem, remedy
@@ -142,7 +142,7 @@ class DatabaseUnavailable(Exception):
 
 @sa.event.listens_for(Base, "load", propagate=True)
 def check_row(row: Base, _: object) -> None:
-    """Raise DatabaseUnavailable for a row with something else in place of a number or text.
+    """Raise DatabaseUnavailable for a row whose number or text is of another type.
 
     SQLite lets any program write anything into any column.
     """
@@ -158,7 +158,7 @@ def init_command() -> str:
     roots = [above for above in HERE.parents[1:3] if (above / "workshop").is_dir()]
     if not roots or HERE.parent.name != "apps":
         return "flask --app app.py init-db"
-    # The workshop's Python is in a folder that terminals don't search for commands.
+    # The workshop's Python isn't on the PATH.
     python = Path(sys.executable)
     python = python.parent.resolve() / python.name
     if python.is_relative_to(roots[0]):
@@ -176,7 +176,7 @@ def init_engine(app: Flask) -> None:
     forms = f"write {FORM} or sqlite:///name.db"
     try:
         url = sa.make_url(app.config["DATABASE_URL"] or "sqlite:///housing.db")
-    except (SQLAlchemyError, ValueError):  # whose messages may have parts of the password
+    except (SQLAlchemyError, ValueError):  # whose messages may contain parts of the password
         raise BadSetting(f"DATABASE_URL can't be read: {forms}, or unset it") from None
     match url.get_backend_name():
         case "sqlite":
@@ -184,7 +184,7 @@ def init_engine(app: Flask) -> None:
             options = {"url": sa.URL.create("sqlite", database=str(path))}
             options["creator"] = partial(open_file, path)
         case "postgresql" | "postgres":
-            # Both times together are below BUSY_SECONDS, and the driver takes no shorter first one.
+            # Together the two times are below BUSY_SECONDS; the driver allows no shorter connect_timeout.
             patience = f"{url.query.get('options', '')} -c statement_timeout=1900ms"
             asked = {"connect_timeout": "2", **url.query, "options": patience.strip()}
             options = {"url": url.set(drivername="postgresql+psycopg"), "connect_args": asked}
@@ -214,7 +214,7 @@ def open_session() -> Session:
     path, seen = sqlite_path(db.engine), current_app.extensions.get(SEEN)
     if not seen or (path and not path.exists()):
         look(db.engine, db.session.connection)
-        current_app.extensions[SEEN] = True  # so the next requests needn't look
+        current_app.extensions[SEEN] = True  # so the next requests don't need to check
     return db.session
 
 
@@ -232,7 +232,7 @@ def look(engine: sa.Engine, connect: Callable[[], sa.Connection]) -> None:
 
 
 def look_soon(seconds: float = 1.5) -> None:
-    """Do the same without waiting any longer than that, for programs that watch over the app."""
+    """Do the same for health checks, which don't wait any longer than that."""
     engine, waiting = db.engine, ThreadPoolExecutor(1)
 
     def look_now() -> None:
@@ -248,7 +248,7 @@ def look_soon(seconds: float = 1.5) -> None:
 
 
 def explain(error: SQLAlchemyError, engine: sa.Engine) -> DatabaseUnavailable:
-    """Return what to do about an error of the database."""
+    """Return what to do about a database error."""
     original, path = getattr(error, "orig", None), sqlite_path(engine)
     if path:
         code = getattr(original, "sqlite_errorname", "")
@@ -257,7 +257,7 @@ def explain(error: SQLAlchemyError, engine: sa.Engine) -> DatabaseUnavailable:
                 f"move {path.name} out of the folder {path.parent.name}, and make a new one with"
             )
             return DatabaseUnavailable("The database can't be opened", remedy)
-    elif not getattr(original, "sqlstate", None):  # a server that answers gives an error its code
+    elif not getattr(original, "sqlstate", None):  # an error from a server that answers has a code
         remedy = f"check that its server runs, and DATABASE_URL ({FORM}); then make the tables with"
         return DatabaseUnavailable("The database can't be opened", remedy)
     return DatabaseUnavailable("The database does not answer", BUSY, command=False)
@@ -266,7 +266,7 @@ def explain(error: SQLAlchemyError, engine: sa.Engine) -> DatabaseUnavailable:
 def cause(error: BaseException | None) -> str:
     """Return what the database says about an error, for the log and the command line, in one line.
 
-    What it says about rows stays out (PostgreSQL's DETAIL has whole rows, password hashes included).
+    What it says about rows is left out: PostgreSQL's DETAIL has whole rows, including password hashes.
     """
     error = getattr(error, "orig", None) or error
     diagnosis = getattr(error, "diag", None)
@@ -296,28 +296,28 @@ def tables_are_there(connection: sa.Connection) -> bool:
 
 
 def hold(account_id: int, *conditions: sa.ColumnElement[bool]) -> None:
-    """Let no other request add to this account until the commit.
+    """Keep other requests from adding to this account until the commit.
 
-    Call this before you count an account's rows and then add one: of two requests that do so at the same
-    time, the second waits here, and counts the row of the first. Raises a 401 if the account is gone, or
-    doesn't fulfill the `conditions` anymore.
+    Call this before you count an account's rows and then add one: if two requests do so at the same
+    time, the second waits here, and then counts the first one's row too. Raises a 401 if the account is
+    gone, or no longer meets the `conditions`.
     """
     mine = sa.update(Account).where(Account.id == account_id, *conditions)
     if not open_session().execute(mine.values(username=Account.username)).rowcount:
-        raise Unauthorized("The account is no longer there.")
+        raise Unauthorized("This account no longer exists.")
 
 
 @click.command("init-db")
 @with_appcontext
 def init_db() -> None:
-    """Make the database's tables, all or none. Repeating it does no harm, not even at the same time."""
+    """Create the tables, all or none. It does no harm to repeat this, even at the same time."""
     try:
         if path := sqlite_path(db.engine):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
         with db.engine.connect() as connection:
             if path:
-                # Readers and one writer at a time don't wait for each other; the file remembers it.
+                # Readers don't wait for a writer, nor a writer for readers; the file keeps this setting.
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
@@ -334,4 +334,4 @@ def init_db() -> None:
     except OSError as error:
         problem = f"{error.strerror}: {error.filename}; make that folder writable"
         raise click.ClickException(f"The database can't be made: {problem}") from error
-    click.echo("The database is there already." if there else "Made the database.")
+    click.echo("The database already exists." if there else "Made the database.")

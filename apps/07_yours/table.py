@@ -121,9 +121,8 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         cells = [cell.strip() for cell in row]
         if any(cell.count("\n") > 50 for cell in cells):
             raise TableProblem(f"Line {line} opens a quotation mark that is never closed.")
-        if any(cells) and not (
-            line == 1 and cells[0].lower().startswith("sep=")
-        ):  # a note for Excel
+        is_note = line == 1 and "".join(cells).lower().startswith("sep=")  # for Excel
+        if any(cells) and not is_note:
             yield line, cells
         line = reader.line_num + 1
 

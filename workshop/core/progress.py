@@ -21,9 +21,7 @@ def keep_solved(number: str) -> None:
     """
     folder = base() / SOLVED
     if base() != ROOT:
-        with contextlib.suppress(
-            OSError
-        ):  # the disk is full or read-only; the answer is still correct
+        with contextlib.suppress(OSError):  # a full or read-only disk doesn't make the answer wrong
             folder.mkdir(exist_ok=True)
             (folder / number).touch()
 

@@ -15,8 +15,6 @@ if __name__ == "__main__":
     from jupyterlab.labapp import main
 
     os.environ |= proxies
-    if (
-        sys.prefix != sys.base_prefix
-    ):  # without .venv, the list may contain JupyterLab's own folders
+    if sys.prefix != sys.base_prefix:  # or the list may contain JupyterLab's own folders
         paths.SYSTEM_CONFIG_PATH.clear()
     main()

@@ -42,9 +42,7 @@ class Outcome:
 
     kept: list[Path] = field(default_factory=list)
     behind: list[Path] = field(default_factory=list)  # of these, the ones with a newer original
-    damaged: list[Path] = field(
-        default_factory=list
-    )  # of these, the notebooks that can't be opened
+    damaged: list[Path] = field(default_factory=list)  # the notebooks that can't be opened
 
 
 def use_my_copy(make: bool = True) -> None:

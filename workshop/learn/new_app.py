@@ -54,9 +54,8 @@ def new_app(
     options = [f"--task={task}"] if task else []
     options += [f"--model={model}"] if model != "auto" else []
     options += [f"--drop={column}" for column in drop] + [f"--keep={column}" for column in keep]
-    partial = (
-        apps_folder / f".{name}.{secrets.token_hex(4)}.tmp"
-    )  # never listed as an app: its name has dots
+    # Never listed as an app, because its name has dots.
+    partial = apps_folder / f".{name}.{secrets.token_hex(4)}.tmp"
     try:
         shutil.copytree(TEMPLATE, partial, ignore=MADE)
         (partial / TABLE).write_bytes(table)
