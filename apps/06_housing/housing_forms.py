@@ -1,6 +1,6 @@
-"""What may arrive: a district, a name, a username and a password, typed into a form or sent as JSON.
+"""Checks a district, a name, a username and a password, typed into a form or sent as JSON.
 
-The forms and the API take the same values and refuse the same ones.
+The forms and the API accept and refuse the same values.
 """
 
 import re
@@ -19,9 +19,9 @@ from housing_database import NAME_LENGTH, USERNAME_LENGTH
 from housing_model import FEATURES, UNITS
 from housing_picture import PLACES
 
-# For each feature: its label, the smallest and the largest number that isn't a slip of the finger (the
-# districts of 1990 are well within, and the last two frame California), and its description and
-# example in the API's documentation.
+# For each feature: its label, the smallest and the largest number that can't be a typo (the districts of
+# 1990 are well within them, and the last two frame California), and its description and example in the
+# API's documentation.
 FIELDS = {
     "median_income": ("Median income", 0, 100, "Of its households, in 10,000 $ a year", 3.54),
     "house_age": ("Age of the houses", 0, 200, "Median age of its houses, in years", 29),
@@ -40,7 +40,7 @@ LIMITS = {name: (low, high) for name, (_, low, high, _, _) in FIELDS.items()}
 class NumberField(FloatField):
     """A number within its LIMITS, typed with a decimal point or, except for people, a comma."""
 
-    # As text, what was typed arrives as it was; type="number" throws away what it can't read.
+    # As text, the input arrives as it was typed; type="number" drops what isn't a number.
     widget = TextInput()
 
     def _value(self) -> str:
@@ -75,7 +75,7 @@ class DistrictForm(FlaskForm):
 
     class Meta:
         # The app checks the CSRF token of every POST before any form sees it. A question asked with
-        # GET, from a bookmark for example, changes nothing and needs no token.
+        # GET, such as from a bookmark, changes nothing and doesn't need a token.
         csrf = False
 
     place = SelectField(
@@ -100,7 +100,7 @@ class DistrictForm(FlaskForm):
             self.over.data = FEATURES[0]
 
     def validate_place(self, field: SelectField) -> None:
-        """Refuse what is not in the list; a link written by hand may have anything."""
+        """Refuse a value that isn't in the list, which can only come from an edited link."""
         if field.data and field.data not in PLACES:
             raise ValidationError("Choose a place from the list.")
 
@@ -135,9 +135,9 @@ def tidy_name(text: str | None) -> str:
 def tidy_username(text: str | None) -> str:
     """Return a username in the one spelling that `Anna`, `ANNA` and `ａｎｎａ` share: `anna`.
 
-    Raises ValueError, with a sentence for people. Letters of other scripts, some of Latin's own (such as
-    the ı without a dot) and invisible characters could make two names look alike, so none is taken. An
-    accent is fine: what counts is the letter below it.
+    Raises ValueError, with a sentence for people. Letters of other scripts, some Latin ones (such as the
+    dotless ı) and invisible characters could make two names look alike, so none is accepted.
+    An accent is fine: only the letter below it counts.
     """
     name = unicodedata.normalize(
         "NFKC", unicodedata.normalize("NFKC", text or "").casefold()
@@ -159,7 +159,7 @@ def check_new_password(password: str, username: str) -> None:
 
 
 class SaveForm(DistrictForm):
-    """A district that the model has answered, and the name to save the answer under."""
+    """A district with a prediction, and the name to save it under."""
 
     name = StringField("Name", filters=[tidy_name])
     model_version = HiddenField()
@@ -181,7 +181,7 @@ class TokenForm(NameForm):
 
 
 class PasswordForm(FlaskForm):
-    """The password once more, before something that can't be undone."""
+    """The password again, before something that can't be undone."""
 
     password = PasswordField("Password")
     status: tuple = (200,)  # to send the form back with; logging in finds out whether it is right
@@ -229,7 +229,7 @@ District = create_model("District", __config__=STRICT, __doc__="One district.", 
 
 
 NAME_SCHEMA = {"minLength": 1, "maxLength": NAME_LENGTH, "pattern": NAME_PATTERN}
-ABOUT = {"description": "A name of your own, in one line", "examples": ["My street"]}
+ABOUT = {"description": "Any name, in one line", "examples": ["My street"]}
 
 
 class Renamed(BaseModel):
@@ -240,6 +240,6 @@ class Renamed(BaseModel):
 
 
 class NewSaved(Renamed):
-    """What to save; the app itself asks the model for the price."""
+    """What to save; the app itself predicts the price."""
 
     district: District

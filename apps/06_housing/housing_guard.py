@@ -1,4 +1,4 @@
-"""What keeps other people's pages away from this app's: the name check, headers, and a limit for bodies."""
+"""Protects this app from other sites' pages: the name check, headers, and a limit on bodies."""
 
 import ipaddress
 import os
@@ -6,13 +6,13 @@ import re
 
 from flask import Flask, Response, abort, request
 
-# A page loads only files of its own app, runs no script and no style that is written into it, sends
-# forms only to its own app, and is shown inside no other page.
+# A page loads only its own app's files, runs no script and no style that is written into it, sends
+# forms only to its own app, and can't be shown inside another page.
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 # The page that documents the API comes with a library, which writes styles into it.
 INLINE = "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 HEADERS = {
-    "Referrer-Policy": "same-origin",  # an address may hold what somebody typed
+    "Referrer-Policy": "same-origin",  # an address may contain what somebody typed
     "X-Content-Type-Options": "nosniff",  # a file is what the app says it is
     "X-Frame-Options": "DENY",  # tells older browsers what frame-ancestors tells newer ones
 }
@@ -46,8 +46,8 @@ def guard(app: Flask) -> None:
 def is_own_name(host: str, trusted: list[str]) -> bool:
     """Return whether `host`, with or without a port, is this machine's: localhost, numbers, or `trusted`.
 
-    A page elsewhere can make its own name lead to this machine, and read what the app answers (DNS
-    rebinding). It can't do so with numbers, which no name server looks up.
+    Another site can point its own name at this machine, and read what the app answers (DNS
+    rebinding). It can't do that with numeric addresses, which aren't looked up.
     """
     name = re.sub(r":\d+$", "", host).strip("[]").lower()
     if "*" in trusted or name in ("localhost", *trusted):

@@ -1,4 +1,4 @@
-"""The key that signs sessions. It is never written into the code, where everybody could read it."""
+"""The key that signs sessions. It is never in the code, where anyone could read it."""
 
 import os
 import secrets
@@ -12,14 +12,14 @@ SHORTEST = 32  # characters; a new key has twice as many
 
 
 class BadSetting(click.ClickException, ValueError):
-    """A setting that the app can't start with. Flask's commands print the message, with no traceback."""
+    """A setting that keeps the app from starting. Flask's commands print the message without a traceback."""
 
 
 def secret_key(app: Flask) -> str:
     """Return SECRET_KEY from the environment, or else the key in the app's instance folder.
 
-    That one is made at the first start, and kept from then on. So every process of a server has the same
-    key. Raises BadSetting for a key that protects nothing, and if none can be kept.
+    The app makes that key at its first start and keeps it, so every process of a server has the same
+    key. Raises BadSetting for a key that is too weak, or if the key can't be kept.
     """
     key, where = os.environ.get("SECRET_KEY"), "SECRET_KEY"
     remedy = f"set it to {SHORTEST} random characters or more, or unset it"
@@ -38,7 +38,7 @@ def secret_key(app: Flask) -> str:
 
 
 def kept_key(path: Path) -> str:
-    """Return the key in a file, which is made if it isn't there. Raises BadSetting if it can't be kept."""
+    """Return the key in a file, and make the file if needed. Raises BadSetting if it can't be kept."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -52,5 +52,5 @@ def kept_key(path: Path) -> str:
         return path.read_text(encoding="latin-1").strip()  # which reads anything
     except OSError as error:
         problem = f"The secret key can't be kept in {path} ({error.strerror})"
-        remedy = "make that folder writable, or set SECRET_KEY to a long random text"
+        remedy = "make that folder writable, or set SECRET_KEY to a long random string"
         raise BadSetting(f"{problem}: {remedy}") from error

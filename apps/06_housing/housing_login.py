@@ -1,8 +1,8 @@
-"""Who is asking? Passwords, sessions and tokens, and what slows down anyone who guesses.
+"""Who is asking? Passwords, sessions and tokens, and the limits that slow down guessing.
 
-The session is a cookie that Flask signs with the SECRET_KEY: visitors can read theirs, not change it. It
+The session is a cookie that Flask signs with the SECRET_KEY: visitors can read theirs, but not change it. It
 has the account's number, and a random key whose hash is in the database. Deleting that row ends the
-session, wherever the cookie is.
+session, wherever the cookie may be.
 """
 
 import hashlib
@@ -31,15 +31,15 @@ from housing_forms import tidy_username
 SESSION_LASTS = timedelta(days=30)
 
 
-# Slowing down. Failures are counted for an account and an address together, so nobody can lock somebody
-# else out from another address. An address alone has a high limit: a classroom may share one.
+# Failures are counted for an account and an address together, so nobody can lock somebody else out from
+# another address. A whole address has a high limit, because a classroom may share one.
 
 GUESSES = parse("5 per 30 seconds")
 GUESSES_FROM_ADDRESS = parse("100 per minute")
 
 
 def address() -> str:
-    """Return where the request comes from. Anyone with one address of IPv6 has all of its network."""
+    """Return where the request comes from: for IPv6 the network, because a visitor has all its addresses."""
     try:
         found = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:
@@ -47,7 +47,7 @@ def address() -> str:
     return str(ipaddress.ip_network((found, 64), strict=False) if found.version == 6 else found)
 
 
-# This strategy keeps no deadlines, so a clock that is set back locks nobody out.
+# This strategy stores no deadlines, so setting the clock back locks nobody out.
 limiter = Limiter(address, strategy="sliding-window-counter")
 limit_registrations = limiter.limit(
     "100 per hour",  # from one address
@@ -57,7 +57,7 @@ limit_registrations = limiter.limit(
 
 
 def init_login(app: Flask) -> None:
-    """Prepare the limits, and a hash that no password fits, to check for names that nobody has."""
+    """Prepare the limits, and a hash that matches no password, to check for usernames that don't exist."""
     limiter.init_app(app)
     app.config["NOBODYS_HASH"] = hash_password(secrets.token_hex())
 
@@ -65,7 +65,7 @@ def init_login(app: Flask) -> None:
 def slow_down(name: str) -> None:
     """Count a guess at the password of the account `name`. Raises a 429 if there were too many.
 
-    Guesses are counted before the password is checked: of many at the same time, only five get there.
+    Guesses are counted before the password is checked, so if many come at the same time, only five are.
     """
     many = limiter.limiter.get_window_stats(GUESSES_FROM_ADDRESS, address())
     if not many.remaining:
@@ -80,7 +80,7 @@ def slow_down(name: str) -> None:
 
 
 def too_fast(until: float) -> TooManyRequests:
-    """Return the error that says how many seconds to wait."""
+    """Return the 429 that says how many seconds to wait."""
     wait = max(1, math.ceil(until - time.time()))
     seconds = "1 second" if wait == 1 else f"{wait} seconds"
     return TooManyRequests(f"Too many attempts. Wait {seconds}, then try again.", None, wait)
@@ -92,14 +92,14 @@ def hash_password(password: str) -> str:
 
 
 def authenticate(username: str, password: str) -> Account | None:
-    """Return the account that username and password belong to, None if they belong to none.
+    """Return the account with this username and password, or None.
 
-    Takes as long for a name that nobody has. Raises a 429 for somebody who tries too often.
+    Takes just as long if the username doesn't exist. Raises a 429 after too many attempts.
     """
     try:
         name = tidy_username(username)
     except ValueError:
-        name = ""  # nobody has it, and it is slowed down like any other
+        name = ""  # it doesn't exist, but is slowed down like any other
     opened = open_session()
     slow_down(name)
     account = opened.scalar(select(Account).where(Account.username == name))
@@ -112,7 +112,7 @@ def authenticate(username: str, password: str) -> Account | None:
 
 
 def log_in(account: Account) -> None:
-    """Start a session. The one before is thrown away: it may have been somebody else's."""
+    """Start a session. The previous one is thrown away: it may have been somebody else's."""
     key, opened = secrets.token_hex(16), open_session()
     mine = LoginSession.account_id == account.id
     opened.execute(delete(LoginSession).where(mine, LoginSession.created < now() - SESSION_LASTS))
@@ -137,7 +137,7 @@ def log_out(*, everywhere: bool = False) -> None:
 
 
 def current_account() -> Account | None:
-    """Return whose session this is, None if it is nobody's; then it ends."""
+    """Return the account of this session. If there is none, end the session and return None."""
     if "account" not in g:
         g.account = None
         if "account" in session:
@@ -146,7 +146,7 @@ def current_account() -> Account | None:
             found = (
                 open_session().execute(query.where(this, Account.id == session["account"])).first()
             )
-            # Compared here and not in the query: a date that can't be read is UNKNOWN only here.
+            # Compared here, not in the query, because an unreadable date becomes UNKNOWN only here.
             if found and found.LoginSession.created > now() - SESSION_LASTS:
                 g.account = found.Account
             else:
@@ -169,9 +169,9 @@ def login_required(view: Any) -> Any:
 
 
 def safe_next(default: str) -> str:
-    """Return the path in `?next=` if it is one of this app's: a link may lead nowhere else."""
+    """Return the path in `?next=` if it belongs to this app: a link must not lead anywhere else."""
     path = request.args.get("next", "")
-    # A browser takes //host and /\host for another site, and throws tabs and line ends away.
+    # A browser reads //host and /\host as another site, and ignores tabs and line ends.
     inside = re.fullmatch(r"/(?![/\\])[!-~]*", path) and "\\" not in path
     return path if inside and path.startswith(request.script_root + "/") else default
 
@@ -185,7 +185,7 @@ def digest(secret: str) -> str:
 
 
 def note_use(token: ApiToken) -> None:
-    """Write down when a token is used; once a minute is enough, so that most requests write nothing."""
+    """Record when a token is used; once a minute is enough, so that most requests write nothing."""
     if not token.last_used or abs(now() - token.last_used) > timedelta(minutes=1):
         this = update(ApiToken).where(ApiToken.id == token.id)
         open_session().execute(this.values(last_used=now()))
@@ -202,5 +202,5 @@ def account_of_token() -> int:
         if found and (found.expires is None or found.expires > now()):
             note_use(found)
             return found.account_id
-    ask = "Send a token: Authorization: Bearer ... You make one on your account page."
+    ask = "Send a token: Authorization: Bearer ... You can make one on your account page."
     raise Unauthorized(ask, www_authenticate=WWWAuthenticate("bearer"))

@@ -1,11 +1,11 @@
-"""The housing model: train it, save it with its card, load it, and ask it about one district.
+"""The housing model: train it, save it with its card, load it, and predict for one district.
 
 Train it in this folder with `python housing_model.py housing_standin.csv`.
 
 Three estimators work together, all boosted trees: one for the price, and two for the ends of an
-interval, trained with the quantile loss. Quantiles that trees have learned are too narrow for districts
+interval, trained with the quantile loss. The quantiles that trees learn are too narrow for districts
 they haven't seen. So a fifth of the training districts is set aside, and the interval is widened until
-it holds nine in ten of those (conformalized quantile regression: Romano, Patterson and Candès, 2019).
+it contains nine in ten of those (conformalized quantile regression: Romano, Patterson and Candès, 2019).
 If the interval still doesn't reach the price, it is stretched to it, so a price is always inside its
 own interval.
 """
@@ -47,8 +47,8 @@ UNITS = {
 FEATURES = list(UNITS)
 TARGET = "price"
 STEP = 25_000  # dollars; how wide each bar of the card's distribution of prices is
-FEWEST = 5  # districts in a bar or on a place of the map, so that the card shows no row of the data
-LEVEL = 0.9  # the share of districts whose price the interval should hold
+FEWEST = 5  # at least, in a bar or on the map, so that the card shows no row of the data
+LEVEL = 0.9  # the share of districts whose price the interval should contain
 
 STAGE = "06_housing"
 HERE = Path(__file__).resolve().parent
@@ -88,18 +88,18 @@ def train(housing: Any) -> tuple[Estimators, Card]:
 
     Both are data frames with the FEATURES and the TARGET (in dollars) as columns, and a row per
     district. `housing.source` names where they come from, and `housing.is_real` is False for districts
-    that don't exist. The estimators are the very ones that were tested.
+    that don't exist. The estimators returned are the ones that were tested.
     """
     training, test = (part[[*FEATURES, TARGET]] for part in (housing.train, housing.test))
     estimators = build_estimators()
     # Trees of this size gain nothing from several threads, and lose a lot when other programs use the
-    # processor too: the threads wait for each other in a loop.
+    # processor too, because the threads keep waiting for each other.
     with threadpool_limits(limits=1):
         estimators["price"].fit(training[FEATURES], training[TARGET])
         margin = fit_interval(estimators, training)
         metrics = measure(estimators, margin, test, training[TARGET].max())
     spread = training.agg(["min", "median", "max"]).to_dict()
-    for name, share in {"low": 0.01, "high": 0.99}.items():  # without the few that are unlike all
+    for name, share in {"low": 0.01, "high": 0.99}.items():  # without the few extremes
         for column, number in training.quantile(share).items():
             spread[column][name] = float(number)
     bars = np.bincount((training[TARGET] // STEP).astype(int))
@@ -170,7 +170,7 @@ def measure(estimators: Estimators, margin: float, test: pd.DataFrame, highest: 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says about one district, in dollars of 1990. The page and the API both show it."""
+    """The prediction for one district, in dollars of 1990, as the page and the API show it."""
 
     price_usd: int
     low_usd: int
@@ -197,7 +197,7 @@ class HousingModel:
 
     @property
     def typical(self) -> dict[str, float]:
-        """A district in the middle: the median of each feature."""
+        """A typical district: the median of each feature."""
         return {name: round(self.card["features"][name]["median"], 2) for name in FEATURES}
 
     def answer(self, district: dict[str, float]) -> Answer:
@@ -211,7 +211,7 @@ class HousingModel:
     def curve(self, district: dict[str, float], feature: str) -> list[tuple[float, ...]]:
         """Return 41 points of (value, price, low, high): only `feature` changes, in even steps.
 
-        It runs over 98 of 100 training districts, and as far as the district itself.
+        The range covers 98 of 100 training districts, and always the district itself.
         """
         known, here = self.card["features"][feature], district[feature]
         values = np.linspace(min(known["low"], here), max(known["high"], here), 41)
@@ -222,7 +222,7 @@ class HousingModel:
 
 
 class ModelUnavailable(Exception):
-    """There is no model that may be used. The message says why, and ends with what to do."""
+    """There is no usable model. The message says why, and ends with what to do."""
 
     def __init__(self, problem: str, remedy: str = "build it with") -> None:
         in_workshop = any((above / "workshop/__main__.py").exists() for above in HERE.parents[1:3])
@@ -250,16 +250,16 @@ def save(estimators: Estimators, card: Card, folder: Path = MODEL_FOLDER) -> Pat
         (new / CARD_NAME).write_text(json.dumps(card, indent=1))
         load(new)
         for name in (MODEL_NAME, CARD_NAME):
-            (new / name).replace(folder / name)  # a rename: nobody ever reads half a file
+            (new / name).replace(folder / name)  # a rename, so nobody ever reads half a file
     return folder / MODEL_NAME
 
 
 def load(folder: Path = MODEL_FOLDER) -> HousingModel:
-    """Return the model in `folder`, once it is sure to be the one that its card describes.
+    """Return the model in `folder`, after making sure that it is the one its card describes.
 
     A model file is a pickle, and opening a pickle can run any code. So it is opened only if it has the
-    SHA-256 that the card names. That guards against mix-ups and damage, not against somebody who can
-    write to the folder: they can replace the card, too. Raises ModelUnavailable.
+    SHA-256 that the card names. That protects against mix-ups and damage, not against somebody who can
+    write to the folder, because they can replace the card too. Raises ModelUnavailable.
     """
     try:
         for pause in (0, 0.2):  # if the two don't match, somebody may be saving: look again
@@ -306,7 +306,7 @@ def open_model(content: bytes, card: Card) -> HousingModel:
     try:
         model = HousingModel(joblib.load(io.BytesIO(content)), card)
         model.answer(model.typical)
-    except Exception as error:  # whatever is not a model may raise anything
+    except Exception as error:  # a file that isn't a model may raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelUnavailable(f"The model file {MODEL_NAME} can't be used ({reason})") from error
     if any(type(each) is not HistGradientBoostingRegressor for each in model.estimators.values()):
@@ -315,7 +315,7 @@ def open_model(content: bytes, card: Card) -> HousingModel:
 
 
 def hash_card(card: Card) -> str:
-    """Return the SHA-256 of a card's fields, all but `card_sha256` itself."""
+    """Return the SHA-256 of all of a card's fields except `card_sha256`."""
     fields = {name: value for name, value in card.items() if name != "card_sha256"}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -331,7 +331,7 @@ def read_districts(file: Path) -> SimpleNamespace:
         names = f"no column {', '.join(sorted(missing))}, only {', '.join(map(str, table))}"
         raise ValueError(f"the table has {names}")
     parts = {part: table[table["part"] == part] for part in ("train", "test")}
-    # The workshop's districts that don't exist come in a file that says so in its name.
+    # The workshop's file of districts that don't exist has `standin` in its name.
     return SimpleNamespace(**parts, source=file.name, is_real="standin" not in file.name)
 
 

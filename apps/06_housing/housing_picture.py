@@ -27,8 +27,8 @@ PLACES = {
     "Santa Barbara": (34.42, -119.70),
     "South Lake Tahoe": (38.94, -119.98),
 }
-# Where a label is: how far from its place (right and down), and which of its ends is there. Those at the
-# coast are out at sea, so that no line crosses them.
+# Each label's offset from its place (right and down), and which of its ends is there. Labels on the coast
+# are out at sea, so that no line crosses them.
 LABELS = {
     "Eureka": (14, 4, "start"),
     "Sacramento": (4, -26, "middle"),
@@ -62,8 +62,8 @@ def point(latitude: float, longitude: float) -> tuple[float, float]:
 def price_grid(training: pd.DataFrame, price: str, fewest: int) -> list[list[float]]:
     """Return [latitude, longitude, mean price] of the parts of California, for the model's card.
 
-    Each is a square of 0.1 degrees. The districts of squares with less than `fewest` are put together in
-    squares of 0.2 and then 0.4 degrees; what is still alone is left out. So no row of the data is shown.
+    Each is a square of 0.1 degrees. Squares with fewer than `fewest` districts are merged into squares of
+    0.2 and then 0.4 degrees; those that still have too few are left out. So no row of the data is shown.
     """
     cells, rest = [], training
     for size in (0.1, 0.2, 0.4):
@@ -157,7 +157,7 @@ def nearest(latitude: float, longitude: float) -> tuple[str, float]:
 
 
 def kilometres(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Return the distance of two places along a great circle, by the haversine formula."""
+    """Return the distance between two places along a great circle, by the haversine formula."""
     (lat1, lon1), (lat2, lon2) = (map(math.radians, place) for place in (one, other))
     north, east = math.sin((lat2 - lat1) / 2), math.sin((lon2 - lon1) / 2)
     chord = math.sqrt(north**2 + math.cos(lat1) * math.cos(lat2) * east**2)

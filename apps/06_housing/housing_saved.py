@@ -1,7 +1,7 @@
-"""Saved predictions: what can be done with them, and the pages that do it.
+"""Saved predictions: functions for the pages and the API, then the pages.
 
-Pages and API share the functions of the first part. Each takes the id of the account that asks, and
-knows no other rows: what belongs to somebody else might as well not exist.
+Each function takes the id of the account that asks, and sees no other rows: for it, another account's
+row doesn't exist.
 """
 
 import csv
@@ -39,8 +39,8 @@ SORTS = {
 }
 NEWEST_FIRST = "-created"
 PRICES = ["price_usd", "low_usd", "high_usd", "model_version"]
-# What makes a spreadsheet run a cell, where a cell may begin: one set up for another country divides at
-# other marks than a comma. The wide and small forms are for Chinese and Japanese text.
+# What makes a spreadsheet run a cell as a formula, wherever a cell may begin: in some countries
+# spreadsheets use other separators than a comma. The wide and small forms occur in Chinese and Japanese.
 RUNS = re.compile('(^|[;|\t\r\n])(?=[\\s"]*[=+@＝＋＠﹦﹢﹫−－﹣-])')
 
 
@@ -74,14 +74,14 @@ def find(account_id: int, text: str) -> SavedPrediction:
 def save(
     account_id: int, name: str, district: dict[str, float], model: HousingModel
 ) -> SavedPrediction:
-    """Ask the model, and return the saved row: once this returns, no crash can lose it.
+    """Predict, save, and return the saved row: once this returns, no crash can lose it.
 
     Raises a 409 if the account is full, and a 401 if it has just been deleted.
     """
     answer, opened = model.answer(district), open_session()
     hold(account_id)
     if number_of(account_id) >= MOST_SAVED:
-        raise Conflict(f"The account holds {MOST_SAVED:,} predictions. Delete some first.")
+        raise Conflict(f"The account has its {MOST_SAVED:,} predictions. Delete some first.")
     # The columns have the same names as the answer's fields.
     saved = SavedPrediction(account_id=account_id, name=name, **district, **asdict(answer))
     opened.add(saved)
@@ -112,7 +112,7 @@ def district_of(saved: SavedPrediction) -> dict[str, float]:
 
 
 def moment(saved: SavedPrediction) -> str | None:
-    """Return when a row was made: UTC, ISO 8601. None if the database's date can't be read."""
+    """Return when a row was created: UTC, ISO 8601. None if the database's date can't be read."""
     return None if saved.created == UNKNOWN else f"{saved.created.isoformat()}Z"
 
 
@@ -139,7 +139,7 @@ def as_csv(rows: list[SavedPrediction]) -> str:
     return buffer.getvalue()
 
 
-# The pages. Saving an answer is in `app.py`, where the page with the answer is drawn.
+# The pages. Saving a prediction is in `app.py`, with the page that shows the prediction.
 
 pages = Blueprint("saved", __name__, url_prefix="/saved")
 
@@ -147,7 +147,7 @@ pages = Blueprint("saved", __name__, url_prefix="/saved")
 @pages.get("")
 @login_required
 def list_page() -> Page:
-    """The list, sorted by what `?sort=` names."""
+    """The list, sorted as `?sort=` says."""
     sort = request.args.get("sort", NEWEST_FIRST)
     sort = sort if sort.removeprefix("-") in SORTS else NEWEST_FIRST
     return render_template("saved.html", rows=all_of(current_account().id, sort), sort=sort)
@@ -185,7 +185,7 @@ def one_page(number: str) -> Page:
 @pages.route("/<number>/delete", methods=["GET", "POST"])
 @login_required
 def delete_from_page(number: str) -> Page:
-    """Ask whether to delete it, and delete it when the page's button says so."""
+    """Ask whether to delete it, and delete it after the page's button is pressed."""
     if request.method != "POST":
         return render_template("delete_saved.html", saved=find(current_account().id, number))
     name = remove(current_account().id, number)
