@@ -15,7 +15,7 @@ from workshop.upkeep import refresh_notebooks
 
 @pytest.fixture
 def replaced(monkeypatch):
-    """The commands that would have taken this process's place."""
+    """The commands that would have replaced this process."""
     commands = []
 
     def note(command):
@@ -29,11 +29,11 @@ def replaced(monkeypatch):
 
 @pytest.fixture
 def served(monkeypatch):
-    """What `serve_stage` was asked for each time."""
+    """The arguments of each call of `serve_stage`."""
     calls = []
     monkeypatch.setattr(
         os, "environ", dict(os.environ)
-    )  # a command sets variables for what it starts
+    )  # commands set variables for their children
     monkeypatch.setattr("workshop.host.server.serve_stage", lambda *asked: calls.append(asked))
     return calls
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def own_mounts(tmp_path_factory):
     """The start of a command that mounts a disk, so that no other process sees it."""
     command = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
     try:
@@ -33,10 +33,10 @@ def alone(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(alone, tmp_path_factory):
+def told(own_mounts, tmp_path_factory):
     """What each command did, as reported by commands_support.py."""
     run = subprocess.run(
-        [*alone, sys.executable, commands_support.__file__, tmp_path_factory.mktemp("disks")],
+        [*own_mounts, sys.executable, commands_support.__file__, tmp_path_factory.mktemp("disks")],
         env=environ() | {"OMP_NUM_THREADS": "1", "WORKSHOP_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -91,7 +91,7 @@ sys.exit(10 * code + cli.run(["train", "04"]))
 """
 
 
-def test_where_nobody_may_write_the_copy_may_be_elsewhere(alone, tmp_path):
+def test_where_nobody_may_write_the_copy_may_be_elsewhere(own_mounts, tmp_path):
     """In a copy of the repository that has no `work` yet."""
     house, work = tmp_path / "house", tmp_path / "meine Übungen"
     unwanted = shutil.ignore_patterns(".*", "work", "__pycache__", "model", "instance", "tests")
@@ -99,7 +99,7 @@ def test_where_nobody_may_write_the_copy_may_be_elsewhere(alone, tmp_path):
     environ = os.environ | {"PYTHONPATH": str(house), "PYTHONDONTWRITEBYTECODE": "1"}
     environ.pop("WORKSHOP_WORK", None)
     run = subprocess.run(
-        [*alone, "sh", "-c", READ_ONLY, "sh", house, sys.executable, "-c", TRAIN, work],
+        [*own_mounts, "sh", "-c", READ_ONLY, "sh", house, sys.executable, "-c", TRAIN, work],
         env=environ,
         capture_output=True,
         encoding="utf-8",

@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole."""
+"""The locks, the README's map and links, and which files are committed."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from workshop.setup.lock import LOCK, TEST_LOCK, locked
 from workshop.setup.process import ROOT
 
 LOCKS = {"requirements.in": LOCK, "requirements-dev.in": TEST_LOCK}
-# What learners, and programs that use this repository, may rely on being installed.
+# Packages that learners, and programs that use this repository, can rely on.
 PROMISED = {
     "flask",
     "scikit-learn",
@@ -25,7 +25,7 @@ PROMISED = {
 
 
 def direct_dependencies(file):
-    """The lines of `file` that name a package: (name, reason)."""
+    """The packages in `file`, as pairs (name, reason)."""
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     found = [re.match(r"([a-z][a-z0-9-]*)\S*\s*(?:#\s*(.*))?$", line) for line in lines]
     return [(match[1], match[2]) for match in found if match]
@@ -78,7 +78,7 @@ def test_the_readme_maps_every_stage_and_its_links_lead_somewhere():
 
 def test_nothing_is_committed_that_must_not_be():
     if not (ROOT / ".git").exists() or not shutil.which("git"):
-        pytest.skip("this copy is no git checkout")
+        pytest.skip("this copy isn't a git checkout")
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )

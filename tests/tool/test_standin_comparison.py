@@ -1,5 +1,5 @@
-"""How notebooks are tested: without the real data, cells that depend on it run without comparison, and no
-others; and no kernel gets in the way of another."""
+"""How notebooks are tested: without the real data, only the cells that depend on it run without comparison;
+and no kernel takes another's port."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ CENSUS, PLAIN = ("1 + 1", "3", "census-data"), ("2 + 2", "4")  # each cell's cod
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository of its own, with `conftest.py`, `workshop/` and no data at all."""
+    """A separate repository with `conftest.py` and `workshop/`, but no data."""
     shutil.copy(ROOT / "conftest.py", tmp_path)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "workshop", tmp_path / "workshop", ignore=ignored)
@@ -33,7 +33,7 @@ def repository(tmp_path):
 
 
 def add_real_data(repository, *names):
-    """Put a file into `data/` for each data set, and declare that this is what its data looks like."""
+    """Put a file into `data/` for each data set, and declare it to be the real one."""
     sha256 = hashlib.sha256(REAL).hexdigest()
     for name in names:
         members = f"(Member('{name}.real', {len(REAL)}, '{sha256}'),)"
@@ -44,7 +44,7 @@ def add_real_data(repository, *names):
 
 
 def write(repository, *cells, name="a.ipynb"):
-    """Write a notebook of cells that have been run, each with what it displayed."""
+    """Write a notebook of executed cells, each with its stored output."""
     made = []
     for source, stored, *tags in cells:
         data = {"text/plain": stored}
@@ -55,10 +55,10 @@ def write(repository, *cells, name="a.ipynb"):
 
 
 def run(repository, *options, **environ):
-    """The exit code of pytest in `repository`, and all that it said; without options in one process."""
+    """Run pytest in `repository`; return its exit code and its output."""
     ours = ("WORKSHOP_", "PYTEST_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # of the plugins, those that are wanted
+    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # only the plugins below
     plugins = ["-p", "nbval.plugin", "-p", "xdist.plugin"]
     command = [sys.executable, "-m", "pytest", *plugins, "--nbval", "--nbval-current-env", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

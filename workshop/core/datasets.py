@@ -255,6 +255,20 @@ def fetch_files(
     return FetchedFiles(None, "", tuple(problems))
 
 
+def tell(dataset: RemoteData, fetched: FetchedFiles, origin: str) -> str:
+    """If there were problems, print one sentence about them on stderr; return it.
+
+    `origin` is the data used in the end.
+    """
+    if not fetched.problems:
+        return ""
+    note = f"{dataset.title}: {' and '.join(fetched.problems)}, so you get {origin}."
+    if fetched.files is None and not mirrors():
+        note += " If the room has a mirror, set WORKSHOP_MIRROR to its address and start again."
+    print(note, file=sys.stderr)
+    return note
+
+
 def _told(
     dataset: RemoteData, fetched: FetchedFiles, real: str, standin: str, **frames: pd.DataFrame
 ) -> Bunch:
@@ -264,12 +278,7 @@ def _told(
     is_real = fetched.files is not None
     origin = fetched.origin or standin
     source = real if is_real else f"{standin}, drawn from a model of the real ones"
-    note = ""
-    if fetched.problems:
-        note = f"{dataset.title}: {' and '.join(fetched.problems)}, so you get {origin}."
-        if not is_real and not mirrors():
-            note += " If the room has a mirror, set WORKSHOP_MIRROR to its address and start again."
-        print(note, file=sys.stderr)
+    note = tell(dataset, fetched, origin)
     return Bunch(**frames, source=source, is_real=is_real, origin=origin, note=note)
 
 
