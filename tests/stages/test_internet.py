@@ -136,7 +136,7 @@ def test_an_app_from_another_table_or_column_is_right(own, monkeypatch, name, to
     "answer, hint",
     [
         (7, "in quotes"),
-        ("flower", "Apps of yours: flowers, same, typed, weight"),
+        ("flower", "Your apps: flowers, same, typed, weight"),
         ("../flowers", "there is no app"),
         ("typed", "has no model"),
         ("same", "another table"),

@@ -269,6 +269,7 @@ BAD_ANSWERS = {
     "500": (http(HTML, 500), "500"),
     "endless": ((OK + b"\r\n", *[b"PK" * 50_000] * 9_999), "10 MB"),
     "slow": ((OK + b"\r\n", *(0.1, b"PK" * 1_000) * 40), "too long"),
+    "slow headers": ((OK + b"X-Slow: ", *(0.02, b"z") * 9_999), "too long"),
     "silent": ((BROKEN_OFF, 60), "too long"),
 }
 

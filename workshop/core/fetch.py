@@ -11,8 +11,10 @@ import io
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import zipfile
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -148,17 +150,19 @@ def unpack(dataset: RemoteData, archive: bytes) -> dict[str, bytes]:
 
 
 def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None = None) -> bytes:
-    """Get the archive at `url` before `deadline`, a time of the monotonic clock."""
+    """Get the archive at `url` before `deadline`, a time of the monotonic clock.
+
+    pooch works in a thread, which is left behind if it takes too long: nothing else limits the time of a
+    host name's lookup, or of a server that sends its headers byte by byte.
+    """
     import pooch
     from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException
 
     def watch(size: int) -> None:
         """Print progress after each chunk, and at the end, when pooch passes the total as the size.
 
-        Stops a download that takes too long or is far too large.
+        Stops a download that is far too large. After the deadline the folder is gone: raises OSError.
         """
-        if time.monotonic() > deadline:
-            raise DataUnavailableError("it took too long")
         megabytes = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
         if megabytes > LARGEST:
             raise DataUnavailableError(f"it sent more than {LARGEST} MB")
@@ -168,10 +172,8 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
 
     def get(*arguments: object) -> None:
         """Download once. Raises ChunkedEncodingError if interrupted, which is worth another try."""
-        left = max(0.1, deadline - time.monotonic())
-        patience = tuple(min(seconds, left) for seconds in PATIENCE)
         try:
-            pooch.HTTPDownloader(progressbar=bar, timeout=patience)(*arguments)
+            pooch.HTTPDownloader(progressbar=bar, timeout=PATIENCE)(*arguments)
         except ChunkedEncodingError:
             raise
         except RequestException as error:
@@ -185,7 +187,14 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
                 raise DataUnavailableError("it can't be reached") from error
             raise DataUnavailableError(f"the request failed: {type(error).__name__}") from error
 
+    def run() -> None:
+        try:
+            received.set_result(Path(source.fetch(name, downloader=get)).read_bytes())
+        except BaseException as error:  # noqa: BLE001 (raised again by `result` below)
+            received.set_exception(error)
+
     name = dataset.archive
+    received: Future[bytes] = Future()
     bar = SimpleNamespace(total=0, update=watch, reset=lambda: None, close=lambda: None)
     pooch.get_logger().setLevel("WARNING")  # it would log the URL, including any password
     try:
@@ -193,7 +202,10 @@ def download(dataset: RemoteData, url: str, deadline: float, sha256: str | None 
             source = pooch.create(
                 folder, "", registry={name: sha256}, urls={name: url}, retry_if_failed=1
             )
-            return Path(source.fetch(name, downloader=get)).read_bytes()
+            threading.Thread(target=run, daemon=True).start()
+            return received.result(max(0.0, deadline - time.monotonic()))
+    except TimeoutError as error:
+        raise DataUnavailableError("it took too long") from error
     except ChunkedEncodingError as error:
         raise DataUnavailableError("the download was interrupted") from error
     except ValueError as error:

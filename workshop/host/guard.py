@@ -14,6 +14,7 @@ import json
 import os
 import re
 import string
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -178,7 +179,9 @@ def take_body(environ: dict[str, Any], limit: int | None) -> None:
     announced = "" if chunked else environ.get("CONTENT_LENGTH", "")
     if announced.isdecimal() and limit is not None and int(announced) > limit:
         return  # Flask refuses it unread
-    most = int(announced) if announced.isdecimal() else -1 if limit is None else limit + 1
+    most = -1 if limit is None else limit + 1
+    if announced.isdecimal():
+        most = min(int(announced), sys.maxsize)
     body = environ["wsgi.input"].read(most)
     environ["wsgi.input"] = io.BytesIO(body)
     environ["CONTENT_LENGTH"] = str(len(body))
