@@ -46,7 +46,7 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.get("/files/<path:subpath>")
     def files(subpath: str) -> str:
-        return page(f"You asked for {subpath}", "It is only a path: this view opens no file.")
+        return page(f"You asked for {subpath}", "This view shows the path and opens no file.")
 
     @app.get("/")
     def index() -> str:
@@ -60,8 +60,8 @@ def create_app(config: dict | None = None) -> Flask:
             url_for("visits"),
             url_for("oops"),
         ]
-        text = f"Programs may POST a note to {url_for('create_note')}."
-        return page("Hello, Flask", f"Plain on purpose: stage 02 brings the design. {text}", links)
+        text = f"Programs can POST a note to {url_for('create_note')}."
+        return page("Hello, Flask", f"Plain on purpose: stage 02 adds the design. {text}", links)
 
     @app.post("/notes")
     def create_note() -> tuple[dict[str, str], int, dict[str, str]]:
@@ -96,7 +96,7 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        """Every error, a crash (500) included: JSON about the notes, otherwise a page."""
+        """Return every error, even a crash (500): as JSON for the notes, otherwise as a page."""
         response = error.get_response()  # keeps headers such as the Allow of a 405
         if request.path.split("/")[1] == "notes":
             response.data = json.dumps({"error": error.description, "status": error.code})
@@ -110,7 +110,7 @@ def create_app(config: dict | None = None) -> Flask:
 
 
 def kept_key(app: Flask) -> str:
-    """Return a random key, made at the first start and kept in the app's instance folder."""
+    """Return the app's random key, created at the first start and kept in its instance folder."""
     file = Path(app.instance_path, "secret_key")
     key = secrets.token_hex(32)
     try:
@@ -118,10 +118,10 @@ def kept_key(app: Flask) -> str:
             file.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError), TemporaryDirectory(dir=file.parent) as folder:
                 draft = Path(folder, file.name)
-                draft.touch(mode=0o600)  # nobody else may read it
+                draft.touch(mode=0o600)  # only its owner may read it
                 draft.write_text(key)
-                file.hardlink_to(draft)  # whole from the start; of two processes, one fails here
+                file.hardlink_to(draft)  # never half a key; if two processes do this, one fails
         return file.read_text()
     except OSError as error:
-        app.logger.warning("The secret key can't be kept (%s): a restart ends all sessions.", error)
+        app.logger.warning("The secret key can't be kept (%s): sessions end at a restart.", error)
         return key

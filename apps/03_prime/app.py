@@ -1,8 +1,8 @@
 """Stage 03: a program that asked at the keyboard, now a web app.
 
-What this stage teaches: the calculation is in functions of its own (`primes.py`), and the app does
-what `input()` and `print()` did in `prime_script.py`. A form asks, a page answers; what was typed
-is never trusted, and a mistake brings the form back with a message. The same functions also answer
+What this stage teaches: the calculation has its own functions (`primes.py`), and the app does what
+`input()` and `print()` did in `prime_script.py`. A form asks, a page answers. Input is never
+trusted: after a mistake, the form comes back with a message. The same functions also answer
 programs, as JSON. Run it in this folder with `flask --app app.py run`.
 """
 
@@ -25,17 +25,17 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.get("/")
     def index() -> str:
-        """The form: what `input()` was."""
+        """Show the form, which replaces `input()`."""
         return render_template("index.html", form=NumberForm(None))
 
     @app.get("/prime")
     def prime_nothing() -> Response:
-        """Anyone who reloads or bookmarks the answer's address gets the form."""
+        """Send anyone who opens the answer's address directly, from a bookmark say, to the form."""
         return redirect(url_for("index"))
 
     @app.post("/prime")
     def prime() -> str | tuple[str, int]:
-        """The answer as a page: what `print()` was; or the form again, saying what is wrong."""
+        """Show the answer, which replaces `print()`, or the form again with what is wrong."""
         form = NumberForm(request.form)
         if not form.validate():
             return render_template("index.html", form=form), 422
@@ -45,7 +45,7 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.get("/api/prime/<digits>")
     def prime_api(digits: str) -> dict[str, int | bool | None]:
-        """The answer as JSON. Below 2 there is no smallest factor: it is null."""
+        """Return the answer as JSON. A number below 2 has no smallest factor: it is null."""
         if not digits.isdecimal():
             abort(404)
         number = capped_int(digits)
@@ -59,12 +59,12 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        """Every error, a crash (500) included: JSON for the API, a page for people."""
+        """Return every error, even a crash (500): as JSON for the API, as a page for people."""
         response = error.get_response()  # keeps headers such as the Allow of a 405
         if asked_by_api():
             detail = error.description
             if error.code == 404:
-                detail = f"Nothing is at this address. Ask /api/prime/NUMBER with a whole number {RANGE}."
+                detail = f"There's nothing here. Use /api/prime/NUMBER with a whole number {RANGE}."
             problem = problem_details(error.code, detail)
             response.data, response.content_type = problem.data, problem.content_type
         else:
@@ -75,12 +75,12 @@ def create_app(config: dict | None = None) -> Flask:
 
 
 def asked_by_api() -> bool:
-    """Is the current request one for the JSON API?"""
+    """Return whether the current request is for the JSON API."""
     return request.path.startswith("/api/")
 
 
 def problem_details(status: int, detail: str) -> Response:
-    """Return an error in the form of RFC 9457, `application/problem+json`."""
+    """Return an error in the format of RFC 9457, `application/problem+json`."""
     response = jsonify(title=HTTP_STATUS_CODES[status], status=status, detail=detail, errors=[])
     response.status, response.content_type = status, "application/problem+json"
     return response

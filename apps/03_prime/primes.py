@@ -1,8 +1,8 @@
-"""Prime numbers as functions: they take a number, return an answer, and ask and print nothing."""
+"""Prime numbers as functions, which take a number and return an answer, and never ask or print."""
 
 from math import isqrt
 
-LARGEST = 10**12  # up to here an answer takes a few hundredths of a second at most
+LARGEST = 10**12  # up to here, an answer takes at most a few hundredths of a second
 
 
 def smallest_factor(n: int) -> int | None:
@@ -28,5 +28,5 @@ def smallest_factor(n: int) -> int | None:
 
 
 def is_prime(n: int) -> bool:
-    """Say whether `n` is a prime number: at least 2, and divisible only by 1 and itself."""
+    """Return whether `n` is a prime number: at least 2, and divisible only by 1 and itself."""
     return n >= 2 and smallest_factor(n) == n

@@ -1,9 +1,9 @@
 """Stage 04: a trained model behind a web page and a JSON API.
 
 What this stage teaches: an application factory; a model that is loaded once, when the app is made; a
-form that keeps what was typed and says what is wrong with it; an answer with an address of its own, next
-to the form that changes it; an API that answers every mistake with a
-status code and a reason; and an app that starts without a model and says how to get one.
+form that keeps what was typed and says what is wrong with it; an answer with its own URL, next to a form
+that changes it; an API that answers every mistake with a status code and a reason; and an app that
+starts without a model and says how to get one.
 
 Run it in this folder with `flask --app app.py run`.
 """
@@ -50,13 +50,13 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     def classify() -> str | Response | tuple[str, int]:
         """The prediction as a page; or the form again, with what was typed and what is wrong."""
         typed = request.form if request.method == "POST" else request.args
-        if not typed and request.method != "POST":  # an address without a flower
+        if not typed and request.method != "POST":  # the address has no flower
             return redirect(url_for("index"))
         form = FlowerForm(typed, data=model.typical)
         if not form.validate():
             return render_template("index.html", form=form, card=model.card), 422
         flower = form.data
-        if request.method == "POST":  # lead on to an address that can be shared
+        if request.method == "POST":  # redirect to an address that can be shared
             return redirect(url_for("classify", **flower), 303)
         answer = model.answer(flower)
         asked = {"question": json.dumps(flower), "reply": json.dumps(as_json(answer), indent=1)}
@@ -79,7 +79,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
     @app.get("/healthz")
     def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
-        """For whatever watches over the app: can it answer?"""
+        """Tell a monitoring program whether the app can answer."""
         if problem:
             return {"status": "unavailable", "reason": str(problem)}, 503
         return {"status": "ok"}
@@ -94,7 +94,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
 
 def http_error(error: HTTPException) -> Response:
-    """Return every error, a crash (500) included: as JSON for the API, as a page for people."""
+    """Return every error, even a crash (500): as JSON for the API, as a page for people."""
     response = error.get_response()  # keeps headers such as the Allow of a 405
     if request.path.startswith("/api/"):
         details = problem_details(error.code, str(error.description))
@@ -106,7 +106,7 @@ def http_error(error: HTTPException) -> Response:
 
 
 def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Response:
-    """Return an error in the form of RFC 9457, `application/problem+json`."""
+    """Return an error in the format of RFC 9457, `application/problem+json`."""
     title = HTTP_STATUS_CODES[status]
     body = {"title": title, "status": status, "detail": detail, "errors": errors}
     return Response(json.dumps(body), status, content_type="application/problem+json")
@@ -116,7 +116,7 @@ def refuse(invalid: ValidationError) -> Response:
     """Return what is wrong with a body: 400 if it isn't JSON, else 422, field by field."""
     found = invalid.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
-        return problem_details(*no_json(found[0]["input"], found[0]["msg"]))
+        return problem_details(*explain_bad_json(found[0]["input"], found[0]["msg"]))
     errors = []
     for each in found:
         message, value = each["msg"], each["input"]
@@ -126,25 +126,25 @@ def refuse(invalid: ValidationError) -> Response:
     return problem_details(422, "This is not a flower the model can classify; see errors.", errors)
 
 
-def no_json(body: bytes, message: str) -> tuple[int, str]:
-    """Return the status for a body that isn't JSON, and what it seems to be, or the parser's `message`."""
+def explain_bad_json(body: bytes, message: str) -> tuple[int, str]:
+    """Return the status for a body that isn't JSON, and what to fix, or else the parser's `message`."""
     encoding = json.detect_encoding(body)
-    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # gzip begins like this
-        return 415, "The body is compressed. Send it as it is, with no Content-Encoding."
+    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # gzip data starts like this
+        return 415, "The body is compressed. Send it uncompressed, without Content-Encoding."
     if encoding == "utf-8-sig":
-        return 400, "The JSON begins with a byte-order mark. Send it without one."
+        return 400, "The JSON starts with a byte-order mark. Send it without one."
     if encoding != "utf-8":
         return 400, f"The JSON is {encoding.upper()}. Send it as UTF-8."
     return 400, f"{message}."
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
-    """Return an answer as the API sends it: without probabilities, if the estimator gives none."""
+    """Return an answer as the API sends it, without probabilities if the estimator gives none."""
     return vars(answer) if answer.probabilities else {"species": answer.species}
 
 
 def percent(share: float) -> str:
-    """Return a probability for people: `97.7%`; and never a false `0.0%` or `100.0%`."""
+    """Return a probability as people read it: `97.7%`, but never a false `0.0%` or `100.0%`."""
     if share < 0.0005:
         return "< 0.1%"
     return f"{share:.1%}" if share < 0.9995 else "> 99.9%"

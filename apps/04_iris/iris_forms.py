@@ -1,6 +1,6 @@
-"""What a flower may look like when it arrives: typed into the form, or sent to the API as JSON.
+"""A flower as it arrives: typed into the form, or sent to the API as JSON.
 
-Both have a field for each of FEATURES, and both refuse the same numbers.
+Both have a field for each of FEATURES and refuse the same numbers.
 """
 
 from typing import Annotated
@@ -23,7 +23,7 @@ Flower = create_model("Flower", __config__=STRICT, **dict.fromkeys(FEATURES, Num
 class NumberField(FloatField):
     """A number in the form, typed with a decimal point or a decimal comma."""
 
-    # A browser's type="number" throws away what it can't read ("5,1" arrives as 51, "abc" as
+    # A browser's type="number" discards what it can't read ("5,1" arrives as 51, "abc" as
     # nothing), so the app couldn't say what is wrong. As text, everything arrives as it was typed.
     widget = TextInput()
 
@@ -46,8 +46,8 @@ class FlowerForm(FlaskForm):
     """The form of the start page. The loop below gives it a field for each of FEATURES."""
 
     class Meta:
-        # A CSRF token protects a form that changes something in your name. This one asks a
-        # question, and nothing remembers it: no account, no session, and so no SECRET_KEY.
+        # A CSRF token protects a form that changes something in your name. This form only asks
+        # a question and stores nothing: no account, no session, and so no SECRET_KEY.
         csrf = False
 
 

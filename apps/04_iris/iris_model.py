@@ -1,7 +1,7 @@
-"""The iris model: train it, save it with its card, load it, and ask it about one flower.
+"""The iris model: train it, save it with its card, load it, and predict for one flower.
 
-Train it in this folder with `python iris_model.py iris.csv`. For a table of your own, change the names
-below and `build_pipeline`; an error message names whatever doesn't fit after that.
+Train it in this folder with `python iris_model.py iris.csv`. For your own table, change the names below
+and `build_pipeline`. If something still doesn't fit, an error message says what.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]  # columns of numbers
 TARGET = "species"  # the column to predict: words or whole numbers
 UNIT = "cm"  # of the features; "" if they have none
-ABOVE, AT_MOST = 0, 30  # no iris is larger, so a number outside is a slip of the finger
+ABOVE, AT_MOST = 0, 30  # no iris is larger, so a number outside this range is a typo
 
 STAGE = "04_iris"
 FILE = Path(__file__).resolve()
@@ -48,8 +48,8 @@ def build_pipeline() -> Pipeline:
 def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipeline, Card]:
     """Train on three quarters of the flowers and test on the rest. Return the estimator and its card.
 
-    `flowers` has the FEATURES and the TARGET as columns, and a row per flower. The estimator is the very
-    one that was tested. Raises ValueError if the table doesn't fit the names at the top of this file.
+    `flowers` has the FEATURES and the TARGET as columns, and a row per flower. The estimator returned
+    is the one that was tested. Raises ValueError if the table doesn't fit the names at the top of this file.
     """
     check_table(flowers)
     training, test = train_test_split(flowers[[*FEATURES, TARGET]], random_state=0)
@@ -64,7 +64,7 @@ def make_card(estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source
     accuracy = accuracy_score(test[TARGET], predicted)
     matrix = confusion_matrix(test[TARGET], predicted, labels=estimator.classes_)
     flowers = pd.concat([training.assign(used_for="training"), test.assign(used_for="test")])
-    # The hash is of the table, not of the file, whose line ends a checkout may have changed.
+    # Hash the table instead of the file, whose line endings Git may have changed.
     csv = flowers[list(training)].sort_index().to_csv(index=False, lineterminator="\n")
     return {
         "stage": STAGE,
@@ -79,7 +79,7 @@ def make_card(estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source
         "classes": estimator.classes_.tolist(),
         "metrics": {"accuracy": float(accuracy), "confusion_matrix": matrix.tolist()},
         "versions": {"python": sys.version.split()[0], "scikit_learn": sklearn.__version__},
-        "flowers": flowers.to_dict("records"),  # for the picture; leave it out for a big table
+        "flowers": flowers.to_dict("records"),  # for the picture; leave them out for a big table
     }
 
 
@@ -100,25 +100,25 @@ def check_table(table: pd.DataFrame) -> None:
 class Answer:
     """What the model says about one flower. The page and the API both show it."""
 
-    species: str  # as the card has it: a number, if the classes are numbers
+    species: str  # as in the card: a number if the classes are numbers
     probabilities: dict[str, float]  # of each class; empty if the estimator gives none
 
 
 @dataclass(frozen=True)
 class IrisModel:
-    """A trained estimator, and the card that belongs to it."""
+    """A trained estimator and its card."""
 
     estimator: Any
     card: Card
 
     @property
     def typical(self) -> dict[str, float]:
-        """A flower in the middle: the median of each feature."""
+        """A typical flower: the median of each feature."""
         return {name: self.card["features"][name]["median"] for name in FEATURES}
 
     def answer(self, flower: dict[str, float]) -> Answer:
         """Return the prediction for one flower, a number for each of FEATURES."""
-        # An estimator that knows the names of its features may use some of them only.
+        # An estimator that knows its features' names may use only some of FEATURES.
         columns = getattr(self.estimator, "feature_names_in_", FEATURES)
         row = pd.DataFrame([flower])[list(columns)]
         species = self.estimator.predict(row).tolist()[0]
@@ -129,7 +129,7 @@ class IrisModel:
 
 
 class ModelUnavailable(Exception):
-    """There is no model that may be used. The message says why, and ends with what to do."""
+    """There is no usable model. The message says why, and ends with what to do."""
 
     def __init__(self, problem: str, remedy: str = "build it with") -> None:
         super().__init__(f"{problem}; {remedy} {COMMAND}")
@@ -149,25 +149,25 @@ def save(estimator: Any, card: Card, folder: Path = MODEL_FOLDER) -> Path:
         content = (new / MODEL_NAME).read_bytes()
         if b"__main__" in content:
             problem = "The model uses a function or class that only this notebook or script has"
-            raise ModelUnavailable(problem, "move it to a file of its own next to app.py, or use")
+            raise ModelUnavailable(problem, "move it to its own file next to app.py, or use")
         card = card | {"sha256": hashlib.sha256(content).hexdigest()}
         card["card_sha256"] = hash_card(card)
         (new / CARD_NAME).write_text(json.dumps(card, indent=1))
         load(new)
         for name in (MODEL_NAME, CARD_NAME):
-            (new / name).replace(folder / name)  # a rename: nobody ever reads half a file
+            (new / name).replace(folder / name)  # renamed, so that nobody ever reads half a file
     return folder / MODEL_NAME
 
 
 def load(folder: Path = MODEL_FOLDER) -> IrisModel:
-    """Return the model in `folder`, once it is sure to be the one that its card describes.
+    """Return the model in `folder`, after checking that it is the one its card describes.
 
-    A model file is a pickle, and opening a pickle can run any code. So it is opened only if it has the
-    SHA-256 that the card names. That guards against mix-ups and damage, not against somebody who can
-    write to the folder: they can replace the card, too. Raises ModelUnavailable.
+    A model file is a pickle, and opening a pickle can run any code. So it is opened only if its SHA-256
+    is the one in the card. That protects against mix-ups and damage, but not against somebody who can
+    write to the folder, because they can replace the card, too. Raises ModelUnavailable.
     """
     try:
-        for pause in (0, 0.2):  # if the two don't match, somebody may be saving: look again
+        for pause in (0, 0.2):  # if the two don't match, somebody may be saving: try again
             time.sleep(pause)
             card = check_card(json.loads((folder / CARD_NAME).read_bytes()))
             content = (folder / MODEL_NAME).read_bytes()
@@ -214,7 +214,7 @@ def open_model(content: bytes, card: Card) -> IrisModel:
     try:
         model = IrisModel(joblib.load(io.BytesIO(content)), card)
         model.answer(model.typical)
-    except Exception as error:  # whatever is not a model may raise anything
+    except Exception as error:  # a file that isn't a model may raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelUnavailable(f"The model file {MODEL_NAME} can't be used ({reason})") from error
     if list(getattr(model.estimator, "classes_", card["classes"])) != card["classes"]:
@@ -223,7 +223,7 @@ def open_model(content: bytes, card: Card) -> IrisModel:
 
 
 def hash_card(card: Card) -> str:
-    """Return the SHA-256 of a card's fields, all but `card_sha256` itself."""
+    """Return the SHA-256 of a card's fields, except `card_sha256` itself."""
     fields = {name: value for name, value in card.items() if name != "card_sha256"}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 

@@ -1,11 +1,11 @@
 // What if? A change in the form brings a new answer into the page without loading the page again.
 //
-// The script asks for the page that the form's own button would lead to, and puts its answer, every element
-// with `data-answer`, in place of the old one. So only the templates draw: whatever you change in them
-// follows the form too. Without JavaScript, the button does the same.
+// The script requests the page that the form's button would open, and replaces every element that has
+// `data-answer` with the one from that page. So only the templates draw, and if you change them, this follows.
+// Without JavaScript, the button does the same.
 
 const WAIT = 150; // milliseconds without another change before the app is asked
-const SETTLED = 800; // and without another answer before a screen reader says it
+const SETTLED = 800; // and without another answer before a screen reader reads it out
 const form = document.querySelector("form[data-what-if]");
 const status = document.createElement("p"); // a live region: what is put into it is read aloud
 let waiting, saying, asked;
@@ -23,7 +23,7 @@ function say(text, isError = false) {
 
 async function ask(submitter) {
   clearTimeout(waiting);
-  asked?.abort(); // of two answers under way, only the last question's counts
+  asked?.abort(); // a newer question cancels the older one
   asked = new AbortController();
   const { signal } = asked;
   const data = new FormData(form, submitter);
@@ -45,7 +45,7 @@ async function ask(submitter) {
   }
 }
 
-// Say at each field what `page` says is wrong with it. Return the messages.
+// Show at each field the message that `page` has for it. Return the messages.
 function showMessages(page) {
   const found = [];
   for (const field of form.querySelectorAll("[aria-describedby]")) {
