@@ -22,7 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from workshop.core.datasets import read_iris
-from workshop.core.stages import find_stage, load_app_module
+from workshop.core.stages import load_app_module
 from workshop.setup.process import ROOT
 
 iris_app = load_app_module("04_iris")
