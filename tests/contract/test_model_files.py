@@ -10,12 +10,16 @@ import logging
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import joblib
 import pytest
 import sklearn
 from app_support import FORM, api, card_hash, make, module_of, problem
+
+from workshop.core.stages import find_stage
 
 STAGES = ["04_iris", "05_census", "06_housing", "07_yours"]
 # Stages whose own `save` writes what a notebook has trained; in 07, train.py does it.
@@ -281,3 +285,43 @@ def test_load_looks_again_while_somebody_saves(kept, monkeypatch):
     monkeypatch.setattr(kept.module.time, "sleep", let_the_saver_finish)
     assert kept.module.load(kept.folder).card["name"] == "The newer one"
     assert len(waited) == 1
+
+
+KILLED = """
+import importlib, json, sys
+from pathlib import Path
+import joblib, psutil
+
+module, moment = importlib.import_module(sys.argv[1]), sys.argv[3]
+folder = Path(sys.argv[2])
+
+def before_rename(event, details):
+    if event == "os.rename" and Path(details[1]).name == moment:
+        psutil.Process().kill()
+
+estimator = joblib.load(folder / module.MODEL_NAME)
+if isinstance(estimator, dict):
+    estimator["low"] = estimator["high"]
+else:
+    estimator.killed = "in other bytes"
+sys.addaudithook(before_rename)
+module.save(estimator, json.loads((folder / module.CARD_NAME).read_bytes()), folder)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["model", "card"], ids=["before the first", "between the two"])
+@each_saving
+def test_a_kill_while_saving_leaves_the_old_model_or_one_that_is_refused(kept, moment):
+    """Kill the process (`kill -9`, or its equivalent on Windows) before each of the two renames."""
+    before = kept.contents()
+    names = {"model": kept.model_file.name, "card": kept.card_file.name}
+    command = [sys.executable, "-c", KILLED, kept.module.__name__, kept.folder, names[moment]]
+    killed = subprocess.run(command, cwd=find_stage(kept.slug).folder)
+    assert killed.returncode not in (0, 1)
+    after = kept.contents()
+    assert after[names["card"]] == before[names["card"]]
+    if moment == "model":
+        assert after[names["model"]] == before[names["model"]]
+    else:
+        assert names["model"] in kept.refusal()
