@@ -1,6 +1,6 @@
-"""Every app, with a small model where it needs one; what each of them takes; and how the tests read a page.
+"""Every app, with a small model if it needs one; valid input for each; and a parser of pages.
 
-To the stages' apps comes `my_app`, which `new` has made from a table that nothing here was made for.
+In addition to the stages' apps, there is `my_app`, which `new` has made from an unusual table.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from workshop.core.datasets import fetch_census, read_iris
 from workshop.core.stages import find_stage, load_app_module, stages_with_app
 from workshop.learn.new_app import new_app
 
-# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
+# ruff: noqa: F811 (tests request an imported fixture by its name)
 
 NEW = "my_app"
 SLUGS = [*(stage.slug for stage in stages_with_app()), NEW]
@@ -48,18 +48,18 @@ PERSON = {
     "hours_per_week": 40,
 }
 BODY = {"04_iris": FLOWER, "05_census": PERSON, "06_housing": BERKELEY}
-# A number in it, and where the form of an app and its API are.
+# A feature that is a number, and the address of an app's form.
 NUMBER = {"04_iris": "sepal_length", "05_census": "age", "06_housing": "latitude"}
 FORM = {"03_prime": "/prime", "04_iris": "/classify", "05_census": "/probability"}
 
 
 def api(slug: str) -> str:
-    """The address to which a program sends what it asks about."""
+    """Return the address of an app's API."""
     return "/api/predict" if slug == "04_iris" else "/api/v1/predictions"
 
 
 def body(slug: str, client: FlaskClient) -> dict[str, Any]:
-    """What a program sends; of stage 07's apps, what their card says is typical."""
+    """Return a valid body for the API; for stage 07's apps, the typical values in their card."""
     if slug in BODY:
         return BODY[slug]
     card = client.get("/api/v1/model").json
@@ -67,7 +67,7 @@ def body(slug: str, client: FlaskClient) -> dict[str, Any]:
 
 
 def number_field(slug: str, client: FlaskClient) -> str:
-    """The name of a feature that is a number."""
+    """Return the name of a feature that is a number."""
     if slug in NUMBER:
         return NUMBER[slug]
     features = client.get("/api/v1/model").json["features"]
@@ -75,25 +75,25 @@ def number_field(slug: str, client: FlaskClient) -> str:
 
 
 def submit(slug: str, client: FlaskClient, **changes: Any) -> TestResponse:
-    """Send an app's form, with changes by the name of the field or the column."""
+    """Submit an app's form, with changes by the name of the field or the column."""
     fields = {"number": "91"} if slug == "03_prime" else body(slug, client)
     fields = {k: "" if v is None else v for k, v in (fields | changes).items()}
     if slug in ("07_yours", NEW):
         fields = {f"f{place}": value for place, value in enumerate(fields.values())}
     if slug == "05_census":
         return client.get(FORM[slug], query_string=fields)
-    leads_on = slug == "04_iris"  # to the address of its answer
-    return client.post(FORM.get(slug, "/predict"), data=fields, follow_redirects=leads_on)
+    redirects = slug == "04_iris"  # to the address of its answer
+    return client.post(FORM.get(slug, "/predict"), data=fields, follow_redirects=redirects)
 
 
 def module_of(slug: str) -> ModuleType:
-    """The module that loads the model of an app."""
+    """Return the module that loads an app's model."""
     return model_module(find_stage("07_yours" if slug == NEW else slug))
 
 
 @pytest.fixture(scope="session")
 def models(built, tmp_path_factory) -> dict[str, Path]:
-    """A folder with a small model for each app that needs one; a test that damages it uses a copy."""
+    """A folder with a small model for each app that needs one. Don't change it: copy it."""
     folders = {"06_housing": built}
     for slug, data in (("04_iris", read_iris), ("05_census", lambda: few(fetch_census()))):
         module = module_of(slug)
@@ -108,16 +108,16 @@ def models(built, tmp_path_factory) -> dict[str, Path]:
 
 
 def make(slug: str, instance: Path, model: Path | None = None, **settings: Any) -> Flask:
-    """The app `slug` with this model, or with none; that of stage 06 with the tables of a new database.
+    """Return the app `slug` with this model, or with none; stage 06 gets a new database.
 
-    `my_app` is made of stage 07's files, to which its own are equal.
+    `my_app` is made from stage 07's files, which are the same as its own.
     """
     config = {
         "MODEL_FOLDER": model or instance / "no model",
         "INSTANCE_FOLDER": instance,
         "SECRET_KEY": "a key that only the tests know",
         "PREDICTION_LOG": "off",
-        "WTF_CSRF_ENABLED": False,  # or nothing would get further; it has tests of its own
+        "WTF_CSRF_ENABLED": False,  # has separate tests
     } | settings
     if slug == "06_housing":
         return make_app(config)
@@ -126,7 +126,7 @@ def make(slug: str, instance: Path, model: Path | None = None, **settings: Any) 
 
 @pytest.fixture(scope="session")
 def apps(models, tmp_path_factory) -> Iterator[dict[str, Flask]]:
-    """Every app, whole, as the host serves it."""
+    """Every app, as the host serves it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DATABASE_URL", raising=False)
         place = tmp_path_factory.mktemp
@@ -137,13 +137,13 @@ def apps(models, tmp_path_factory) -> Iterator[dict[str, Flask]]:
 
 @pytest.fixture(params=SLUGS)
 def slug(request) -> str:
-    """The name of each app in turn."""
+    """The name of each app."""
     return request.param
 
 
 @pytest.fixture
 def client(slug, apps) -> FlaskClient:
-    """A browser at this app, nobody's."""
+    """A client of this app that isn't logged in."""
     return apps[slug].test_client()
 
 
@@ -154,13 +154,13 @@ def folder(slug, models, tmp_path) -> Path:
 
 
 def copy_of_folder(slug: str, place: Path) -> Path:
-    """A stage's folder as it is in the repository, somewhere else."""
+    """Copy a stage's folder, as it is in the repository, to another place."""
     made = shutil.ignore_patterns("model", "instance", "__pycache__", ".pytest_cache")
     return Path(shutil.copytree(find_stage(slug).folder, place, ignore=made))
 
 
 def python(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a folder as its owner would, far from the workshop."""
+    """Run Python in a folder as its owner would, outside the workshop."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "WORKSHOP"))}
     return subprocess.run(
         [sys.executable, *command],
@@ -173,7 +173,7 @@ def python(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
-    """Assert that an answer is a whole `application/problem+json`; return it."""
+    """Assert that a response is a complete `application/problem+json`; return it."""
     assert (response.status_code, response.mimetype) == (status, PROBLEM), response.text
     assert set(response.json) == {"title", "status", "detail", "errors"}
     assert response.json["status"] == status
@@ -186,18 +186,18 @@ def problem(response: TestResponse, status: int) -> dict[str, Any]:
 
 
 def card_hash(card: dict[str, Any]) -> str:
-    """The SHA-256 of a card's fields, except that of the hash itself."""
+    """Return the SHA-256 of a card's fields, except the hash itself."""
     fields = {name: value for name, value in card.items() if name != "card_sha256"}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 class Page(HTMLParser):
-    """A page as a browser reads it: its elements, their texts, and the forms with their fields."""
+    """A parsed page: its elements, their text, and the forms with their fields."""
 
     def __init__(self, response: TestResponse | str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []  # with the element that was opened last
+        self.texts: list[tuple[str, str]] = []  # each with the last start tag before it
         self.forms: list[tuple[dict[str, str | None], dict[str, str]]] = []
         self.html = response if isinstance(response, str) else response.text
         self.feed(self.html)
@@ -225,7 +225,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
     def in_tag(self, tag: str) -> list[str]:
-        """The texts that follow this tag directly."""
+        """The pieces of text directly after this tag."""
         return [text for name, text in self.texts if name == tag]
 
     def by_id(self, id_: str) -> dict[str, str | None]:
@@ -235,22 +235,22 @@ class Page(HTMLParser):
 
     @property
     def links(self) -> set[str]:
-        """Every address that the page loads, leads to or sends a form to."""
+        """Every address that the page loads, links to or submits a form to."""
         found = {a.get(key) for _, a in self.elements for key in ("href", "src", "action")}
         return {link for link in found if link and not link.startswith("#")}
 
     @property
     def messages(self) -> dict[str, str]:
-        """What it says is wrong, by the id of the field."""
+        """The error messages, by the id of the field."""
         return dict(re.findall(r'class="message" id="([^"]+)-message">([^<]+)<', self.html))
 
 
 def assert_refused(
     response: TestResponse, name: str, message: str, typed: str | None = None
 ) -> Page:
-    """Assert that a form came back with one mistake, said at its field, and what was typed still in it.
+    """Assert that the form is shown again with one message, at its field, and with what was typed.
 
-    Where the field is a list, which can't hold what was sent, `typed` is left out. Returns the page.
+    Leave out `typed` for a list, which can't contain an invalid value. Returns the page.
     """
     page = Page(response)
     assert response.status_code == 422

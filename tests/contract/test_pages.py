@@ -1,5 +1,5 @@
-"""Every page of every app, as visitors meet it: reachable below a prefix, with what assistive technology
-needs and nothing that a strict policy forbids; and the pages that say what went wrong."""
+"""Every page of every app: its links below a prefix, what assistive technology needs, nothing that a strict
+policy forbids; and the pages that say what went wrong."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
 PREFIX = "/some/where"
-# The pages next to the first one that a GET opens: good questions and bad ones.
+# Other pages than the first one, for valid and invalid queries.
 PAGES = {
     "01_hello": ["/profile/Ada", "/visits", "/oops"],
     "02_templates": ["/heading", "/extend", "/list", "/list?names=", "/condition?day=4"]
@@ -30,12 +30,12 @@ PAGES = {
 
 
 def below_prefix(app):
-    """A client of an app that is served below a prefix, next to nothing else."""
+    """Return a client of an app that is served below a prefix."""
     return Client(DispatcherMiddleware(Flask("outside"), {PREFIX: app}))
 
 
 def answers(slug, client):
-    """Answers of an app: its first page, the others, what its form says, and of an address without a page."""
+    """Yield responses of an app: of all its pages, its form, and an address without a page."""
     yield from (client.get(path) for path in ["/", *PAGES.get(slug, ()), "/nothing"])
     if slug == "06_housing":
         anna = join(client.application, f"anna-{secrets.token_hex(4)}")
@@ -49,8 +49,8 @@ def answers(slug, client):
         yield submit(slug, client, **{field or next(iter(Page(client.get("/")).forms[-1][1])): "x"})
 
 
-def assert_sound(page, path):
-    """Assert what holds for each page of our own."""
+def assert_valid(page, path):
+    """Assert what is true of each of our own pages."""
     ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     assert len(ids) == len(set(ids)), path
     for tag, attributes in page.elements:
@@ -76,22 +76,22 @@ def assert_sound(page, path):
         assert field.get("type") == "hidden" or field["id"] in labelled, path
 
 
-def test_every_page_is_sound_and_its_links_stay_below_a_prefix(slug, apps, client):
+def test_every_page_is_valid_and_its_links_stay_below_a_prefix(slug, apps, client):
     mounted, links = below_prefix(apps[slug]), set()
     for answer in answers(slug, client):
         if answer.request.path != "/openapi/swagger":  # the library's, which has scripts
-            assert_sound(Page(answer), answer.request.path)
+            assert_valid(Page(answer), answer.request.path)
         if answer.request.method == "GET":
             query = answer.request.query_string.decode()
             links |= Page(mounted.get(f"{PREFIX}{answer.request.path}?{query}")).links
     assert len(links) > 3
     for link in links:
         assert link.startswith(f"{PREFIX}/"), link
-        # Without an answer to give (405, 422) a form's address is there all the same.
+        # The address of a form exists even if a GET of it gets a 405 or 422.
         assert mounted.get(link).status_code in (200, 302, 303, 405, 422) or "/oops" in link, link
 
 
-def test_links_back_are_there_only_where_the_server_says_where_they_lead(slug, apps):
+def test_links_to_the_gallery_appear_only_if_the_server_gives_their_addresses(slug, apps):
     client = apps[slug].test_client()
     known = {"workshop.gallery_url": "/out/", "workshop.notebook_url": "/out/notebook/x"}
     assert not {"/out/", "/out/notebook/x"} & Page(client.get("/")).links
@@ -119,8 +119,8 @@ def test_the_documentation_page_and_its_files_need_no_network(slug, client):
         json.loads(each["data-config"]) for each in page.all("div") if "data-config" in each
     ]
     assert config["validatorUrl"] is None, "the page would ask another host for a badge"
-    assert all("defer" in script for script in page.all("script")), "the page is shown first"
-    # Browsers keep what is behind these addresses, so another version needs another address.
+    assert all("defer" in script for script in page.all("script")), "the page appears first"
+    # Browsers cache these files, so another version needs another address.
     large = {link for link in page.links if link.startswith("/openapi/swagger/")}
     assert {link.partition("?v=")[2] for link in large} == {version("flask-openapi-swagger")}
     for link in page.links:
@@ -140,14 +140,11 @@ def test_the_first_page_leads_to_every_page_and_head_works(slug, apps, client):
     assert whole - hidden <= links | {r for r in whole if r.startswith(("/api/", "/openapi/"))}
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/static/no.css", "/static/../app.py", "/%ff%00"])
-def test_an_address_without_a_page_gets_one_that_leads_back(client, path):
-    answer = client.get(path)
-    assert (answer.status_code, answer.mimetype) == (404, "text/html")
-    assert "/" in Page(answer).links
-
-
-def test_a_wrong_method_gets_a_page_that_leads_back_and_the_right_ones(client):
+def test_an_address_or_method_that_is_not_there_gets_a_page_that_leads_back(client):
+    for path in ("/nothing", "/static/no.css", "/static/../app.py", "/%ff%00"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.mimetype) == (404, "text/html"), path
+        assert "/" in Page(answer).links
     answer = client.delete("/")
     assert (answer.status_code, answer.mimetype) == (405, "text/html")
     assert "GET" in answer.headers["Allow"]
@@ -155,13 +152,13 @@ def test_a_wrong_method_gets_a_page_that_leads_back_and_the_right_ones(client):
 
 
 @pytest.mark.parametrize("slug", WITH_API)
-def test_a_body_that_is_no_form_brings_the_form_back_and_its_address_leads_there(slug, client):
+def test_an_invalid_body_shows_the_form_again(slug, client):
     path = FORM.get(slug, "/predict")
     bodies = [{"json": {"number": 97}}, {"json": [1]}]
     bodies += [{"data": b"\xff\x00%", "content_type": "application/x-www-form-urlencoded"}]
     for multipart in ("multipart/form-data; boundary=x", "multipart/form-data"):
         bodies.append({"data": b"--x\r\nbroken", "content_type": multipart})
-    if slug == "05_census":  # its form is a GET, and its answers have addresses of their own
+    if slug == "05_census":  # its form is a GET
         assert client.get(path).status_code == 422
         return
     for sent in bodies:
@@ -172,11 +169,11 @@ def test_a_body_that_is_no_form_brings_the_form_back_and_its_address_leads_there
     assert (answer.status_code, answer.location) == (302, "/")
 
 
-def test_a_crash_shows_nothing_of_the_inside(slug, models, tmp_path, caplog):
+def test_a_crash_shows_no_details(slug, models, tmp_path, caplog):
     app = make(slug, tmp_path, models.get(slug))
 
     def crash():
-        raise RuntimeError("a secret of the inside")
+        raise RuntimeError("a secret detail")
 
     paths = ["/crash", "/api/crash"] if slug in WITH_API else ["/crash"]
     for path in paths:
@@ -186,11 +183,11 @@ def test_a_crash_shows_nothing_of_the_inside(slug, models, tmp_path, caplog):
         assert answer.status_code == 500
         assert not re.search("secret|Traceback|RuntimeError", answer.text)
         assert answer.mimetype == (PROBLEM if path == "/api/crash" else "text/html")
-    assert "a secret of the inside" in caplog.text  # the log has it
+    assert "a secret detail" in caplog.text  # in the log only
 
 
 @pytest.mark.parametrize("slug", WITH_MODEL)
-def test_without_a_model_everything_says_so_and_what_to_do(slug, tmp_path, caplog):
+def test_without_a_model_every_page_says_what_to_do(slug, tmp_path, caplog):
     client = make(slug, tmp_path).test_client()
     told = client.get("/healthz")
     assert (told.status_code, told.json["status"]) == (503, "unavailable")
@@ -202,5 +199,6 @@ def test_without_a_model_everything_says_so_and_what_to_do(slug, tmp_path, caplo
             answer = client.get(path)
             assert answer.status_code == 503
             assert remedy in Page(answer).text
-            assert_sound(Page(answer), path)
+            assert_valid(Page(answer), path)
+    assert slug == "04_iris" or client.get("/api/v1/model").mimetype == PROBLEM
     assert client.get("/static/style.css").status_code == 200

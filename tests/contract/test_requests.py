@@ -1,9 +1,8 @@
-"""Every route of every app, and of the gallery, asked in ways that no browser would ask.
+"""Requests that no browser would send, to every route of every app and of the gallery.
 
-The routes are those of the apps' own maps, so a new one is asked without a line here. Whatever a client
-sends, the answer is none of the server's errors, holds no traceback, has the form that the app documents for
-its errors, and takes at most a second of the processor: a clock on the wall would measure the machine's
-other work as well.
+The routes come from the apps' own URL maps, so a new one needs no line here. No request may cause a server
+error (5xx) or show a traceback; each error has the form that the app documents, and each answer takes at
+most a second of CPU time. (Elapsed time would include the machine's other work.)
 """
 
 import gc
@@ -28,10 +27,10 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from workshop.host import gallery
 
-SECONDS = 1  # of the processor, for one request
+SECONDS = 1  # of CPU time, for one request
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"]
 
-# What each app takes, if it is right. Everything hostile below is this with something in it exchanged.
+# A valid request to each app. The hostile ones below are this with some values exchanged.
 FIELDS = {
     "01_hello": {"name": "a", "text": "b"},
     "02_templates": {"names": "Ada,Grace", "day": "13"},
@@ -59,7 +58,7 @@ searching = settings(
 
 @dataclass
 class Target:
-    """A WSGI application and the routes to ask it for; `somebody` gives the headers of who is logged in."""
+    """A WSGI application and its routes; `somebody` returns the headers of a logged-in visitor."""
 
     slug: str
     application: object
@@ -69,10 +68,10 @@ class Target:
     somebody: object = lambda: {}
 
     def ask(self, path: str, method: str = "GET", **sent) -> int:
-        """Send a request, look at the answer, and return its status. `raw` goes into the environ as it is."""
+        """Send a request, check the answer, return its status. `raw` is added to the environ unchanged."""
         raw, self.crashes[:] = sent.pop("raw", {}), []
         environ = EnvironBuilder("/", method=method, **sent).get_environ()
-        # As a server hands a path on: its bytes, each as a character.
+        # As a server passes a path on: each byte as one character.
         environ["PATH_INFO"] = path.encode("utf-8", "surrogatepass").decode("latin-1")
         began = time.process_time()
         pieces, status, headers = run_wsgi_app(self.application, environ | raw)
@@ -107,13 +106,13 @@ def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
 
 
 def routes(app: Flask, prefix: str = "") -> list[tuple[str, set[str]]]:
-    """Every address of an app with `<...>` where something stands for it, and its methods."""
+    """Return every rule of an app, with its `<...>`, and its methods."""
     return [(prefix + rule.rule, rule.methods) for rule in app.url_map.iter_rules()]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def only_what_the_apps_leave_is_collected():
-    """What else this process holds is the tests': looking through it would count as the apps' work."""
+def collect_only_the_apps_garbage():
+    """Keep the garbage collector from scanning the tests' own objects during the apps' requests."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -144,9 +143,9 @@ def target(request, apps) -> Target:
 
 
 def somebody(app: Flask, name: str) -> Callable[[], dict[str, str]]:
-    """Register an account; return a function that gives its session and its token as WSGI has headers.
+    """Register an account; return a function that returns its session and token as WSGI headers.
 
-    The session is made anew each time: a request may have logged it out.
+    It makes a new session each time, because a request may have logged out of the last one.
     """
     joined = join(app, name)
     database = sys.modules["housing_database"]
@@ -203,7 +202,7 @@ odd_headers = st.fixed_dictionaries(
 
 
 def spoilt(good: dict, values) -> st.SearchStrategy[dict]:
-    """`good` with some values exchanged, and with some missing or too many."""
+    """Return `good` with some values exchanged, and some fields missing or added."""
     names = st.sampled_from([*good, "a", ""])
     changed = st.dictionaries(names, values, max_size=2)
     left_out = st.lists(st.sampled_from(list(good)), max_size=1)
@@ -230,7 +229,7 @@ def as_table(row: dict) -> bytes:
 
 
 def bodies(slug: str) -> st.SearchStrategy[tuple[str, bytes]]:
-    """Bodies of every kind, each with the media type it says it has; often the wrong one."""
+    """Return bodies of every kind, each with a media type, which is often the wrong one."""
     good = FIELDS.get(slug, FLOWER)
     in_json = st.sampled_from(JSON.get(slug, [good])).flatmap(lambda each: spoilt(each, value))
     as_json = st.one_of(in_json, value).map(lambda each: json.dumps(each).encode())
@@ -246,7 +245,7 @@ def bodies(slug: str) -> st.SearchStrategy[tuple[str, bytes]]:
 
 
 def fill(rule: str, word: str) -> str:
-    """An address of a route, with a word where it has `<...>`."""
+    """Return an address of a route, with a word for each `<...>`."""
     return re.sub("<[^>]+>", lambda _: word, rule)
 
 
@@ -262,25 +261,25 @@ def test_every_method_on_every_route(target):
 
 @searching
 @given(data=st.data())
-def test_whatever_is_sent_gets_an_answer_that_is_documented(target, data):
+def test_every_request_gets_an_answer_that_is_documented(target, data):
     kind, body = data.draw(bodies(target.slug))
     fields = data.draw(spoilt(FIELDS.get(target.slug, FLOWER), text))
     odd = {
         "QUERY_STRING": as_form(fields).decode(),
         "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input_terminated": True,  # as granian has it
+        "wsgi.input_terminated": True,  # as granian sets it
     }
     odd |= data.draw(st.sampled_from([dict, target.somebody]))()
     odd |= data.draw(st.one_of(st.just({}), odd_headers))
     word = data.draw(text)
-    # Each example asks several routes: to think of it takes longer than to answer it.
+    # Each example goes to several routes: making it takes longer than answering it.
     for rule, methods in data.draw(st.lists(st.sampled_from(target.rules), min_size=8, max_size=8)):
         method = data.draw(st.sampled_from([*sorted(methods), "POST"]))
         sent = {"input_stream": BytesIO(body), "content_type": kind}
         target.ask(fill(rule, word), method, raw=odd, **sent)
 
 
-# The largest bodies that are taken, of what takes longest: each of these once took an app seconds.
+# The largest bodies that are accepted, of the slowest kinds: each once took an app seconds.
 LONGEST = {
     "empty lists": ("application/json", '{"people":[', "[],", "[]]}"),
     "lists in lists": ("application/json", '{"people":[', f"{'[' * 190}{']' * 190},", "[]]}"),
@@ -295,7 +294,7 @@ LONGEST = {
 
 
 @pytest.mark.parametrize("longest", LONGEST.values(), ids=LONGEST)
-def test_the_largest_bodies_are_answered_soon(apps, longest):
+def test_the_largest_bodies_are_answered_quickly(apps, longest):
     kind, head, unit, tail = longest
     for slug, app in apps.items():
         room = (app.config["MAX_CONTENT_LENGTH"] or 64 * 1024) - len(head) - len(tail)

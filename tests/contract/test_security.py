@@ -1,6 +1,6 @@
-"""What every answer of every app says to browsers, which names the apps go by, and that bodies end.
+"""The headers of every answer, the host names that an app answers to, and bodies without a length.
 
-The host does this for each app. 06 and 07, which are put on the internet by themselves, do it too.
+The host sees to them for each app. 06 and 07 can be put on the internet by themselves, so they do it too.
 """
 
 import re
@@ -25,19 +25,33 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
 
 
 def guarded(name, folder, model=None):
-    """An app as it meets the world: with the host's middleware around it, or with its own guard only."""
+    """An app as it meets the world: with the host's middleware around it, or only its own guard."""
     slug, _, alone = name.partition(" ")
     app = gallery.create_app({}) if name == "gallery" else make(slug, folder, model)
+
+    def crash():
+        raise RuntimeError("on purpose")
+
+    app.add_url_rule("/crash", view_func=crash)
     return app if alone else hosted(app)
 
 
+@pytest.fixture(scope="module")
+def guarded_apps(models, tmp_path_factory):
+    """Every app, once more, by its name: with a page that crashes."""
+    return {
+        name: guarded(name, tmp_path_factory.mktemp("app"), models.get(name.partition(" ")[0]))
+        for name in (*SLUGS, "gallery", *ALONE)
+    }
+
+
 @pytest.fixture(params=[*SLUGS, "gallery", *ALONE])
-def app(request, models, tmp_path):
-    return guarded(request.param, tmp_path, models.get(request.param.partition(" ")[0]))
+def app(request, guarded_apps):
+    return guarded_apps[request.param]
 
 
 def addresses(app):
-    """An address of each route of the app, and one of none."""
+    """Yield an address of each route of the app, and addresses without a route."""
     samples = {"int": "7", "float": "2.5", "path": "a/b"}
     for rule in app.url_map.iter_rules():
         yield re.sub(r"<(?:(\w+)(?:\([^)]*\))?:)?\w+>", lambda m: samples.get(m[1], "x"), rule.rule)
@@ -46,7 +60,7 @@ def addresses(app):
 
 def assert_guarded(answer, path):
     policy = answer.headers["Content-Security-Policy"]
-    # The page that documents an API comes with a library, which writes scripts into it.
+    # The page with the API's documentation comes from a library and has scripts in it.
     assert policy.startswith(POLICY) if path.startswith("/openapi/") else policy == POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "same-origin"
@@ -57,10 +71,6 @@ def assert_guarded(answer, path):
 
 
 def test_every_answer_carries_the_headers(app):
-    def crash():
-        raise RuntimeError("on purpose")
-
-    app.add_url_rule("/crash", view_func=crash)
     client, seen = app.test_client(), set()
     for path in addresses(app):
         for method in METHODS:
@@ -74,7 +84,7 @@ def test_every_answer_carries_the_headers(app):
     assert seen >= {200, 404, 405, 500}
 
 
-def test_a_header_that_the_app_has_set_stays():
+def test_a_header_that_the_app_sets_is_kept():
     def app(environ, start_response):
         framed = "frame-ancestors https://example.org"
         start_response(
@@ -98,15 +108,13 @@ FOREIGN = ["evil.example:8000", "localhost.evil.example", "rebound.localhost", "
 FOREIGN += ["127.0.0.1.evil.example", "2130706433", "localhost:x", "[evil]", "-"]
 
 
-def test_an_app_goes_by_localhost_and_by_numbers(app):
+def test_an_app_answers_to_localhost_and_to_ip_addresses_only(app):
+    client = app.test_client()
     for host in OWN:
-        assert app.test_client().get("/", headers={"Host": host}).status_code == 200, host
-
-
-def test_another_name_is_refused(app):
+        assert client.get("/", headers={"Host": host}).status_code == 200, host
     for host in FOREIGN:
         for path in ("/", "/nothing", "/static/style.css", "/healthz", "/api/v1/model"):
-            answer = app.test_client().get(path, headers={"Host": host})
+            answer = client.get(path, headers={"Host": host})
             assert answer.status_code == 400, (host, path)
             assert "TRUSTED_NAMES" in answer.text
             assert "evil" not in answer.text
@@ -114,12 +122,12 @@ def test_another_name_is_refused(app):
 
 
 @pytest.mark.parametrize("name", [*WITH_API, *ALONE])
-def test_an_api_refuses_another_name_in_its_own_form(name, models, tmp_path):
-    client = guarded(name, tmp_path, models.get(name.partition(" ")[0])).test_client()
+def test_an_api_refuses_another_name_with_a_problem(name, guarded_apps):
+    client = guarded_apps[name].test_client()
     problem(client.get("/api/v1/model", headers={"Host": "evil.example"}), 400)
 
 
-def test_names_can_be_given_in_the_environment(monkeypatch, models, tmp_path):
+def test_more_names_come_from_the_environment(monkeypatch, models, tmp_path):
     def status(name, host):
         client = guarded(name, tmp_path, models.get(name.partition(" ")[0])).test_client()
         return client.get("/", headers={"Host": host}).status_code
@@ -141,7 +149,7 @@ def test_names_can_be_given_in_the_environment(monkeypatch, models, tmp_path):
         ("127.0.0.1", "1", "hub.example.org", True),
     ],
 )
-def test_the_tool_s_servers_know_the_name_they_were_given(
+def test_the_tool_s_servers_trust_the_name_they_were_given(
     monkeypatch, tmp_path, host, behind, named, trusted
 ):
     monkeypatch.setenv("WORKSHOP_BEHIND_PROXY", behind)
@@ -155,15 +163,15 @@ def test_the_tool_s_servers_know_the_name_they_were_given(
         assert environ["FLASK_DEBUG"] == "0"
 
 
-# Bodies, and what servers hand on
+# Bodies and queries as servers pass them on
 
 
 CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
 
 
 @pytest.mark.parametrize("name", ["01_hello", *WITH_API, *ALONE])
-def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(name, models, tmp_path):
-    app = guarded(name, tmp_path, models.get(name.partition(" ")[0]))
+def test_a_body_that_is_too_long_is_refused_without_a_content_length(name, guarded_apps):
+    app = guarded_apps[name]
     slug = name.partition(" ")[0]
     path = {"01_hello": "/notes", "03_prime": "/prime", "04_iris": "/api/predict"}.get(
         slug, "/api/v1/predictions"
@@ -180,9 +188,9 @@ def test_a_body_that_is_too_long_is_refused_though_it_says_no_length(name, model
         )
 
 
-def test_bytes_in_a_query_that_are_no_text_are_no_crash(tmp_path):
-    client = guarded("02_templates", tmp_path).test_client()
-    for query in ("names=\xff\xfe", "names=Gr\xc3\xb6\xc3\x9fe"):  # as a server hands bytes on
+def test_a_query_that_is_not_utf_8_is_not_a_crash(guarded_apps):
+    client = guarded_apps["02_templates"].test_client()
+    for query in ("names=\xff\xfe", "names=Gr\xc3\xb6\xc3\x9fe"):  # as a server passes bytes on
         answer = client.get("/list", environ_overrides={"QUERY_STRING": query})
         assert answer.status_code == 200
     assert "Größe" in answer.text
@@ -200,7 +208,7 @@ def test_the_gallery_refuses_another_name_for_its_apps_too():
             assert answer.headers["X-Frame-Options"] == "DENY"
 
 
-def test_the_debugger_stays_off_and_visits_count_on_after_a_restart(monkeypatch):
+def test_the_debugger_stays_off_and_visits_survive_a_restart(monkeypatch):
     monkeypatch.setenv("FLASK_DEBUG", "1")
     with requests.Session() as browser:
         for count in (1, 2):

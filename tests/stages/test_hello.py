@@ -1,17 +1,13 @@
-"""Stage 01: parts of addresses, notes in JSON, a count in a cookie, and the key that signs it."""
+"""Stage 01: URL parameters, notes in JSON, a count in a cookie, and the key that signs it."""
 
 import json
 import os
 import re
 import stat
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from app_support import copy_of_folder
 from flask import Flask
 
 from workshop.core.stages import load_app_module
@@ -34,7 +30,7 @@ def heading(response):
 
 
 def error(response, status):
-    """The sentence of a JSON error, after a look at its shape."""
+    """Check the shape of a JSON error, and return its sentence."""
     assert (response.status_code, response.mimetype) == (status, "application/json")
     assert response.json.keys() == {"error", "status"}
     assert response.json["status"] == status
@@ -62,11 +58,10 @@ def test_a_part_of_the_address_reaches_the_view(client):
     assert client.get("/hello").text == "<h1>hello world</h1>"
 
 
-def test_an_address_that_no_route_takes_is_a_404_and_one_too_long_a_400(client):
-    for path in ("/Hello", "/hello/", "/profile/", "/profile/a/b", "/files/", "/square/twelve"):
-        assert heading(client.get(path)) == "There is no page here (404)"
-    for path in ("/square/-1", "/square/1.5", f"/square/{'9' * 5000}", "/half/3", "/half/x"):
-        assert client.get(path).status_code == 404, path[:20]
+def test_an_address_without_a_route_is_a_404_and_a_number_too_long_a_400(client):
+    for path in ("/Hello", "/hello/", "/profile/", "/profile/a/b", "/files/", "/square/twelve",
+                 "/square/-1", "/square/1.5", f"/square/{'9' * 5000}", "/half/3"):  # fmt: skip
+        assert heading(client.get(path)) == "There is no page here (404)", path[:20]
     refused = client.get(f"/square/{'9' * 4000}")
     assert refused.status_code == 400
     assert "at most 100 digits" in refused.text
@@ -89,25 +84,26 @@ def test_a_note_is_created_read_changed_and_deleted(client):
     assert client.put(address, json={"text": "two bottles"}).status_code == 201
 
 
-def test_a_note_is_found_at_its_location_whatever_its_name(client):
+def test_the_location_of_a_note_leads_to_it(client):
     text = "<script>\u0000 \ud800 नमस्ते\n"
     for name in ("shopping list", "100% wool?", "नमस्ते", "#1", "a\\b", "x" * 40):
         created = client.post("/notes", json={"name": name, "text": text})
         assert created.headers["Location"].isascii()
         assert client.get(created.headers["Location"]).json == {"name": name, "text": text}
     assert error(client.post("/notes", json={"name": "#1", "text": "overwritten?"}), 422)
-    other = hello_app.create_app().test_client()  # apps do not share their notes
+    other = hello_app.create_app().test_client()  # each app has its own notes
     assert error(other.get("/notes/%231"), 404)
 
 
-NO_NOTES = [[], "text", 5, None, {}, {"name": "a"}, {"text": "b"}, NOTE | {"more": "c"}]
-NO_NOTES += [NOTE | {"text": text} for text in (None, 5, True, [], "", " ", float("nan"))]
-NO_NOTES += [NOTE | {"name": name} for name in (None, 5, "", " ", "a/b", ".", "..", "a\nb")]
-NO_NOTES += [NOTE | {"name": "x" * 41}, NOTE | {"name": "\ud800"}]
+INVALID_NOTES = [[], "text", None, {}, {"name": "a"}, {"text": "b"}, NOTE | {"more": "c"}]
+INVALID_NOTES += [NOTE | {"text": text} for text in (None, 5, [], "", " ")]
+INVALID_NOTES += [
+    NOTE | {"name": name} for name in (5, " ", "a/b", "..", "a\nb", "x" * 41, "\ud800")
+]
 
 
-def test_a_body_that_is_no_note_is_refused_with_a_reason(client):
-    for body in NO_NOTES:
+def test_an_invalid_note_is_refused_with_a_reason(client):
+    for body in INVALID_NOTES:
         sent = client.post("/notes", data=json.dumps(body), content_type="application/json")
         assert re.match("(Send|Choose) ", error(sent, 422)), body
     for body in ({}, [], {"text": 5}, {"text": " "}, NOTE):
@@ -117,7 +113,7 @@ def test_a_body_that_is_no_note_is_refused_with_a_reason(client):
     assert error(client.put("/notes/%00", json={"text": "t"}), 422)
 
 
-def test_every_mistake_about_notes_has_its_status_in_json(client):
+def test_each_kind_of_mistake_has_its_status_in_json(client):
     for body in (b"", b"{", b"\xff\xfe\x00", b"name=a", b"[" * 4096):
         response = client.post("/notes", data=body, content_type="application/json")
         assert "not valid JSON" in error(response, 400)
@@ -135,8 +131,8 @@ def test_every_mistake_about_notes_has_its_status_in_json(client):
         assert right in response.allow
 
 
-def test_there_is_room_for_a_limited_number_of_notes(client):
-    free = hello_notes.MAX_NOTES - 1  # one is there from the beginning
+def test_the_number_of_notes_is_limited(client):
+    free = hello_notes.MAX_NOTES - 1  # one is there from the start
     codes = [client.put(f"/notes/{i}", json={"text": "t"}).status_code for i in range(free)]
     assert set(codes) == {201}
     assert "delete one" in error(client.put("/notes/more", json={"text": "t"}), 422)
@@ -144,22 +140,6 @@ def test_there_is_room_for_a_limited_number_of_notes(client):
     assert client.put("/notes/0", json={"text": "changed"}).status_code == 200
     client.delete("/notes/0")
     assert client.post("/notes", json=NOTE).status_code == 201
-
-
-def test_one_name_sent_by_many_at_once_is_created_once():
-    class SlowDict(dict):
-        """Gives other threads time to come in between the question and what follows from it."""
-
-        def __contains__(self, key):
-            found = super().__contains__(key)
-            time.sleep(0.05)
-            return found
-
-    notes = hello_notes.Notes()
-    notes._texts = SlowDict()
-    with ThreadPoolExecutor(4) as pool:
-        is_new = list(pool.map(lambda i: notes.write("milk", f"{i}", replace=True), range(4)))
-    assert sorted(is_new) == [False, False, False, True]
 
 
 # Visits, and the key
@@ -184,20 +164,14 @@ def test_a_forged_cookie_counts_for_nothing(client):
         assert heading(client.get("/visits")) == "Visits from this browser: 1"
 
 
-@pytest.fixture
-def copied_app(tmp_path):
-    """A command that prints the key of a copy of the app, and the file that the key is kept in."""
-    copy = copy_of_folder("01_hello", tmp_path / "müde app")
-    environ = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
-    command = [sys.executable, "-c", "import app; print(app.create_app().secret_key)"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return lambda: subprocess.Popen(command, cwd=copy, env=environ, **pipes), copy / "instance"
+def key_of(folder):
+    """The key that an app with this instance folder gets."""
+    return hello_app.kept_key(Flask("app", instance_path=str(folder)))
 
 
-def test_processes_that_start_together_share_one_key(copied_app):
-    start, instance = copied_app
-    keys = {process.communicate()[0].strip() for process in [start() for _ in range(4)]}
-    file = instance / "secret_key"
+def test_the_key_is_made_once_and_kept_where_nobody_else_can_read_it(tmp_path):
+    instance, file = tmp_path / "instance", tmp_path / "instance" / "secret_key"
+    keys = {key_of(instance), key_of(instance)}
     assert keys == {file.read_text(encoding="ascii")}
     assert len(keys.pop()) == 64
     assert list(instance.iterdir()) == [file], "no draft is left behind"
@@ -205,31 +179,24 @@ def test_processes_that_start_together_share_one_key(copied_app):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_of_two_keys_the_first_one_written_counts(tmp_path, monkeypatch):
-    """Another process writes its key after this one has looked for one, and before it writes its own."""
-    app = Flask("app", instance_path=str(tmp_path / "instance"))
-    touch = Path.touch
-
-    def be_overtaken(draft, **options):
-        (tmp_path / "instance" / "secret_key").write_text("the other's")
+def test_of_two_processes_that_start_together_both_use_the_first_key(tmp_path, monkeypatch):
+    def be_overtaken(draft, touch=Path.touch, **options):
+        (tmp_path / "secret_key").write_text("the other's")
         touch(draft, **options)
 
     monkeypatch.setattr(Path, "touch", be_overtaken)
-    assert hello_app.kept_key(app) == "the other's"
+    assert key_of(tmp_path) == "the other's"
 
 
-def test_the_key_may_come_from_outside_and_needs_no_place(copied_app, monkeypatch):
+def test_the_key_can_be_a_setting_and_the_app_starts_without_a_place_for_it(
+    tmp_path, monkeypatch, caplog
+):
     monkeypatch.setenv("SECRET_KEY", "from the environment")
     assert hello_app.create_app().secret_key == "from the environment"
     assert hello_app.create_app({"SECRET_KEY": "given"}).secret_key == "given"
-    monkeypatch.setenv("SECRET_KEY", "")
-    assert len(hello_app.create_app().secret_key) == 64
-    start, instance = copied_app
-    instance.write_text("a file where the folder would be")
-    key, log = start().communicate()
-    assert len(key.strip()) == 64
-    assert "The secret key can't be kept" in log
-    assert "Traceback" not in log
+    (tmp_path / "instance").write_text("a file where the folder would be")
+    assert len(key_of(tmp_path / "instance")) == 64
+    assert "The secret key can't be kept" in caplog.text
 
 
 def test_in_debug_mode_the_crash_reaches_the_debugger():

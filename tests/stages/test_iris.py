@@ -1,4 +1,4 @@
-"""Stage 04: the iris model, any other estimator in its place, the form, the answer and its picture."""
+"""Stage 04: the iris model or any other estimator, the form, the answer and its picture."""
 
 import hashlib
 import html
@@ -17,13 +17,12 @@ from sklearn.datasets import load_iris, load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import SVC
 
 from workshop.core.datasets import read_iris
-from workshop.core.stages import find_stage, load_app_module
+from workshop.core.stages import load_app_module
 from workshop.setup.process import ROOT
 
 iris_app = load_app_module("04_iris")
@@ -71,7 +70,7 @@ def test_the_data_is_scikit_learns_own_copy(flowers):
     assert list(flowers["species"]) == [str(bunch.target_names[i]) for i in bunch.target]
 
 
-def test_the_reference_accuracy_is_reached_by_the_pipeline_that_is_served(flowers, trained):
+def test_the_trained_pipeline_reaches_the_reference_accuracy(flowers, trained):
     pipeline, card = trained
     _, test = train_test_split(flowers, random_state=0)
     assert card["metrics"]["accuracy"] == pytest.approx(0.9736842105263158, abs=1e-12)
@@ -101,7 +100,7 @@ def test_the_card_says_what_the_model_was_trained_on(flowers, trained, tmp_path)
     assert card["data"]["sha256"] == again["data"]["sha256"] == expected
 
 
-NO_FLOWERS = [
+INVALID_TABLES = [
     (lambda t: t.rename(columns={"petal_width": "width"}), "no column petal_width.*FEATURES"),
     (lambda t: t.drop(columns="species"), "no column species.*TARGET in iris_model.py"),
     (lambda t: t.assign(petal_width="wide"), "petal_width.*FEATURES in iris_model.py"),
@@ -111,7 +110,7 @@ NO_FLOWERS = [
 
 
 def test_a_table_that_does_not_fit_is_refused_with_the_line_to_change(flowers):
-    for change, reason in NO_FLOWERS:
+    for change, reason in INVALID_TABLES:
         with pytest.raises(ValueError, match=reason):
             iris_model.train(change(flowers))
 
@@ -121,19 +120,16 @@ def test_a_table_that_does_not_fit_is_refused_with_the_line_to_change(flowers):
 
 ESTIMATORS = {
     "a bare forest": RandomForestClassifier(5, random_state=0),
-    "neighbors": make_pipeline(StandardScaler(), KNeighborsClassifier(7)),
     "a calibrated one": CalibratedClassifierCV(LogisticRegression(max_iter=500), cv=2),
     "logarithms": make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()),
     "a search": GridSearchCV(LogisticRegression(max_iter=500), {"C": [1]}, cv=2),
     "other columns": (iris_model.build_pipeline(), FEATURES[:1:-1]),
-    "one column": (iris_model.build_pipeline(), FEATURES[3:]),
-    "no probabilities": LinearSVC(),
-    "none in a pipeline": make_pipeline(StandardScaler(), SVC()),
+    "no probabilities": make_pipeline(StandardScaler(), SVC()),
 }
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
-def test_any_estimator_answers_on_the_page_and_to_the_api(flowers, trained, tmp_path, estimator):
+def test_any_estimator_works_on_the_page_and_in_the_api(flowers, trained, tmp_path, estimator):
     estimator, names = estimator if isinstance(estimator, tuple) else (estimator, FEATURES)
     training, test = train_test_split(flowers, random_state=0)
     estimator.fit(training[names], training["species"])
@@ -153,7 +149,7 @@ def test_any_estimator_answers_on_the_page_and_to_the_api(flowers, trained, tmp_
     assert ("How sure is the model?" in page.text) is hasattr(estimator, "predict_proba")
 
 
-@pytest.mark.parametrize("codes", [(0, 1, 2), (10, 20, 30), (True, False, False)], ids=str)
+@pytest.mark.parametrize("codes", [(10, 20, 30), (True, False, False)], ids=str)
 def test_classes_may_be_numbers_or_true_and_false(flowers, trained, tmp_path, codes):
     table = flowers.assign(species=flowers["species"].map(dict(zip(SPECIES, codes, strict=True))))
     estimator, card = iris_model.train(table)
@@ -166,9 +162,7 @@ def test_classes_may_be_numbers_or_true_and_false(flowers, trained, tmp_path, co
     assert client_of(tmp_path).get("/model").status_code == 200
 
 
-def test_what_the_app_could_not_use_is_refused_while_the_notebook_is_open(
-    flowers, trained, tmp_path
-):
+def test_save_refuses_what_the_app_could_not_use(flowers, trained, tmp_path):
     table, species = flowers[FEATURES], flowers["species"]
     for estimator in (
         iris_model.build_pipeline(),  # untrained
@@ -180,34 +174,25 @@ def test_what_the_app_could_not_use_is_refused_while_the_notebook_is_open(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_function_of_the_notebook_is_refused_too(tmp_path):
-    """The notebook could load it again, and the app could not."""
-    code = f"""
-import numpy as np, pandas as pd, pathlib, iris_model
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+def test_save_refuses_a_function_that_only_the_notebook_has(
+    flowers, trained, tmp_path, monkeypatch
+):
+    def logarithm(table):
+        return np.log1p(table)
 
-def logarithm(table):
-    return np.log1p(table)
-
-flowers = pd.read_csv({str(ROOT / "data" / "iris.csv")!r})
-_, card = iris_model.train(flowers)
-own = make_pipeline(FunctionTransformer(logarithm), iris_model.LogisticRegression())
-own.fit(flowers[iris_model.FEATURES], flowers["species"])
-try:
-    iris_model.save(own, card, pathlib.Path({str(tmp_path)!r}))
-except iris_model.ModelUnavailable as problem:
-    print(problem)
-"""
-    done = python(find_stage("iris").folder, "-c", code)
-    assert "function or class" in done.stdout, done.stderr
+    logarithm.__module__, logarithm.__qualname__ = "__main__", "logarithm"
+    monkeypatch.setattr(sys.modules["__main__"], "logarithm", logarithm, raising=False)
+    own = make_pipeline(FunctionTransformer(logarithm), LogisticRegression(max_iter=500))
+    own.fit(flowers[FEATURES], flowers["species"])
+    with pytest.raises(ModelUnavailable, match="function or class"):
+        iris_model.save(own, trained[1], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 # Pages
 
 
-def test_the_form_has_labels_ranges_and_starting_values_that_can_be_sent(client):
+def test_the_form_has_ranges_and_starting_values_that_can_be_sent(client):
     form = Page(client.get("/"))
     typed = dict(zip(FEATURES, ["5.8", "3.0", "4.25", "1.3"], strict=True))
     assert form.forms[0][1] == typed
@@ -228,7 +213,7 @@ def test_the_answer_has_the_species_and_three_probabilities(client):
     assert {share: iris_app.percent(share) for share in shares} == shares, "never a false 100.0%"
 
 
-def test_an_answer_has_an_address_that_gives_it_again_with_the_form_and_the_reply(client):
+def test_the_address_of_an_answer_shows_it_again_with_the_form_and_the_json(client):
     sent = client.post("/classify", data=FLOWER | {"sepal_length": " 5,10"})
     assert sent.status_code == 303
     page = Page(client.get(sent.location))
@@ -237,12 +222,12 @@ def test_an_answer_has_an_address_that_gives_it_again_with_the_form_and_the_repl
     assert sent.location in page.text, "to be copied"
     (reply,) = re.findall(r'id="json">(.*?)</code>', page.html, re.DOTALL)
     assert json.loads(html.unescape(reply)) == client.post("/api/predict", json=FLOWER).json
-    assert page.all("img") == [], "no QR code where nothing but the app is running"
+    assert page.all("img") == [], "only the host of the room has a QR code"
     assert_refused(client.get(sent.location + "x"), "petal_width", "not a number", "0.2x")
     assert client.get("/classify").location == "/", "no flower, no answer"
 
 
-def test_where_the_room_is_open_an_answer_shows_its_address_there_as_a_qr_code(client):
+def test_in_an_open_room_an_answer_shows_its_address_as_a_qr_code(client):
     room = {
         "workshop.room_url": "http://10.0.0.7:8000/04_iris",
         "workshop.qr_url": "/qr/04.svg?path=",
@@ -255,15 +240,13 @@ def test_where_the_room_is_open_an_answer_shows_its_address_there_as_a_qr_code(c
     assert code["alt"]
 
 
-def test_the_picture_shows_all_flowers_and_yours_and_says_so_in_words(client):
+def test_the_picture_shows_all_flowers_and_yours_and_describes_them(client):
     answer = Page(classify(client, **VIRGINICA))
     marks = [use for use in answer.all("use") if "x" in use]
     known = [use for use in marks if use["href"] != "#star"]
     hollow = [use for use in known if "hollow" in use["class"]]
     assert (len(known), len(hollow)) == (150, 38)
     assert known[-38:] == hollow  # drawn last: a hollow mark would vanish under a filled one
-    series = {(use["href"], use["class"].removesuffix(" hollow")) for use in known}
-    assert series == {(f"#{name}", f"marker series-{n}") for n, name in enumerate(SPECIES, 1)}
     (star,) = (use for use in marks if use["href"] == "#star")
     twin = {"x": star["x"], "y": star["y"]}
     assert any(use["href"] == "#virginica" and twin.items() <= use.items() for use in known)
@@ -280,7 +263,7 @@ def test_a_flower_outside_the_training_range_is_answered_with_a_warning(client):
     assert "outside the training range" not in classify(client).text
 
 
-# What is typed, by what the message says of it.
+# What somebody types, by the message that it gets.
 MISTAKES = {
     "Enter the petal length in cm": ["", "   "],
     "This is not a number": ["abc", "1.4 cm", "1,234.5", "1_4", "नमस्ते", "<script>", "1\x004"],
@@ -289,7 +272,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("message", MISTAKES)
-def test_a_mistake_brings_the_form_back_with_its_message(client, message):
+def test_a_mistake_shows_the_form_again_with_its_message(client, message):
     for typed in MISTAKES[message]:
         response = classify(client, petal_length=typed)
         page = assert_refused(response, "petal_length", message, typed)
@@ -307,7 +290,7 @@ def test_the_example_in_each_message_is_a_length_that_flowers_have(client, built
         assert features[name]["min"] <= float(length) <= features[name]["max"]
 
 
-def test_the_models_card_is_a_page(client, built):
+def test_the_model_card_is_a_page(client, built):
     card = json.loads((built / "iris.json").read_bytes())
     text = Page(client.get("/model")).text
     for part in ("97.4%", "data/iris.csv: 112 flowers to train, 38 held out", card["sha256"]):
@@ -315,7 +298,7 @@ def test_the_models_card_is_a_page(client, built):
     assert card["data"]["sha256"] in text
 
 
-# Another table in a copy of the folder: a forest, 13 features, classes that are numbers, and no Pipeline
+# Another table in a copy of the folder: 13 features, numbers as classes, and a forest
 
 FOREST = "RandomForestClassifier(random_state=0)"
 PIPELINE = 'Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression())])'
@@ -323,7 +306,7 @@ IMPORTED = "from sklearn.{} import {}\n"
 
 
 @pytest.mark.slow
-def test_a_copy_for_wine_needs_the_changes_that_its_own_messages_ask_for(tmp_path):
+def test_a_copy_for_wine_needs_only_the_changes_that_its_messages_name(tmp_path):
     alone = copy_of_folder("04_iris", tmp_path / "Büro Müller")
     wine = load_wine(as_frame=True).frame.rename(columns={"target": "cultivar"})
     wine.to_csv(alone / "wine.csv", index=False)

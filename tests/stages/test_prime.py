@@ -1,7 +1,7 @@
 """Stage 03: the script, the functions it became, the form and its answers, and the same for programs."""
 
 import re
-import subprocess
+import runpy
 import sys
 from math import isqrt
 
@@ -26,27 +26,23 @@ def ask(client, number):
     return client.post("/prime", data={"number": number})
 
 
-@pytest.mark.parametrize(
-    ("typed", "answer"),
-    [("97", "97 is a prime number"), ("91", "91 = 7 * 13 so it is not a prime number"),
-     ("-7", "-7 is not a prime number")],
-)  # fmt: skip
-def test_the_script_works(typed, answer):
-    done = subprocess.run(
-        [sys.executable, "prime_script.py"],
-        cwd=find_stage("prime").folder,
-        input=f"{typed}\n",
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, f"Enter a whole number: {answer}")
+def test_the_script_works(capsys, monkeypatch):
+    script = find_stage("prime").folder / "prime_script.py"
+    for typed, answer in {
+        "97": "97 is a prime number",
+        "91": "91 = 7 * 13 so it is not a prime number",
+        "-7": "-7 is not a prime number",
+    }.items():
+        monkeypatch.setattr("builtins.input", lambda prompt, typed=typed: typed)
+        runpy.run_path(str(script), run_name="__main__")
+        assert capsys.readouterr().out == f"{answer}\n"
 
 
 # The functions
 
 
-def test_every_small_number_is_judged_as_its_divisors_say(capsys):
-    for n in range(-10, 3_000):
+def test_small_numbers_are_prime_if_they_have_one_divisor_above_1(capsys):
+    for n in range(-10, 1_000):
         factors = [divisor for divisor in range(2, n + 1) if n % divisor == 0]
         assert primes.smallest_factor(n) == (factors[0] if factors else None)
         assert primes.is_prime(n) == (len(factors) == 1)
@@ -68,8 +64,6 @@ def test_large_numbers_have_their_smallest_factor(n, factor):
 
 def test_an_answer_takes_at_most_a_third_of_a_million_divisions():
     class Counting(int):
-        """A number that counts how often it is divided."""
-
         divisions = 0
 
         def __mod__(self, divisor):
@@ -86,10 +80,8 @@ def test_an_answer_takes_at_most_a_third_of_a_million_divisions():
 ANSWERS = {
     "97": "97 is a prime number",
     "91": "91 = 7 × 13, so it is not prime",
-    "2": "2 is a prime number",
     "4": "4 = 2 × 2, so it is not prime",
     "0": "0 is not a prime number",
-    "1": "1 is not a prime number",
     "1000000000000": "1000000000000 = 2 × 500000000000, so it is not prime",
     str(LARGEST_SQUARE): f"{LARGEST_SQUARE} = 999983 × 999983, so it is not prime",
     " 97 ": "97 is a prime number",
@@ -98,12 +90,12 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize(("typed", "answer"), ANSWERS.items(), ids=lambda value: value[:20])
-def test_a_number_is_answered_with_a_page(client, typed, answer):
-    response = ask(client, typed)
-    assert response.status_code == 200
-    assert Page(response).in_tag("h1") == [answer]
-    assert f"<title>{answer} · " in response.text
+def test_a_number_is_answered_with_a_page(client):
+    for typed, answer in ANSWERS.items():
+        response = ask(client, typed)
+        assert response.status_code == 200
+        assert Page(response).in_tag("h1") == [answer]
+        assert f"<title>{answer} · " in response.text
 
 
 def test_the_answer_says_why(client):
@@ -117,7 +109,7 @@ def test_the_answer_says_why(client):
         assert reason in Page(ask(client, number)).text
 
 
-def test_a_small_number_is_drawn_as_dots_and_no_other(client):
+def test_only_a_small_number_is_drawn_as_dots(client):
     for number, title in {
         91: "91 dots in rows of 13: they fill a rectangle of 7 × 13",
         97: "97 dots in rows of 9: the last row has only 7",
@@ -130,7 +122,7 @@ def test_a_small_number_is_drawn_as_dots_and_no_other(client):
         assert "<svg" not in ask(client, str(number)).text
 
 
-# What is typed, by what the message says of it.
+# What somebody types, by the message that it gets.
 MISTAKES = {
     "Enter a whole number, for example": ["", "   "],
     "This is not a whole number": ["seven", "97a", "1e3", "0x10", "nan", "--", "²", "9\x007"]
@@ -142,34 +134,28 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("message", MISTAKES)
-def test_a_mistake_brings_the_form_back_with_a_message(client, message):
+def test_a_mistake_shows_the_form_again_with_a_message(client, message):
     for typed in MISTAKES[message]:
         response = ask(client, typed)
         assert_refused(response, "number", message, typed)
         assert "<title>Error: " in response.text
 
 
-def test_a_body_that_is_too_large_is_refused(client):
-    assert ask(client, "9" * 70_000).status_code == 413
-
-
 # The API
 
 
-@pytest.mark.parametrize(
-    ("number", "is_prime", "factor"),
-    [("97", True, 97), ("91", False, 7), ("1", False, None), ("0", False, None),
-     (str(LARGEST_PRIME), True, LARGEST_PRIME), ("0" * 5_000 + "97", True, 97), ("९७", True, 97)],
-    ids=lambda value: str(value)[:20],
-)  # fmt: skip
-def test_the_api_answers_json(client, number, is_prime, factor):
-    response = client.get(f"/api/prime/{number}")
-    assert (response.status_code, response.mimetype) == (200, "application/json")
-    expected = {"number": int(number[-13:]), "is_prime": is_prime, "smallest_factor": factor}
-    assert response.json == expected
+def test_the_api_answers_json(client):
+    for number, factor in {
+        "97": 97, "91": 7, "1": None, str(LARGEST_PRIME): LARGEST_PRIME, "0" * 5_000 + "97": 97,
+        "९७": 97,
+    }.items():  # fmt: skip
+        response = client.get(f"/api/prime/{number}")
+        assert (response.status_code, response.mimetype) == (200, "application/json")
+        n = int(number[-13:])
+        assert response.json == {"number": n, "is_prime": n == factor, "smallest_factor": factor}
 
 
-def test_a_mistake_in_the_address_is_answered_with_a_problem_that_names_the_range(client):
+def test_a_mistake_in_the_address_gets_a_problem_that_names_the_range(client):
     statuses = dict.fromkeys(["1000000000001", "9" * 4_300, "9" * 5_000], 422)
     statuses |= dict.fromkeys(["-5", "3.5", "abc", "", "97/", "%ff%00"], 404)
     for number, status in statuses.items():

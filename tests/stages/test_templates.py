@@ -1,4 +1,4 @@
-"""Stage 02: a value, an inherited frame, a loop, a condition; and what a template does with hostile text."""
+"""Stage 02: a value, an inherited frame, a loop, a condition; and hostile text in a template."""
 
 import re
 from datetime import date
@@ -40,7 +40,7 @@ def test_the_heading_is_the_value_from_python(client, app):
 
 
 @pytest.mark.parametrize("address", ["/extend", "/list", "/condition"])
-def test_the_frame_is_inherited_and_its_bar_marks_the_page_one_is_on(client, address):
+def test_the_frame_is_inherited_and_its_bar_marks_the_current_page(client, address):
     page = Page(client.get(address))
     assert "02 · Templates" in page.in_tag("a")
     assert page.all("footer")
@@ -73,23 +73,17 @@ def test_the_side_follows_the_day(client):
         assert Page(page).in_tag("h1") == [f"Park on the {right} side"]
         assert f"That day is the {templates_app.ordinal(day)}, and {day} is {right}." in page
         assert wrong not in page
-
-
-@pytest.mark.parametrize(
-    ("today", "side"), [(date(2026, 11, 21), "odd"), (date(2028, 2, 28), "even")]
-)
-def test_without_a_day_today_counts(today, side):
-    page = templates_app.create_app({"TODAY": lambda: today}).test_client().get("/condition").text
-    assert f"Today is the {templates_app.ordinal(today.day)}, and {today.day} is {side}." in page
-    assert Page(page).all("input")[0]["value"] == str(today.day)
+    text = client.get("/condition").text
+    assert "Today is the 21st, and 21 is odd." in text
+    assert Page(text).all("input")[0]["value"] == "21"
     assert templates_app.create_app().config["TODAY"]() == date.today()
 
 
-NO_DAYS = ["", " ", "0", "32", "-1", "+1", "1.5", "1e1", "1_0", "٣", "x", "nan", HOSTILE, "\0"]
+INVALID_DAYS = ["", " ", "0", "32", "-1", "+1", "1.5", "1_0", "٣", "x", HOSTILE, "\0", "9" * 5000]
 
 
-@pytest.mark.parametrize("day", [*NO_DAYS, "9" * 5000], ids=lambda day: repr(day[:9]))
-def test_a_day_that_is_none_gets_a_message(client, day):
+@pytest.mark.parametrize("day", INVALID_DAYS, ids=lambda day: repr(day[:9]))
+def test_an_invalid_day_gets_a_message(client, day):
     reply = client.get("/condition", query_string={"day": day})
     assert reply.status_code == 400
     page = Page(reply)
@@ -103,22 +97,12 @@ def test_a_day_that_is_none_gets_a_message(client, day):
 
 
 def test_ordinals():
-    expected = {
-        0: "0th",
-        1: "1st",
-        2: "2nd",
-        3: "3rd",
-        4: "4th",
-        11: "11th",
-        12: "12th",
-        13: "13th",
-    }
-    expected |= {20: "20th", 21: "21st", 22: "22nd", 23: "23rd", 101: "101st", 111: "111th"}
-    assert {number: templates_app.ordinal(number) for number in expected} == expected
+    expected = ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th"]
+    assert [templates_app.ordinal(int(each[:-2])) for each in expected] == expected
 
 
 @pytest.mark.parametrize("broken", ["index.html", "base.html", "_macros.html"])
-def test_a_broken_template_becomes_a_page_that_says_nothing_of_it(broken):
+def test_a_broken_template_becomes_a_page_without_its_source(broken):
     app = templates_app.create_app()
     loaders = [DictLoader({broken: "{% for secret_name in %}"}), app.jinja_env.loader]
     app.jinja_env.loader = ChoiceLoader(loaders)
@@ -128,7 +112,7 @@ def test_a_broken_template_becomes_a_page_that_says_nothing_of_it(broken):
 
 
 @pytest.mark.parametrize("name", ["fill.svg", "icon.svg"])
-def test_pictures_are_sound_and_load_nothing(client, name):
+def test_pictures_are_valid_and_load_nothing(client, name):
     reply = client.get(f"/static/{name}")
     assert (reply.status_code, reply.mimetype) == (200, "image/svg+xml")
     assert ElementTree.fromstring(reply.data).tag.endswith("svg")  # noqa: S314 (our own file)
