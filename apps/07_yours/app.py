@@ -1,7 +1,7 @@
 """Stage 07: your own table as a web app, with a form, an API and a card.
 
-What this stage teaches: everything a visitor sees is made from the model's card, so this file is the same
-for any table. Run it in this folder with `flask --app app.py run`; wsgi.py serves it for others.
+What this stage teaches: everything a visitor sees is made from the model's card, so this file works for any
+table. Run it in this folder with `flask --app app.py run`; wsgi.py serves it to others.
 """
 
 import json
@@ -41,7 +41,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.jinja_env.globals.update(model=model, card=model.card)
 
     def answer(rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        """Return the model's answers, and write each one to the log."""
+        """Return the predictions, and write each one to the log."""
         answers = model.answer(rows)
         for row, each in zip(rows, answers, strict=True):
             write(log, row, each)
@@ -49,14 +49,14 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     @app.get("/")
     def index() -> str:
-        """The form, filled in with what is typical of the table."""
+        """The form, filled in with typical values from the table."""
         return render_template("index.html", typed=model.typical, errors={})
 
     @app.route("/predict", methods=["GET", "POST"])
     def predict_form() -> Response | str | tuple[str, int]:
-        """The answer, next to the form as it was filled in; or what is wrong, field by field.
+        """The prediction, next to the filled-in form; or what is wrong, field by field.
 
-        An address can hold the row, so that an answer can be reloaded and shared.
+        The row is in the address too, so that a prediction can be reloaded and shared.
         """
         if request.method == "GET" and not request.args:
             return redirect(url_for("index"))
@@ -78,22 +78,22 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     @app.get("/model")
     def model_card() -> str:
-        """The card: what the model learned from, and how good it is."""
+        """The card: what the model was trained on, and how good it is."""
         return render_template("model.html")
 
     @app.get("/docs")
     def api_docs() -> str:
-        """How programs ask."""
+        """How programs use the API."""
         return render_template("docs.html", question=for_terminals(model.typical))
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
-        """For whatever watches over the app: can it answer?"""
+        """The health check: can the app answer?"""
         return {"status": "ok"}
 
     @app.post("/api/v1/predictions")
     def predict() -> dict[str, Any]:
-        """The answer to one row; or, for a list of rows, a list of answers in the same order."""
+        """The prediction for one row, or, for a list of rows, a list of predictions in the same order."""
         body = read_json()
         rows, errors = body if isinstance(body, list) else [body], []
         if not 0 < len(rows) <= MOST_ROWS:
@@ -128,7 +128,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def without_model(app: Flask, problem: ModelUnavailable) -> Flask:
-    """Let every page of the app say what is wrong with its model, and how to fix it."""
+    """Make every page say what is wrong with the model, and how to fix it."""
 
     @app.before_request
     def no_model() -> Any:
@@ -143,7 +143,7 @@ def without_model(app: Flask, problem: ModelUnavailable) -> Flask:
 
 
 def read_json() -> Any:
-    """Return the body of the request. Answers 415 or 400 where it is not JSON, and says what it is."""
+    """Return the request's JSON. Raises a 415 or 400 that says what the body is, if it isn't JSON."""
     if request.mimetype != "application/json":
         abort(415, "Send JSON, with Content-Type: application/json.")
     body = request.get_data()
@@ -169,7 +169,7 @@ def asked_by_api() -> bool:
 
 
 def problem_details(status: int, detail: str, errors: Sequence[dict[str, Any]] = ()) -> Response:
-    """Return an error in the form of RFC 9457, `application/problem+json`."""
+    """Return an error as RFC 9457 problem details, `application/problem+json`."""
     title = HTTP_STATUS_CODES[status]
     response = jsonify(title=title, status=status, detail=detail, errors=errors)
     response.status_code = status
@@ -178,8 +178,8 @@ def problem_details(status: int, detail: str, errors: Sequence[dict[str, Any]] =
 
 
 def http_error(error: HTTPException) -> Response:
-    """Every error, a crash (500) included: JSON for the API, a page for people."""
-    response = error.get_response()  # keeps headers such as the Allow of a 405
+    """Any error, including a crash (500): JSON for the API, a page for people."""
+    response = error.get_response()  # which has headers such as the Allow of a 405
     if asked_by_api():
         details = problem_details(error.code, error.description)
         response.data, response.content_type = details.data, details.content_type
@@ -191,15 +191,15 @@ def http_error(error: HTTPException) -> Response:
 def for_terminals(row: Mapping[str, Any]) -> str:
     """Return a row as JSON in which no terminal finds anything to expand.
 
-    What has a meaning to Bash, the Command Prompt or PowerShell is written as JSON's `\\u0024`, and so is
-    what isn't ASCII, because Windows would send it in an encoding of its own.
+    Characters with a meaning to Bash, the Command Prompt or PowerShell are escaped, such as `$` as JSON's
+    `\\u0024`. So is anything that isn't ASCII, because Windows would send it in its own encoding.
     """
     special = r"""\\["\\]|[$`!%'&|<>^]"""
     return re.sub(special, lambda found: f"\\u{ord(found[0][-1]):04x}", json.dumps(row))
 
 
 def percent(share: float) -> str:
-    """Return a probability for people: `97.7%`; and never a false `0.0%` or `100.0%`."""
+    """Return a probability for people: `97.7%`; never a false `0.0%` or `100.0%`."""
     if share < 0.0005:
         return "< 0.1%"
     return f"{share:.1%}" if share < 0.9995 else "> 99.9%"

@@ -1,10 +1,10 @@
-"""What keeps the pages of others away from this app's: names, headers, bodies.
+"""Protects this app from other sites' pages: names, headers, bodies.
 
 Environment variables
-    TRUSTED_NAMES    the app's own host names; `.example.org` is any name below it, `*` any at all. Without
-                     it: localhost, numeric addresses, and the name that a host such as Render announces.
-    FRAME_ANCESTORS  who may show the app in a frame, such as `https://example.org`. Without it: nobody, or
-                     Hugging Face where the app runs in a Space.
+    TRUSTED_NAMES    the app's own host names; `.example.org` is any name below it, `*` any name at all.
+                     Default: localhost, numeric addresses, and the name that a host such as Render announces.
+    FRAME_ANCESTORS  who may show the app in a frame, such as `https://example.org`. Default: nobody, or
+                     Hugging Face if the app runs in a Space.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ OTHER_NAME = "This app goes by another name. If the name is yours, set TRUSTED_N
 
 
 def guard(app: Flask) -> None:
-    """Refuse other names and bodies that are too long, and tell browsers what a page may do."""
+    """Refuse other names, and bodies that are too long, and tell browsers what a page may do."""
     announced = [name.format(os.environ[key]) for key, name in HOSTS.items() if os.environ.get(key)]
     names = [*os.environ.get("TRUSTED_NAMES", "").split(), *announced]
     app.config.setdefault("TRUSTED_NAMES", [name.lower() for name in names])
@@ -37,7 +37,7 @@ def guard(app: Flask) -> None:
     def check_request() -> None:
         if not is_own_name(request.host, app.config["TRUSTED_NAMES"]):
             abort(400, OTHER_NAME)
-        # Of a body that doesn't say how long it is, Werkzeug reads as much as the limit, and no more.
+        # If a body doesn't state its length, Werkzeug reads it up to the limit and no further.
         limit = app.config["MAX_CONTENT_LENGTH"]
         if request.content_length is None and len(request.get_data()) >= limit:
             abort(413)
@@ -57,8 +57,8 @@ def guard(app: Flask) -> None:
 def is_own_name(host: str, trusted: list[str]) -> bool:
     """Whether `host`, with or without a port, is localhost, an IP address or one of the `trusted` names.
 
-    A page of somebody else can let a name of its own lead to this machine and read what the app answers
-    (DNS rebinding). It can't do that with numbers, which no name server looks up.
+    Another site can point its own name at this machine and read what the app answers (DNS rebinding). It
+    can't do that with numeric addresses, which aren't looked up.
     """
     name = re.sub(r":\d+$", "", host).strip("[]").lower()
     above = [each for each in trusted if each.startswith(".")]

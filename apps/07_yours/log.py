@@ -1,7 +1,7 @@
-"""The log of predictions: one line of JSON each, so that you can see later what the model was asked.
+"""The log of predictions: a line of JSON for each, so that you can see later what the model was asked.
 
 The environment variable PREDICTION_LOG says where the lines go: a file, or `off`. Without it they go to
-standard output, which hosts collect. They hold what visitors typed; see the README.
+standard output, which hosts collect. They contain what visitors typed; see the README.
 """
 
 import json
@@ -28,6 +28,6 @@ def open_log(place: str | None = None) -> logging.Logger:
 
 
 def write(log: logging.Logger, inputs: Mapping[str, Any], answer: Answer) -> None:
-    """Write one line: when, what was asked, and what which version of the model answered."""
+    """Write one line: the time, the row, the prediction, and the version of the model."""
     line = {"time": datetime.now(UTC).isoformat(), "inputs": inputs, **asdict(answer)}
     log.info(json.dumps(line))

@@ -1,9 +1,9 @@
-"""The trained model and its card: reads both, checks what visitors send, and answers.
+"""The trained model and its card: reads both, checks what visitors send, and predicts.
 
-The card is a JSON file that says what the model learned from, how good it is, and which model file
-belongs to it; train.py writes it. The form, the API and its document are made from the card, so a model of
-another table needs no change here. A model file is a pickle, and opening a pickle can run any code; so a
-file that is not the one its card describes is never opened.
+The card is a JSON file that says what the model was trained on, how good it is, and which model file
+belongs to it; train.py writes it. The form, the API and its document are made from the card, so a model
+for another table needs no change here. A model file is a pickle, and opening a pickle can run any code,
+so a file is opened only if it is the one its card describes.
 """
 
 import difflib
@@ -37,7 +37,7 @@ FIELDS += ("trained", "versions", "previous", "model_file", "sha256", "card_sha2
 
 
 class ModelUnavailable(Exception):
-    """There is no model that may be used. The message says why, and ends with the remedy."""
+    """There is no usable model. The message says why, and ends with the remedy."""
 
     def __init__(self, problem: str, remedy: str = f"train one with {TRAIN}") -> None:
         super().__init__(f"{problem}; {remedy}")
@@ -45,7 +45,7 @@ class ModelUnavailable(Exception):
 
 
 class Refusal(Exception):
-    """A row that the model can't answer; each of `errors` has a `field` and a `message`."""
+    """A row that the model can't use; each of `errors` has a `field` and a `message`."""
 
     def __init__(self, *errors: dict[str, Any]) -> None:
         super().__init__(errors[0]["message"])
@@ -53,7 +53,7 @@ class Refusal(Exception):
 
 
 def card_hash(card: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the fields of a card, except `card_sha256`."""
+    """Return the SHA-256 of all of a card's fields except `card_sha256`."""
     rest = {name: value for name, value in card.items() if name != "card_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -93,13 +93,13 @@ def load(folder: Path = MODEL_FOLDER) -> "Model":
         raise ModelUnavailable(f"The model file {name} doesn't match its card")
     try:
         return Model(joblib.load(io.BytesIO(content)), card)
-    except Exception as error:  # a pickle from elsewhere may raise anything
+    except Exception as error:  # an unknown pickle may raise anything
         raise ModelUnavailable(f"The model file {name} can't be opened") from error
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says about one row: a class and probabilities, or a number and an interval."""
+    """The prediction for one row: a class and probabilities, or a number and an interval."""
 
     prediction: str | float
     probabilities: dict[str, float] | None
@@ -119,8 +119,8 @@ class Model:
     def read(self, row: object) -> dict[str, Any]:
         """Return the values of a row, by feature. Raises Refusal.
 
-        Columns that the model leaves out are ignored. A name that the table never had is refused, so that
-        a typing mistake can't become a gap.
+        Columns that the model leaves out are ignored. A name that isn't in the table is refused, so that a
+        typo can't become a gap.
         """
         if not isinstance(row, dict):
             raise Refusal({"field": "body", "message": "Send each row as a JSON object."})
@@ -141,17 +141,17 @@ class Model:
         return values
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        """Return an answer to each of the `rows`, which `read` has checked. Raises Refusal."""
+        """Return an answer for each of the `rows`, which `read` has checked. Raises Refusal."""
         interval = self.card["interval"]
         ask = self.estimator.predict if interval else self.estimator.predict_proba
         try:
             with np.errstate(all="ignore"):
                 found = np.array(ask(to_frame(self.features, rows)), dtype=float)
                 found = np.transpose(ends(found, interval)) if interval else found
-        except ValueError:  # a number has become infinite on the way
+        except ValueError:  # a number became infinite along the way
             found = np.array(np.inf)
         if not np.isfinite(found).all():
-            message = "No answer can be calculated from numbers so far from those of the table."
+            message = "Nothing can be predicted from numbers so far from those in the table."
             raise Refusal({"field": "body", "message": message})
         answers = []
         for row, values in zip(rows, found.tolist(), strict=True):
@@ -164,7 +164,7 @@ class Model:
 
 
 def ends(found: Any, interval: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """Return predictions, the lower and the upper ends; all are logarithms before, if `relative`."""
+    """Return predictions and the lower and upper ends, turned back from logarithms if `relative`."""
     values = found, found - interval["width"], found + interval["width"]
     if interval["relative"]:
         return tuple(map(np.exp, values))
@@ -173,7 +173,7 @@ def ends(found: Any, interval: Mapping[str, Any]) -> tuple[Any, Any, Any]:
 
 
 def warning(feature: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
-    """Return why the value of a feature makes the answer less certain, if it does."""
+    """Return why the value of a feature makes the prediction less certain, or None."""
     value = row[feature["name"]]
     if value == OTHER:
         return f"{feature['name']}: the table has very few rows with this word, or none."
@@ -184,19 +184,19 @@ def warning(feature: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
 
 
 def likeliest(name: str, names: Iterable[str]) -> list[str]:
-    """Return `names`, those that are most like `name` first."""
+    """Return `names`, the most similar to `name` first."""
     ratio = difflib.SequenceMatcher(b=name[:99].lower())
     likeness = {x: ratio.set_seq1(x.lower()) or ratio.ratio() for x in names}
     return sorted(likeness, key=likeness.get, reverse=True)
 
 
 def plain(value: float) -> str:
-    """Return a number with six digits at most, and without an exponent."""
+    """Return a number with at most six digits, and without an exponent."""
     return np.format_float_positional(float(f"{value:.6g}"), trim="-")
 
 
 def to_frame(features: Sequence[Mapping[str, Any]], rows: Any) -> pd.DataFrame:
-    """Return rows, or columns by name, as the estimator takes them: columns of floats and categories."""
+    """Return rows, or columns by name, as the estimator needs them: columns of floats and categories."""
     frame = pd.DataFrame(rows, columns=[each["name"] for each in features], dtype=object)
     words = {x["name"]: pd.CategoricalDtype([*x["words"], OTHER]) for x in features if "words" in x}
     return frame.astype({name: words.get(name, float) for name in frame})
@@ -218,7 +218,7 @@ def row_model(features: Sequence[Mapping[str, Any]]) -> type[BaseModel]:
 def convert(feature: Mapping[str, Any], value: object) -> float | str | None:
     """Return a cell as the model takes it: a number, a listed word, OTHER, or None for a gap.
 
-    `value` is text, from the table or a form, or what JSON has instead. Raises ValueError with a message
+    `value` is a string from the table or a form, or any value from JSON. Raises ValueError with a message
     that says what to send.
     """
     if isinstance(value, list | dict):
@@ -230,7 +230,7 @@ def convert(feature: Mapping[str, Any], value: object) -> float | str | None:
         raise ValueError("A value is needed: every row of the table has one.")
     if feature["kind"] == "number":
         mark = feature["decimal"] if isinstance(value, str) else "."
-        found = number(text, mark)  # True and False are none
+        found = number(text, mark)  # True and False aren't numbers
         if found is None and isinstance(value, str):  # typed with the other decimal mark
             found = number(text, "," if mark == "." else ".")
         if found is None:

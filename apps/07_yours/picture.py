@@ -21,8 +21,8 @@ def curve(
 ) -> dict[str, Any] | None:
     """Return the line, or the bars, of the prediction over the feature at `place`, and its two ends.
 
-    A number goes over its usual range, and as far as the row's own value; a word becomes each that may be
-    sent. The height is the probability of the class in `answer`, or the predicted number. None where one
+    A number covers its usual range and the row's own value; a word becomes each word that may be
+    sent. The height is the probability of the class in `answer`, or the predicted number. None if one
     of the predictions can't be calculated.
     """
     feature, goal = model.features[place], model.card["target"]

@@ -1,7 +1,7 @@
 """Reads any table that people keep as CSV, and says what each of its columns is.
 
-Files differ in encoding, in the mark between cells, in how they write numbers, and in what stands for "not
-known". `read_table` copes with that, or says in a sentence what to change. `describe` says what a column
+Files differ in encoding, in the mark between cells, in how they write numbers, and in what they write for
+"not known". `read_table` copes with that, or says in a sentence what to change. `describe` says what a column
 is, or why it is left out. The app reads what visitors send with the same `is_gap`, `number` and `word_key`.
 """
 
@@ -24,9 +24,9 @@ import pandas as pd
 MOST_ROWS = 200_000  # of a larger table, so many are drawn at random
 MOST_WORDS = 100  # nobody picks from a longer list
 FEWEST_ROWS = 5  # a word in fewer rows is not listed: the card is public, and rare words are people
-OTHER = "(other)"  # stands for any such word
+OTHER = "(other)"  # what replaces any such word
 
-# What people and programs write for "not known", in small letters.
+# What people and programs write for "not known", in lowercase.
 GAP_WORDS = (
     "|na|n/a|n.a.|#n/a|#n/a n/a|#na|<na>|nan|-nan|1.#ind|-1.#ind|1.#qnan|-1.#qnan|null|(null)|nil|\\n"
     "|none|missing|not available|-|--|---|–|—|?|.|..|#value!|#ref!|#div/0!|#num!|#name?"
@@ -52,15 +52,15 @@ NUMBER = {  # by the decimal mark; the other mark, a space or an apostrophe may 
 
 
 class TableProblem(Exception):
-    """Something that the owner of the table can change; the message is a sentence that says what."""
+    """A problem that the table's owner can fix; the message is a sentence that says how."""
 
 
 @dataclass
 class Table:
-    """A table as it was read: each cell is text, without spaces around it."""
+    """A table as it was read: each cell is a string, without spaces around it."""
 
     columns: dict[str, list[str]]
-    gaps: set[str]  # the columns that lack a value somewhere, in a row that was drawn or not
+    gaps: set[str]  # the columns with a missing value, in any row of the file
     delimiter: str
     rows_in_file: int
 
@@ -77,7 +77,7 @@ def _long_cells() -> Iterator[None]:
 
 @_long_cells()
 def read_table(path: Path) -> Table:
-    """Read a CSV file. Raises TableProblem for one that is no table, and OSError."""
+    """Read a CSV file. Raises TableProblem if it isn't a table, and OSError."""
     text = _decode(path.read_bytes())
     delimiter = _delimiter(text)
     names = _names(list(islice(_rows(text, delimiter), 1000)))
@@ -128,7 +128,7 @@ def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the mark that cuts most of the first rows into equally many cells, and at least two."""
+    """Return the mark that cuts most of the first rows into the same number of cells, at least two."""
 
     def evenness(delimiter: str) -> tuple[bool, float, int]:
         sizes = Counter(len(cells) for _, cells in islice(_rows(text, delimiter), 200))
@@ -142,7 +142,7 @@ def _delimiter(text: str) -> str:
 
 
 def _names(rows: list[tuple[int, list[str]]]) -> list[str]:
-    """Return the names of the columns, or those pandas gives to such without. Raises TableProblem."""
+    """Return the names of the columns; those without get pandas' names. Raises TableProblem."""
     names, *others = (cells for _, cells in rows)
     width = Counter(map(len, others or [names])).most_common(1)[0][0]
     firsts = {cells[0] for cells in others}
@@ -166,7 +166,7 @@ def is_gap(cell: str) -> bool:
 
 
 def number(text: str, mark: str = ".") -> float | None:
-    """Return the number that `text` is, with `mark` as its decimal mark; None if it is none.
+    """Return `text` as a number, with `mark` as its decimal mark, or None if it isn't one.
 
     `$1,234.50` and `12 %` are numbers; so are `(5)` and `5-`, as accountants write minus five.
     """
@@ -181,7 +181,7 @@ def number(text: str, mark: str = ".") -> float | None:
 
 
 def marks(cells: Iterable[str]) -> str:
-    """Return the decimal marks with which all of these cells are numbers: one, both or none."""
+    """Return the decimal marks that make all of these cells numbers: one, both or neither."""
     cells = {cell for cell in cells if not is_gap(cell)}
     return "".join(m for m in ".," if cells and all(number(cell, m) is not None for cell in cells))
 
@@ -194,7 +194,7 @@ def word_key(value: object) -> str:
 
 
 def decimal_marks(table: Table) -> dict[str, str]:
-    """Return each column's decimal mark, "" if it has words. Other columns decide about `1,234`."""
+    """Return each column's decimal mark, or "" if it has words. Other columns decide what `1,234` is."""
     found = {name: marks(cells) for name, cells in table.columns.items()}
     commas = "," in found.values() or (table.delimiter == ";" and "." not in found.values())
     return {name: ".,"[commas] if mark == ".," else mark for name, mark in found.items()}
@@ -228,7 +228,7 @@ def describe(table: Table, name: str, mark: str, keep: bool = False) -> dict[str
 
 
 def _why_not(name: str, known: list[str], count: Counter[str], mark: str) -> str | None:
-    """Return why a model can't learn from a column, such as ids, dates or free text."""
+    """Return why a model can't learn from a column, such as one of ids, dates or free text."""
     if name.startswith("Unnamed: "):
         return "it has no name"
     if sum(count[cell] for cell in count if DATE.fullmatch(cell)) > 0.95 * len(known):

@@ -1,8 +1,8 @@
 """Trains the model: `python train.py data.csv species`. It says what it understood and how good the model is.
 
 A linear model and boosted trees are tried on three shuffled folds of the table, so that each row is predicted
-by a model that has not seen it. The better one is trained again on all rows. One rename puts it in the
-place of the model before it, and `python train.py --rollback` goes back to that one.
+by a model that has not seen it. The better one is trained again on all rows. A single rename replaces the
+previous model with it, and `python train.py --rollback` goes back to the previous one.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from table import FEWEST_ROWS, TableProblem, number
 
 SMALLEST, SMALL = 20, 50  # rows: with fewer, no model; with fewer, a warning
 MOST_NUMBERED = 10  # more different whole numbers are amounts, not classes
-LEVEL = 0.9  # the share of rows whose truth an interval should hold
+LEVEL = 0.9  # the share of rows whose true value an interval should contain
 
 
 def train(path: Path, target: str, options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -78,7 +78,7 @@ def train(path: Path, target: str, options: argparse.Namespace) -> tuple[Any, di
 
 
 def find_target(data: table.Table, name: str, mark: str, task: str) -> tuple[dict, list]:
-    """Return the target and its value in each row, None if the row can't be used. Raises TableProblem."""
+    """Return the target and its value in each row, None for a row that can't be used. Raises TableProblem."""
     cells = data.columns[name]
     # Among words, None can be one of them.
     gaps = {cell for cell in cells if table.is_gap(cell) and (mark or cell.casefold() != "none")}
@@ -111,7 +111,7 @@ def find_target(data: table.Table, name: str, mark: str, task: str) -> tuple[dic
 def choose(classes: list[str], frame: Any, truth: np.ndarray, wanted: str) -> tuple[Any, dict]:
     """Return the better estimator, trained on all rows, and what the card says about how good it is.
 
-    Numbers that are positive and skewed are predicted as logarithms, because their errors grow with them.
+    Positive, skewed numbers are predicted as logarithms, because their errors grow with them.
     """
     relative = bool(not classes and truth.min() > 0 and pd.Series(truth).skew() > 1)
     aim = np.log(truth) if relative else truth
@@ -147,7 +147,7 @@ def build_estimators(frame: Any, classes: list[str]) -> dict[str, Any]:
     )
     linear = make_pipeline(columns, LogisticRegression(max_iter=1000) if classes else Ridge())
     boosted = (HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor)(
-        max_iter=max(10, 100 // (1 + len(classes) // 10)),  # each class has trees of its own
+        max_iter=max(10, 100 // (1 + len(classes) // 10)),  # each class has its own trees
         min_samples_leaf=max(3, min(20, len(frame) // 10)),
         early_stopping=False,  # it would fail where a class has few rows
         random_state=0,
@@ -156,7 +156,7 @@ def build_estimators(frame: Any, classes: list[str]) -> dict[str, Any]:
 
 
 def measure(classes: list, truth: Any, found: Any, relative: bool) -> dict[str, Any]:
-    """Return how good predictions are, for rows that were not trained on, and the interval around them.
+    """Return how good the predictions are, for rows that were not trained on, and their interval.
 
     The trivial answer is the same for every row: the shares of the classes, or the median.
     """
@@ -183,7 +183,7 @@ def measure(classes: list, truth: Any, found: Any, relative: bool) -> dict[str, 
 
 
 def save(estimator: Any, fields: dict[str, Any], folder: Path = model.MODEL_FOLDER) -> dict:
-    """Write the model and its card, if `load` would take them, and return the card. Raises OSError."""
+    """Write the model and its card, if `load` would accept them, and return the card. Raises OSError."""
     buffer = io.BytesIO()
     joblib.dump(estimator, buffer, compress=3)
     sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
@@ -205,7 +205,7 @@ def save(estimator: Any, fields: dict[str, Any], folder: Path = model.MODEL_FOLD
 
 
 def use(version: str, folder: Path) -> None:
-    """Make a model the one in use, by one rename: nobody ever reads half a card."""
+    """Put a model into use with a single rename, so nobody ever reads half a card."""
     partial = folder / f"{version}.tmp"
     partial.write_bytes((folder / f"{version}.json").read_bytes())
     partial.replace(folder / model.CARD_NAME)
@@ -220,7 +220,7 @@ def current(folder: Path) -> dict[str, Any] | None:
 
 
 def roll_back(folder: Path = model.MODEL_FOLDER) -> str:
-    """Go back to the model before this one, and return its version. Raises TableProblem, OSError."""
+    """Go back to the previous model, and return its version. Raises TableProblem, OSError."""
     card = current(folder)
     if not (card and card["previous"]):
         raise TableProblem("There is no model before this one.")
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--drop", action="append", default=[], metavar="COLUMN")
     parser.add_argument("--keep", action="append", default=[], metavar="COLUMN")
     parser.add_argument("--model", choices=["auto", "linear", "boosted"], default="auto")
-    parser.add_argument("--rollback", action="store_true", help="go back to the model before")
+    parser.add_argument("--rollback", action="store_true", help="go back to the previous model")
     options = parser.parse_args()
     if not options.rollback and options.target is None:
         parser.error("name a CSV file and the column to predict, such as: data.csv species")

@@ -1,10 +1,10 @@
-"""How the app is served for others: `python wsgi.py`, or any WSGI server with `wsgi:app`.
+"""Serves the app to others: `python wsgi.py`, or any WSGI server with `wsgi:app`.
 
 Environment variables
-    PORT             where it listens; without it, 8000, for this machine only
-    HOST             the address it listens on; without it, all of them if a host has set PORT
-    TRUSTED_PROXIES  how many proxies in front to believe; without it, none: links begin with http
-    OMP_NUM_THREADS  threads for one prediction; without it, 1: for one row, more are slower
+    PORT             where it listens; default: 8000, only for this machine
+    HOST             the address it listens on; default: all of them if a host has set PORT
+    TRUSTED_PROXIES  how many proxies in front to trust; default: none, so links begin with http
+    OMP_NUM_THREADS  threads for one prediction; default: 1, because more are slower for one row
 """
 
 import os
