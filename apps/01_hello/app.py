@@ -1,8 +1,8 @@
 """Stage 01: a request comes in, and a view answers it.
 
-What this stage teaches: routes and their converters, methods, status codes, a signed session
-cookie, friendly errors, the debugger. Run it in this folder with `flask --app app.py run`; for
-the debugger, add `--debug`.
+This stage teaches routes and their converters, methods, status codes, a signed session cookie,
+friendly error pages, and the debugger. Run it in this folder with `flask --app app.py run`; for the
+debugger, add `--debug`.
 """
 
 import os
@@ -46,7 +46,7 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.get("/files/<path:subpath>")
     def files(subpath: str) -> str:
-        return page(f"You asked for {subpath}", "It is only a path: this view opens no file.")
+        return page(f"You asked for {subpath}", "It's only a path: this view doesn't open a file.")
 
     @app.get("/")
     def index() -> str:
@@ -60,8 +60,8 @@ def create_app(config: dict | None = None) -> Flask:
             url_for("visits"),
             url_for("oops"),
         ]
-        text = f"Programs may POST a note to {url_for('create_note')}."
-        return page("Hello, Flask", f"Plain on purpose: stage 02 brings the design. {text}", links)
+        text = f"Programs can POST a note to {url_for('create_note')}."
+        return page("Hello, Flask", f"Plain on purpose: stage 02 adds the design. {text}", links)
 
     @app.post("/notes")
     def create_note() -> tuple[dict[str, str], int, dict[str, str]]:
@@ -92,11 +92,11 @@ def create_app(config: dict | None = None) -> Flask:
     @app.get("/oops")
     def oops() -> str:
         names = ["Ada", "Grace"]
-        return page(names[2])  # there is no third name: this view crashes, on purpose
+        return page(names[2])  # there is no third name, so this view crashes, on purpose
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        """Every error, a crash (500) included: JSON about the notes, otherwise a page."""
+        """Answer every error, including a crash (500): as JSON for the notes, otherwise as a page."""
         response = error.get_response()  # keeps headers such as the Allow of a 405
         if request.path.split("/")[1] == "notes":
             response.data = json.dumps({"error": error.description, "status": error.code})
@@ -110,7 +110,7 @@ def create_app(config: dict | None = None) -> Flask:
 
 
 def kept_key(app: Flask) -> str:
-    """Return a random key, made at the first start and kept in the app's instance folder."""
+    """Return the random key in the app's instance folder, which the first start creates."""
     file = Path(app.instance_path, "secret_key")
     key = secrets.token_hex(32)
     try:
@@ -118,10 +118,10 @@ def kept_key(app: Flask) -> str:
             file.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError), TemporaryDirectory(dir=file.parent) as folder:
                 draft = Path(folder, file.name)
-                draft.touch(mode=0o600)  # nobody else may read it
+                draft.touch(mode=0o600)  # nobody else can read it
                 draft.write_text(key)
-                file.hardlink_to(draft)  # whole from the start; of two processes, one fails here
+                file.hardlink_to(draft)  # complete at once; of two processes, one fails here
         return file.read_text()
     except OSError as error:
-        app.logger.warning("The secret key can't be kept (%s): a restart ends all sessions.", error)
+        app.logger.warning("Can't save the secret key (%s): a restart ends all sessions.", error)
         return key

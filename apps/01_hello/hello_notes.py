@@ -1,19 +1,19 @@
-"""The notes, kept in memory, and a sentence for each request about them that is refused."""
+"""The notes, in memory, and a clear error for each request that can't be accepted."""
 
 from threading import Lock
 
 from flask import abort, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-MAX_NOTES = 100  # memory is finite, and anybody on the network may send notes
+MAX_NOTES = 100  # memory is limited, and anyone on the network can send notes
 MAX_NAME = 40  # characters
 
 
 class Notes:
-    """The notes of one running app, by name. They are gone when the app stops."""
+    """The notes of one running app, by name. They are lost when the app stops."""
 
     def __init__(self) -> None:
-        self._texts = {"welcome": "This note was here before you. Change it, or delete it."}
+        self._texts = {"welcome": "This note comes with the app. Change it, or delete it."}
         self._lock = Lock()  # a server answers several requests at the same time, each in a thread
 
     def read(self, name: str) -> dict[str, str]:
@@ -24,24 +24,24 @@ class Notes:
         return {"name": name, "text": text}
 
     def write(self, name: str, text: str, *, replace: bool) -> bool:
-        """Keep a note and return whether it is new.
+        """Save a note and return whether it is new.
 
-        422 for a name that can't be part of an address, for one note too many and, unless
-        `replace`, for a name that is taken.
+        422 if the name can't be part of a URL, if there are too many notes or, unless `replace`,
+        if the name is taken.
         """
         if len(name) > MAX_NAME or not name.isprintable() or "/" in name or name in (".", ".."):
             abort(422, f"Choose a name of 1 to {MAX_NAME} printable characters without a slash.")
         with self._lock:
             is_new = name not in self._texts
             if not (is_new or replace):
-                abort(422, "There is a note with this name: change it with PUT, or choose another.")
+                abort(422, "This name is taken: change its note with PUT, or choose another name.")
             if is_new and len(self._texts) >= MAX_NOTES:
-                abort(422, f"There are {MAX_NOTES} notes, and no room for more: delete one first.")
+                abort(422, f"There are already {MAX_NOTES} notes, the maximum: delete one first.")
             self._texts[name] = text
         return is_new
 
     def delete(self, name: str) -> None:
-        """Forget a note; 404 if there is none."""
+        """Delete a note; 404 if there is none."""
         if self._texts.pop(name, None) is None:
             abort(404, "There is no note with this name, so there is nothing to delete.")
 
@@ -49,15 +49,15 @@ class Notes:
 def sent_fields(*names: str) -> list[str]:
     """Return the values of exactly these fields from the request's JSON body, each a string.
 
-    415 if the request doesn't say that it sends JSON, 400 if the body isn't JSON, 413 if it is
+    415 if the Content-Type isn't JSON, 400 if the body isn't JSON, 413 if it is
     too long, 422 if fields are missing, unknown, blank or not strings.
     """
     if not request.is_json:
-        abort(415, "Send JSON, and say so with the header Content-Type: application/json.")
+        abort(415, "Send JSON, with the header Content-Type: application/json.")
     try:
         body = request.get_json()
     except RequestEntityTooLarge:
-        abort(413, f"Send less: a body may have at most {request.max_content_length:,} bytes.")
+        abort(413, f"Send a shorter body, of at most {request.max_content_length:,} bytes.")
     except (BadRequest, RecursionError):  # RecursionError: thousands of nested brackets
         abort(400, "The body of the request is not valid JSON: look for a missing quote or brace.")
     if not isinstance(body, dict) or set(body) != set(names):

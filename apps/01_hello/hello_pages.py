@@ -1,25 +1,25 @@
-"""Pages made of Python strings. Stage 02 makes pages with templates."""
+"""Pages built from Python strings. Stage 02 uses templates instead."""
 
 from flask import request, url_for
 from markupsafe import escape
 
-# What people are told instead of the standard's own words, by status code.
+# Friendlier words than the HTTP standard's, by status code.
 TITLES = {404: "There is no page here", 500: "This page broke"}
 ADVICE = {
-    404: "Look for a typing mistake in the address, or start again from the list of all pages.",
-    500: "The fault is in the app, not in what you did. Its log, where it runs, has the reason.",
+    404: "Check the address for typos, or start again from the list of all pages.",
+    500: "Something went wrong in the app, not in what you sent. The terminal where it runs says what.",
 }
-# Where else the server leads, if it says so: its keys in a request's environment, and a link's text.
+# Links that the server may add: the key of each address in the request's environment, and its text.
 WAYS = {"workshop.gallery_url": "All stages", "workshop.notebook_url": "Notebook of this stage"}
 
 
 def page(title: str, text: str = "", links: list[str] | None = None) -> str:
-    """Return a whole HTML page, with links to the start page and to where else the server leads.
+    """Return a complete HTML page, with links to the start page and those that the server adds.
 
-    Everything in it is escaped: whatever it is, a browser shows it and runs none of it.
+    All values are escaped, so a browser shows them and never runs them.
     """
     title, text = escape(title), escape(text)
-    # Each link is a paragraph of its own: a finger needs the space between them.
+    # Each link is in its own paragraph: a finger needs the space between them.
     items = (f'<li><p><a href="{escape(link)}">{escape(link)}</a></p></li>' for link in links or [])
     ways = {} if request.endpoint == "index" else {url_for("index"): "All pages of this app"}
     ways |= {request.environ[key]: text for key, text in WAYS.items() if key in request.environ}

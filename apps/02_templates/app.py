@@ -1,8 +1,8 @@
 """Stage 02: pages made from templates.
 
-What this stage teaches: a route passes values to a template, and Jinja makes the page from both; a
-template loops, decides and filters; pages share one frame; and what a visitor types is shown,
-never run. Run it in this folder with `flask --app app.py run`.
+This stage teaches how a route passes values to a template, and how Jinja makes a page from both;
+loops, conditions and filters; one frame for all pages; and how what a visitor types is shown, never
+run. Run it in this folder with `flask --app app.py run`.
 """
 
 from datetime import date
@@ -11,7 +11,7 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 NAMES = "Ada, Grace, Katherine, Alan"
-DAYS = {str(day): day for day in range(1, 32)}  # from what may be typed to the day it means
+DAYS = {str(day): day for day in range(1, 32)}  # what can be typed, and the day it means
 
 
 def create_app(config: dict | None = None) -> Flask:
@@ -23,7 +23,7 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.get("/")
     def index() -> str:
-        """A page that needs no values: its template is all there is to it."""
+        """A page without values: everything is in its template."""
         return render_template("index.html")
 
     @app.get("/heading")
@@ -38,7 +38,7 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.get("/list")
     def list_names() -> str:
-        """A loop over names. `?names=Ada,Grace` chooses them; `?names=` leaves none."""
+        """A loop over names. `?names=Ada,Grace` chooses them; `?names=` empties the list."""
         typed = request.args.get("names", NAMES)
         names = [name.strip() for name in typed.split(",") if name.strip()]
         return render_template("list.html", names=names, typed=typed)
@@ -56,7 +56,7 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        """Every error, a crash (500) included, as a page that says what to do."""
+        """Answer every error, including a crash (500), with a page that says what to do."""
         response = error.get_response()  # keeps headers such as the Allow of a 405
         response.data = render_template("error.html", error=error)
         return response
@@ -65,7 +65,7 @@ def create_app(config: dict | None = None) -> Flask:
 
 
 def ordinal(number: int) -> str:
-    """Return a whole number as English counts with it: `1st`, `2nd`, `3rd`, `4th`, `11th`."""
+    """Return the ordinal of a whole number: `1st`, `2nd`, `3rd`, `4th`, `11th`."""
     endings = {1: "st", 2: "nd", 3: "rd"}
     is_teen = number % 100 in (11, 12, 13)
     ending = "th" if is_teen else endings.get(number % 10, "th")

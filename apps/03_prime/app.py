@@ -1,9 +1,9 @@
 """Stage 03: a program that asked at the keyboard, now a web app.
 
-What this stage teaches: the calculation is in functions of its own (`primes.py`), and the app does
-what `input()` and `print()` did in `prime_script.py`. A form asks, a page answers; what was typed
-is never trusted, and a mistake brings the form back with a message. The same functions also answer
-programs, as JSON. Run it in this folder with `flask --app app.py run`.
+This stage teaches how to move a calculation into functions (`primes.py`), so that a form and a page
+can do what `input()` and `print()` did in `prime_script.py`. The app never trusts what was typed: a
+mistake shows the form again with a message. The same functions also answer programs, as JSON. Run it
+in this folder with `flask --app app.py run`.
 """
 
 from math import isqrt
@@ -25,17 +25,17 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.get("/")
     def index() -> str:
-        """The form: what `input()` was."""
+        """The form, which replaces `input()`."""
         return render_template("index.html", form=NumberForm(None))
 
     @app.get("/prime")
     def prime_nothing() -> Response:
-        """Anyone who reloads or bookmarks the answer's address gets the form."""
+        """Lead anyone who opens the answer's address, such as from a bookmark, to the form."""
         return redirect(url_for("index"))
 
     @app.post("/prime")
     def prime() -> str | tuple[str, int]:
-        """The answer as a page: what `print()` was; or the form again, saying what is wrong."""
+        """The answer as a page, which replaces `print()`; or the form again, with what is wrong."""
         form = NumberForm(request.form)
         if not form.validate():
             return render_template("index.html", form=form), 422
@@ -50,7 +50,7 @@ def create_app(config: dict | None = None) -> Flask:
             abort(404)
         number = capped_int(digits)
         if number > LARGEST:
-            abort(422, f"This number is too large. Ask for a whole number {RANGE}.")
+            abort(422, f"This number is too large. Send a whole number {RANGE}.")
         return {
             "number": number,
             "is_prime": is_prime(number),
@@ -59,12 +59,12 @@ def create_app(config: dict | None = None) -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        """Every error, a crash (500) included: JSON for the API, a page for people."""
+        """Answer every error, including a crash (500): as JSON for the API, as a page for people."""
         response = error.get_response()  # keeps headers such as the Allow of a 405
         if asked_by_api():
             detail = error.description
             if error.code == 404:
-                detail = f"Nothing is at this address. Ask /api/prime/NUMBER with a whole number {RANGE}."
+                detail = f"Nothing is at this address. Use /api/prime/NUMBER with a whole number {RANGE}."
             problem = problem_details(error.code, detail)
             response.data, response.content_type = problem.data, problem.content_type
         else:
@@ -75,7 +75,7 @@ def create_app(config: dict | None = None) -> Flask:
 
 
 def asked_by_api() -> bool:
-    """Is the current request one for the JSON API?"""
+    """Return whether the current request is for the JSON API."""
     return request.path.startswith("/api/")
 
 

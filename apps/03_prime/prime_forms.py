@@ -1,4 +1,4 @@
-"""What was typed becomes a number from 0 to LARGEST, or a message that says what to do about it."""
+"""The form: it turns what was typed into a number from 0 to LARGEST, or into a helpful message."""
 
 import re
 
@@ -12,7 +12,7 @@ RANGE = f"from 0 to {LARGEST:,}"
 
 
 def capped_int(digits: str) -> int:
-    """Return the number that `digits` spell, or LARGEST + 1 if they are more digits than LARGEST has.
+    """Return the number in `digits`, or LARGEST + 1 if it has more digits than LARGEST.
 
     Python's int() refuses more than 4,300 digits, so a longer string never reaches it.
     """
@@ -23,12 +23,12 @@ def capped_int(digits: str) -> int:
 class WholeNumberField(IntegerField):
     """A whole number from 0 to LARGEST, typed in digits."""
 
-    # With type="number", a browser throws away what it can't read ("abc" arrives as nothing), so
-    # no message could say what is wrong with it. As text, it arrives as it was typed.
+    # With type="number", a browser discards what it can't read ("abc" arrives as nothing), so no
+    # message could say what is wrong. As text, everything arrives exactly as typed.
     widget = TextInput()
 
     def process_formdata(self, valuelist: list[str]) -> None:
-        """Turn the typed text into a number. Raises ValueError, which says what is wrong with it."""
+        """Turn the typed text into a number. Raises ValueError with a message for the visitor."""
         typed = valuelist[0].strip() if valuelist else ""
         if not typed:
             raise ValueError("Enter a whole number, for example 91.")
@@ -37,9 +37,9 @@ class WholeNumberField(IntegerField):
         if not typed.isdecimal():
             if re.search(r"\d", typed) and re.fullmatch(r"[-−+.,_' \d]+", typed):
                 raise ValueError(
-                    "Enter a whole number in digits alone: no point, comma, space or sign."
+                    "Enter a whole number with digits only: no point, comma, space or sign."
                 )
-            raise ValueError("This is not a whole number. Enter digits alone, for example 91.")
+            raise ValueError("This is not a whole number. Enter digits only, for example 91.")
         number = capped_int(typed)
         if number > LARGEST:
             raise ValueError(f"This number is too large for this page. Enter a number {RANGE}.")

@@ -1,4 +1,4 @@
-"""Prime numbers as functions: they take a number, return an answer, and ask and print nothing."""
+"""Prime numbers as functions: they take a number and return an answer, without input or output."""
 
 from math import isqrt
 
@@ -10,8 +10,8 @@ def smallest_factor(n: int) -> int | None:
 
     The smallest factor of a prime number is the number itself.
 
-    If n = a × b, the smaller of a and b is at most the square root of n, so no candidate above the
-    root is tried. After 2 and 3, only those next to a multiple of 6 remain: 5, 7, 11, 13, 17, ...
+    If n = a × b, the smaller of a and b is at most the square root of n, so there is no need to try
+    candidates above the root. After 2 and 3, only those next to a multiple of 6 remain: 5, 7, 11, 13, 17, ...
     For n up to 10**12 that makes at most 333,334 divisions.
     """
     if n < 2:
@@ -28,5 +28,5 @@ def smallest_factor(n: int) -> int | None:
 
 
 def is_prime(n: int) -> bool:
-    """Say whether `n` is a prime number: at least 2, and divisible only by 1 and itself."""
+    """Return whether `n` is a prime number: at least 2, and divisible only by 1 and itself."""
     return n >= 2 and smallest_factor(n) == n

@@ -1,9 +1,9 @@
 """Stage 04: a trained model behind a web page and a JSON API.
 
-What this stage teaches: an application factory; a model that is loaded once, when the app is made; a
-form that keeps what was typed and says what is wrong with it; an answer with an address of its own, next
-to the form that changes it; an API that answers every mistake with a
-status code and a reason; and an app that starts without a model and says how to get one.
+This stage teaches an application factory; a model that is loaded once, when the app is created; a form
+that keeps what was typed and says what is wrong with it; an answer with its own address, next to the form
+that changes it; an API that answers every mistake with a status code and a reason; and an app that starts
+without a model and says how to get one.
 
 Run it in this folder with `flask --app app.py run`.
 """
@@ -48,7 +48,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
     @app.route("/classify", methods=["GET", "POST"])
     def classify() -> str | Response | tuple[str, int]:
-        """The prediction as a page; or the form again, with what was typed and what is wrong."""
+        """The prediction as a page; or the form again, with what was typed and what is wrong with it."""
         typed = request.form if request.method == "POST" else request.args
         if not typed and request.method != "POST":  # an address without a flower
             return redirect(url_for("index"))
@@ -56,7 +56,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         if not form.validate():
             return render_template("index.html", form=form, card=model.card), 422
         flower = form.data
-        if request.method == "POST":  # lead on to an address that can be shared
+        if request.method == "POST":  # redirect to an address that can be shared
             return redirect(url_for("classify", **flower), 303)
         answer = model.answer(flower)
         asked = {"question": json.dumps(flower), "reply": json.dumps(as_json(answer), indent=1)}
@@ -66,10 +66,10 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     @app.post("/api/predict")
     def predict() -> Response | dict[str, Any]:
         """The prediction as JSON: `{"species": ..., "probabilities": {...}}`."""
-        # No CSRF token here either: it guards a browser's session, and a JSON client has none.
+        # No CSRF token here either: it protects a browser's session, and a JSON client has none.
         if request.mimetype != "application/json":
             abort(415, "Send JSON, with Content-Type: application/json.")
-        flower = Flower.model_validate_json(request.get_data())  # see `refuse` for mistakes
+        flower = Flower.model_validate_json(request.get_data())  # `refuse` handles mistakes
         return as_json(model.answer(flower.model_dump()))
 
     @app.get("/model")
@@ -79,14 +79,14 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
     @app.get("/healthz")
     def healthz() -> dict[str, str] | tuple[dict[str, str], int]:
-        """For whatever watches over the app: can it answer?"""
+        """For monitoring: can the app answer?"""
         if problem:
             return {"status": "unavailable", "reason": str(problem)}, 503
         return {"status": "ok"}
 
     @app.before_request
     def no_model() -> None:
-        """Without a model, answer 503 everywhere, with the reason and what to do."""
+        """Without a model, answer every request with 503, the reason and what to do."""
         if problem and request.endpoint not in ("static", "healthz"):
             abort(503, problem)
 
@@ -94,7 +94,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
 
 def http_error(error: HTTPException) -> Response:
-    """Return every error, a crash (500) included: as JSON for the API, as a page for people."""
+    """Answer every error, including a crash (500): as JSON for the API, as a page for people."""
     response = error.get_response()  # keeps headers such as the Allow of a 405
     if request.path.startswith("/api/"):
         details = problem_details(error.code, str(error.description))
@@ -113,23 +113,23 @@ def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Resp
 
 
 def refuse(invalid: ValidationError) -> Response:
-    """Return what is wrong with a body: 400 if it isn't JSON, else 422, field by field."""
+    """Return what is wrong with a body: 400 if it isn't JSON, otherwise 422, field by field."""
     found = invalid.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         return problem_details(*no_json(found[0]["input"], found[0]["msg"]))
     errors = []
     for each in found:
         message, value = each["msg"], each["input"]
-        if isinstance(value, float) and not math.isfinite(value):  # JSON itself has no such number
+        if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
             message = f"{json.dumps(value)} is not a length; send a number with digits."
         errors.append({"field": str((*each["loc"], "body")[0]), "message": message})
     return problem_details(422, "This is not a flower the model can classify; see errors.", errors)
 
 
 def no_json(body: bytes, message: str) -> tuple[int, str]:
-    """Return the status for a body that isn't JSON, and what it seems to be, or the parser's `message`."""
+    """Return the status for a body that isn't JSON, and the likely reason or the parser's `message`."""
     encoding = json.detect_encoding(body)
-    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # gzip begins like this
+    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # gzip starts like this
         return 415, "The body is compressed. Send it as it is, with no Content-Encoding."
     if encoding == "utf-8-sig":
         return 400, "The JSON begins with a byte-order mark. Send it without one."
@@ -139,12 +139,12 @@ def no_json(body: bytes, message: str) -> tuple[int, str]:
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
-    """Return an answer as the API sends it: without probabilities, if the estimator gives none."""
+    """Return an answer as the API sends it: without probabilities if the estimator gives none."""
     return vars(answer) if answer.probabilities else {"species": answer.species}
 
 
 def percent(share: float) -> str:
-    """Return a probability for people: `97.7%`; and never a false `0.0%` or `100.0%`."""
+    """Return a probability as people read it, such as `97.7%`; never a false `0.0%` or `100.0%`."""
     if share < 0.0005:
         return "< 0.1%"
     return f"{share:.1%}" if share < 0.9995 else "> 99.9%"

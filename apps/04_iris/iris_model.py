@@ -1,7 +1,7 @@
-"""The iris model: train it, save it with its card, load it, and ask it about one flower.
+"""The iris model: train it, save it with its card, load it, and predict the species of a flower.
 
 Train it in this folder with `python iris_model.py iris.csv`. For a table of your own, change the names
-below and `build_pipeline`; an error message names whatever doesn't fit after that.
+below and `build_pipeline`; if something doesn't fit after that, an error message says what.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]  # columns of numbers
 TARGET = "species"  # the column to predict: words or whole numbers
 UNIT = "cm"  # of the features; "" if they have none
-ABOVE, AT_MOST = 0, 30  # no iris is larger, so a number outside is a slip of the finger
+ABOVE, AT_MOST = 0, 30  # no iris is larger, so a number outside is a typo
 
 STAGE = "04_iris"
 FILE = Path(__file__).resolve()
@@ -48,7 +48,7 @@ def build_pipeline() -> Pipeline:
 def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipeline, Card]:
     """Train on three quarters of the flowers and test on the rest. Return the estimator and its card.
 
-    `flowers` has the FEATURES and the TARGET as columns, and a row per flower. The estimator is the very
+    `flowers` has the FEATURES and the TARGET as columns, and a row per flower. The estimator is the
     one that was tested. Raises ValueError if the table doesn't fit the names at the top of this file.
     """
     check_table(flowers)
@@ -58,13 +58,13 @@ def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipelin
 
 
 def make_card(estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source: str) -> Card:
-    """Return what a user of the model should know: where it comes from, and how well it does."""
+    """Return what users of the model should know: where it comes from, and how accurate it is."""
     ranges = training[FEATURES].agg(["min", "median", "max"])
     predicted = estimator.predict(test[FEATURES])
     accuracy = accuracy_score(test[TARGET], predicted)
     matrix = confusion_matrix(test[TARGET], predicted, labels=estimator.classes_)
     flowers = pd.concat([training.assign(used_for="training"), test.assign(used_for="test")])
-    # The hash is of the table, not of the file, whose line ends a checkout may have changed.
+    # Hash the table, not the file: Git may have changed the file's line endings.
     csv = flowers[list(training)].sort_index().to_csv(index=False, lineterminator="\n")
     return {
         "stage": STAGE,
@@ -98,9 +98,9 @@ def check_table(table: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says about one flower. The page and the API both show it."""
+    """The model's prediction for one flower, which the page and the API both show."""
 
-    species: str  # as the card has it: a number, if the classes are numbers
+    species: str  # as in the card: a number if the classes are numbers
     probabilities: dict[str, float]  # of each class; empty if the estimator gives none
 
 
@@ -113,7 +113,7 @@ class IrisModel:
 
     @property
     def typical(self) -> dict[str, float]:
-        """A flower in the middle: the median of each feature."""
+        """A typical flower: the median of each feature."""
         return {name: self.card["features"][name]["median"] for name in FEATURES}
 
     def answer(self, flower: dict[str, float]) -> Answer:
@@ -129,7 +129,7 @@ class IrisModel:
 
 
 class ModelUnavailable(Exception):
-    """There is no model that may be used. The message says why, and ends with what to do."""
+    """There is no usable model. The message says why, and ends with what to do."""
 
     def __init__(self, problem: str, remedy: str = "build it with") -> None:
         super().__init__(f"{problem}; {remedy} {COMMAND}")
@@ -139,8 +139,8 @@ class ModelUnavailable(Exception):
 def save(estimator: Any, card: Card, folder: Path = MODEL_FOLDER) -> Path:
     """Write any trained estimator and its card into `folder`. Return the model file's path.
 
-    The old model stays until the new one is complete. Raises ModelUnavailable for what `load` would
-    refuse, and OSError, for example if the disk is full.
+    The old model stays until the new one is complete. Raises ModelUnavailable if `load` would refuse
+    the model, and OSError, for example if the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -155,19 +155,19 @@ def save(estimator: Any, card: Card, folder: Path = MODEL_FOLDER) -> Path:
         (new / CARD_NAME).write_text(json.dumps(card, indent=1))
         load(new)
         for name in (MODEL_NAME, CARD_NAME):
-            (new / name).replace(folder / name)  # a rename: nobody ever reads half a file
+            (new / name).replace(folder / name)  # a rename, so nobody ever reads half a file
     return folder / MODEL_NAME
 
 
 def load(folder: Path = MODEL_FOLDER) -> IrisModel:
-    """Return the model in `folder`, once it is sure to be the one that its card describes.
+    """Return the model in `folder`, after checking that it is the one that its card describes.
 
-    A model file is a pickle, and opening a pickle can run any code. So it is opened only if it has the
-    SHA-256 that the card names. That guards against mix-ups and damage, not against somebody who can
-    write to the folder: they can replace the card, too. Raises ModelUnavailable.
+    A model file is a pickle, and opening a pickle can run any code. So `load` opens it only if it has
+    the SHA-256 in the card. That protects against mix-ups and damage, but not against someone who can write
+    to the folder, because they can replace the card, too. Raises ModelUnavailable.
     """
     try:
-        for pause in (0, 0.2):  # if the two don't match, somebody may be saving: look again
+        for pause in (0, 0.2):  # if the two don't match, a save may be in progress: look again
             time.sleep(pause)
             card = check_card(json.loads((folder / CARD_NAME).read_bytes()))
             content = (folder / MODEL_NAME).read_bytes()
@@ -214,7 +214,7 @@ def open_model(content: bytes, card: Card) -> IrisModel:
     try:
         model = IrisModel(joblib.load(io.BytesIO(content)), card)
         model.answer(model.typical)
-    except Exception as error:  # whatever is not a model may raise anything
+    except Exception as error:  # a file that isn't a model may raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ModelUnavailable(f"The model file {MODEL_NAME} can't be used ({reason})") from error
     if list(getattr(model.estimator, "classes_", card["classes"])) != card["classes"]:
@@ -223,7 +223,7 @@ def open_model(content: bytes, card: Card) -> IrisModel:
 
 
 def hash_card(card: Card) -> str:
-    """Return the SHA-256 of a card's fields, all but `card_sha256` itself."""
+    """Return the SHA-256 of a card's fields, except `card_sha256` itself."""
     fields = {name: value for name, value in card.items() if name != "card_sha256"}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 

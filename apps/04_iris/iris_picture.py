@@ -1,8 +1,8 @@
 """Where everything goes in the picture of the flowers, petal length against petal width.
 
-For other data, delete this file and the two lines of `app.py` that say `picture`: the pages then leave
-the picture out. This module calculates, and the template `_picture.html` draws. Coordinates are those of
-the SVG's viewBox, which grow to the right and *down*.
+For other data, delete this file and the two lines of `app.py` with `picture`: the pages then have no
+picture. This module calculates, and the template `_picture.html` draws. Coordinates are those of the SVG's
+viewBox, which increase to the right and *down*.
 """
 
 import math
@@ -22,7 +22,7 @@ class Axis:
 
     def __init__(self, largest: float, start: int, end: int) -> None:
         """Choose at most eight ticks, at round numbers, that reach the largest value."""
-        step = next(step for step in (0.5, 1, 2, 5) if largest / step <= 7)  # none is above 30
+        step = next(step for step in (0.5, 1, 2, 5) if largest / step <= 7)  # no value is above 30
         self.ticks = [i * step for i in range(math.ceil(largest / step) + 1)]
         self.start, self.end = start, end
 
@@ -32,7 +32,7 @@ class Axis:
 
 
 def picture(card: dict[str, Any], flower: dict[str, float] | None = None) -> dict[str, Any]:
-    """Return what `_picture.html` draws: the axes, every flower of the card, and the one asked about."""
+    """Return what `_picture.html` draws: the axes, every flower in the card, and the one to classify."""
     known = card["flowers"]
     shown = pd.DataFrame([*known, flower or {}])
     length, width = shown[PETAL].max()
