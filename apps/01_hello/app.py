@@ -120,7 +120,7 @@ def kept_key(app: Flask) -> str:
                 draft = Path(folder, file.name)
                 draft.touch(mode=0o600)  # nobody else can read it
                 draft.write_text(key)
-                file.hardlink_to(draft)  # complete at once; of two processes, one fails here
+                file.hardlink_to(draft)  # already complete; of two processes, one fails here
         return file.read_text()
     except OSError as error:
         app.logger.warning("Can't save the secret key (%s): a restart ends all sessions.", error)
