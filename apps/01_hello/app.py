@@ -1,8 +1,8 @@
 """Stage 01: a request comes in, and a view answers it.
 
-What this stage teaches: routes and their converters, methods, status codes, a signed session
-cookie, friendly errors, the debugger. Run it in this folder with `flask --app app.py run`; for
-the debugger, add `--debug`.
+This stage teaches routes and their converters, methods, status codes, a signed session cookie,
+friendly error pages, and the debugger. Run it in this folder with `flask --app app.py run`; for the
+debugger, add `--debug`.
 """
 
 import os
@@ -92,7 +92,7 @@ def create_app(config: dict | None = None) -> Flask:
     @app.get("/oops")
     def oops() -> str:
         names = ["Ada", "Grace"]
-        return page(names[2])  # there is no third name: this view crashes, on purpose
+        return page(names[2])  # there is no third name, so this view crashes, on purpose
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:

@@ -10,10 +10,10 @@ MAX_NAME = 40  # characters
 
 
 class Notes:
-    """The notes of one running app, by name. They are gone when the app stops."""
+    """The notes of one running app, by name. They are lost when the app stops."""
 
     def __init__(self) -> None:
-        self._texts = {"welcome": "This note was here before you. Change it, or delete it."}
+        self._texts = {"welcome": "This note comes with the app. Change it, or delete it."}
         self._lock = Lock()  # a server answers several requests at the same time, each in a thread
 
     def read(self, name: str) -> dict[str, str]:
@@ -24,7 +24,7 @@ class Notes:
         return {"name": name, "text": text}
 
     def write(self, name: str, text: str, *, replace: bool) -> bool:
-        """Keep a note and return whether it is new.
+        """Save a note and return whether it is new.
 
         422 if the name can't be part of an address, if there are too many notes and, unless
         `replace`, if the name is taken.

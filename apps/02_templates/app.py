@@ -1,8 +1,8 @@
 """Stage 02: pages made from templates.
 
-What this stage teaches: a route passes values to a template, and Jinja makes the page from both; a
-template loops, decides and filters; pages share one frame; and what a visitor types is shown,
-never run. Run it in this folder with `flask --app app.py run`.
+This stage teaches how a route passes values to a template, and how Jinja makes a page from both;
+loops, conditions and filters; one frame for all pages; and how what a visitor types is shown, never
+run. Run it in this folder with `flask --app app.py run`.
 """
 
 from datetime import date

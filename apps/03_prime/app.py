@@ -50,7 +50,7 @@ def create_app(config: dict | None = None) -> Flask:
             abort(404)
         number = capped_int(digits)
         if number > LARGEST:
-            abort(422, f"This number is too large. Ask for a whole number {RANGE}.")
+            abort(422, f"This number is too large. Send a whole number {RANGE}.")
         return {
             "number": number,
             "is_prime": is_prime(number),

@@ -11,8 +11,8 @@ def smallest_factor(n: int) -> int | None:
     The smallest factor of a prime number is the number itself.
 
     If n = a × b, the smaller of a and b is at most the square root of n, so no candidate above the
-    root is tried. After 2 and 3, only those next to a multiple of 6 remain: 5, 7, 11, 13, 17, ...
-    For n up to 10**12 that makes at most 333,334 divisions.
+    root needs a try. After 2 and 3, only those next to a multiple of 6 remain: 5, 7, 11, 13, 17, ...
+    For n up to 10**12, that makes at most 333,334 divisions.
     """
     if n < 2:
         return None

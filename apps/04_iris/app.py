@@ -48,7 +48,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
     @app.route("/classify", methods=["GET", "POST"])
     def classify() -> str | Response | tuple[str, int]:
-        """The prediction as a page; or the form again, with what was typed and what is wrong."""
+        """The prediction as a page; or the form again, with what was typed and what is wrong with it."""
         typed = request.form if request.method == "POST" else request.args
         if not typed and request.method != "POST":  # the address has no flower
             return redirect(url_for("index"))
@@ -66,10 +66,10 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     @app.post("/api/predict")
     def predict() -> Response | dict[str, Any]:
         """The prediction as JSON: `{"species": ..., "probabilities": {...}}`."""
-        # No CSRF token here either: it guards a browser's session, and a JSON client has none.
+        # No CSRF token here either: it protects a browser's session, and a JSON client has none.
         if request.mimetype != "application/json":
             abort(415, "Send JSON, with Content-Type: application/json.")
-        flower = Flower.model_validate_json(request.get_data())  # see `refuse` for mistakes
+        flower = Flower.model_validate_json(request.get_data())  # `refuse` handles mistakes
         return as_json(model.answer(flower.model_dump()))
 
     @app.get("/model")
@@ -86,7 +86,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
 
     @app.before_request
     def no_model() -> None:
-        """Without a model, answer 503 everywhere, with the reason and what to do."""
+        """Without a model, answer every request with 503, the reason and what to do."""
         if problem and request.endpoint not in ("static", "healthz"):
             abort(503, problem)
 
@@ -113,14 +113,14 @@ def problem_details(status: int, detail: str, errors: list | tuple = ()) -> Resp
 
 
 def refuse(invalid: ValidationError) -> Response:
-    """Return what is wrong with a body: 400 if it isn't JSON, else 422, field by field."""
+    """Return what is wrong with a body: 400 if it isn't JSON, otherwise 422, field by field."""
     found = invalid.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         return problem_details(*explain_bad_json(found[0]["input"], found[0]["msg"]))
     errors = []
     for each in found:
         message, value = each["msg"], each["input"]
-        if isinstance(value, float) and not math.isfinite(value):  # JSON itself has no such number
+        if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
             message = f"{json.dumps(value)} is not a length; send a number with digits."
         errors.append({"field": str((*each["loc"], "body")[0]), "message": message})
     return problem_details(422, "This is not a flower the model can classify; see errors.", errors)

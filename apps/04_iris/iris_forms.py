@@ -12,10 +12,10 @@ from wtforms.widgets import TextInput
 
 from iris_model import ABOVE, AT_MOST, FEATURES, UNIT
 
-Number = Annotated[float, Field(gt=ABOVE, le=AT_MOST)]  # nan is refused: it isn't above anything
+Number = Annotated[float, Field(gt=ABOVE, le=AT_MOST)]  # refuses nan too: it isn't above anything
 
 # The body of POST /api/predict: a JSON number for each feature, and nothing else. `create_model` writes
-# the class for us: `class Flower(BaseModel)`, with a line like `sepal_length: Number` for each feature.
+# the class for us: `class Flower(BaseModel)`, with a line such as `sepal_length: Number` for each feature.
 STRICT = ConfigDict(strict=True, extra="forbid")
 Flower = create_model("Flower", __config__=STRICT, **dict.fromkeys(FEATURES, Number))
 
@@ -30,7 +30,7 @@ class NumberField(FloatField):
     def process_formdata(self, valuelist: list[str]) -> None:
         """Turn the typed text into a number, or say what is wrong with it."""
         typed = valuelist[0].strip() if valuelist else ""
-        example = f"for example {self.object_data:g}"  # the form is made with a typical flower
+        example = f"for example {self.object_data:g}"  # the form starts with a typical flower
         if not typed:
             unit = f" in {UNIT}" if UNIT else ""
             raise ValueError(f"Enter the {self.label.text.lower()}{unit}, {example}.")

@@ -58,7 +58,7 @@ def train(flowers: pd.DataFrame, source: str = "data/iris.csv") -> tuple[Pipelin
 
 
 def make_card(estimator: Any, training: pd.DataFrame, test: pd.DataFrame, source: str) -> Card:
-    """Return what a user of the model should know: where it comes from, and how well it does."""
+    """Return what users of the model should know: where it comes from, and how accurate it is."""
     ranges = training[FEATURES].agg(["min", "median", "max"])
     predicted = estimator.predict(test[FEATURES])
     accuracy = accuracy_score(test[TARGET], predicted)
@@ -98,7 +98,7 @@ def check_table(table: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says about one flower. The page and the API both show it."""
+    """The model's prediction for one flower, which the page and the API both show."""
 
     species: str  # as in the card: a number if the classes are numbers
     probabilities: dict[str, float]  # of each class; empty if the estimator gives none
@@ -139,8 +139,8 @@ class ModelUnavailable(Exception):
 def save(estimator: Any, card: Card, folder: Path = MODEL_FOLDER) -> Path:
     """Write any trained estimator and its card into `folder`. Return the model file's path.
 
-    The old model stays until the new one is complete. Raises ModelUnavailable for what `load` would
-    refuse, and OSError, for example if the disk is full.
+    The old model stays until the new one is complete. Raises ModelUnavailable if `load` would refuse
+    the model, and OSError, for example if the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
