@@ -2,7 +2,7 @@
 
 Tests run on SQLite. Those that are marked `on_both_databases` are about what a database does, and run on
 PostgreSQL as well where WORKSHOP_TEST_DATABASE_URL names a server, such as
-postgresql://postgres@127.0.0.1:5432/postgres: each test gets a schema of its own.
+postgresql://postgres@127.0.0.1:5432/postgres: each test gets its own schema.
 """
 
 import os
@@ -73,7 +73,7 @@ on_both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgres
 
 @pytest.fixture
 def database_url(request) -> Iterator[str | None]:
-    """An empty database of the test's own: None stands for SQLite in the instance folder."""
+    """An empty database for one test: None means SQLite in the instance folder."""
     if getattr(request, "param", "sqlite") == "sqlite":
         yield None
         return
@@ -93,7 +93,7 @@ def database_url(request) -> Iterator[str | None]:
 
 @pytest.fixture
 def config(database_url, built, tmp_path, monkeypatch) -> dict:
-    """Settings for an app with a model and an empty database. CSRF has tests of its own.
+    """Settings for an app with a model and an empty database. CSRF has its own tests.
 
     Passwords are hashed quickly: a real hash takes a tenth of a second on purpose, and hundreds are made.
     """

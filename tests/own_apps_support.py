@@ -1,4 +1,4 @@
-"""A learner's copy with apps of their own in it, for the tests that run, list or examine them."""
+"""A learner's copy with their own apps in it, for the tests that run, list or examine them."""
 
 from pathlib import Path
 

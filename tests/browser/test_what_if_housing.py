@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 
 @pytest.fixture
 def site(config):
-    """The app with a small model, on a server of its own; its address."""
+    """The app with a small model, on its own server; its address."""
     with ThreadPoolExecutor(1) as elsewhere:  # Playwright's event loop runs in this thread
         app = elsewhere.submit(make_app, config).result()
     with make_server("127.0.0.1", 0, app, threaded=True) as server:

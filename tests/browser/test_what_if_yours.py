@@ -12,7 +12,7 @@ from yours_support import HEADER, app, fit, plain_rows, write
 
 @pytest.fixture(params=["kind", "y"])
 def site(request, tmp_path):
-    """The app of a table with this target, on a server of its own; its address."""
+    """The app of a table with this target, on its own server; its address."""
     fit(write(tmp_path / "table.csv", HEADER, plain_rows(200)), request.param, tmp_path / "model")
     made = app.create_app({"MODEL_FOLDER": tmp_path / "model", "PREDICTION_LOG": "off"})
     with make_server("127.0.0.1", 0, made, threaded=True) as server:

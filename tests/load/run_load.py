@@ -81,7 +81,7 @@ def is_complete(answer: bytearray) -> bool:
 
 @dataclass
 class Connection:
-    """One connection with a request under way."""
+    """One connection with a request in progress."""
 
     socket: socket.socket
     port: int  # the client's own, by which the server's process knows the connection
@@ -276,7 +276,7 @@ def run(seconds: float) -> list[str]:
         print(
             f"memory: {LAST:,} don't fit into {seconds:.0f} s here, so this is the memory at the end"
         )
-    print(f"stop: {under_way - unanswered} of {under_way} requests under way were answered")
+    print(f"stop: {under_way - unanswered} of {under_way} requests in progress were answered")
     promises = {
         f"{len(client.wrong)} answers were wrong, such as {client.wrong[:1]}": not client.wrong,
         f"{client.later:,} requests were told to try again": client.later <= MOST_LATER * answers,

@@ -89,7 +89,7 @@ def pip_settings(folder: Path) -> list[str]:
     lines = [f"{name} = {' '.join(words)}" for name, words in found.items()]
     settings.write_text("\n".join(["[global]", *lines]), encoding="utf-8")
     words = [word for some in found.values() for word in some]
-    # The pages of an index may name files beside their folder.
+    # The pages of an index may name files outside their folder.
     paths = [Path(word[7:]).parent if word.startswith("file://") else Path(word) for word in words]
     mounts = {path: path for path in paths if path.is_absolute() and path.exists()}
     mounts[settings] = Path("/etc/pip.conf")
@@ -97,7 +97,7 @@ def pip_settings(folder: Path) -> list[str]:
 
 
 class Buildah:
-    """buildah, with images and containers in a folder of its own."""
+    """buildah, with images and containers in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.command = [

@@ -201,7 +201,9 @@ def test_the_card_shows_where_houses_cost_what_and_no_row_of_the_data(trained):
     together["longitude"] = [-122.0] * 4 + [-117.0] * 5
     (only,) = housing_picture.price_grid(together, "price", 5)
     assert only[:2] == [33.0, -117.0]
-    near = together.assign(latitude=33.0, longitude=[-117.0] * 8 + [-117.1])  # a neighbor alone
+    near = together.assign(
+        latitude=33.0, longitude=[-117.0] * 8 + [-117.1]
+    )  # one isolated neighbor
     assert len(housing_picture.price_grid(near, "price", 5)) == 1
     cells = trained[1]["map"]
     assert len(cells) <= len(training) / 5
