@@ -1,5 +1,7 @@
 """Slides: every cell's part in them, and `start --present` in a real browser, without a network."""
 
+import shutil
+
 import nbformat
 import pytest
 from browser_support import watch
@@ -93,18 +95,20 @@ def test_the_slides_of_a_notebook_begin_with_what_you_will_do_and_no_page_is_one
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab as `start --present` runs it, on a folder with one notebook; its address."""
+    """JupyterLab as `start --present` runs it, with the notebooks' slides and `a_title`; its address."""
     folder = tmp_path_factory.mktemp("present")
     (folder / "notebooks").mkdir()
+    for file in FILES:
+        shutil.copy(file, folder / "notebooks")
     shown = of_cells(
         *("# 04 · A title", "You read this. You say this **aloud**.", "- you show a list"),
         ["print(6 * 7)\n" + "# so\n" * 22],
     )
     shown.metadata["language_info"] = {"name": "python"}  # as `refresh` does: so a kernel is found
-    nbformat.write(shown, folder / "notebooks" / "00_start_here.ipynb")
     with pytest.MonkeyPatch.context() as patch, start.large_type() as settings:
         patch.setenv(BASE, str(folder))
         slides.make_slides()
+        nbformat.write(slides.as_slides(shown), folder / "slides" / "a_title.ipynb")
         with start.lab_server(free_port(), "secret", "http://127.0.0.1:8000", settings) as server:
             yield server.wait_until_ready().url
     assert not settings.exists(), "they end with the talk"
@@ -116,7 +120,7 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     context.set_default_timeout(60_000)
     page = context.new_page()
     page.set_viewport_size({"width": 1280, "height": 720})
-    page.goto(f"{lab}/rise/slides/00_start_here.ipynb?token=secret")
+    page.goto(f"{lab}/rise/slides/a_title.ipynb?token=secret")
     slide = page.locator("section.present section.present")
     expect(slide).to_have_attribute("id", "slide-0-0", timeout=60_000)
     item = slide.locator("li")
@@ -158,3 +162,27 @@ def test_slides_are_shown_step_by_step_with_notes_and_code_runs(context, lab):
     }""")
     assert pieces == 1, "the word is in pieces"
     assert [each for each in trouble if "leaves this machine" in each] == []
+
+
+# Lays out every page, with all its fragments, and returns the heights.
+HEIGHTS = """() => [...document.querySelectorAll(".slides > section > section")].map(page => {
+    for (const each of [page.parentElement, page]) { each.hidden = false; each.style.display = "block" }
+    for (const each of page.querySelectorAll(".fragment")) each.classList.add("visible")
+    return [page.id, page.scrollHeight]
+})"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_no_page_is_taller_than_the_projector(context, lab, file):
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.goto(f"{lab}/rise/slides/{file.name}?token=secret")
+    expect(page.locator("section.present section.present")).to_have_count(1, timeout=60_000)
+    expected = len(pages(nbformat.read(file, as_version=4)))
+    expect(page.locator(".slides > section > section")).to_have_count(expected)
+    page.wait_for_load_state("networkidle")
+    heights = dict(page.evaluate(HEIGHTS))
+    assert min(heights.values()) > 0
+    assert {name: height for name, height in heights.items() if height > 720} == {}
