@@ -1,4 +1,4 @@
-"""Stage 07's notebook: its pieces run separately, its checks know the typical mistakes, `rehearse` is a host."""
+"""Stage 07's notebook: its pieces run separately, its checks know typical mistakes, `rehearse` is a host."""
 
 import contextlib
 import re
