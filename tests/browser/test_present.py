@@ -1,4 +1,4 @@
-"""Slides: every cell's part in them, and `start --present` in a real browser, without a network."""
+"""Slides: the type of each cell, and `start --present` in a real browser, without a network."""
 
 import shutil
 
@@ -12,7 +12,7 @@ from workshop.host import slides, start
 from workshop.host.ports import free_port
 
 FILES = [file for stage in STAGES for file in stage.notebook_files]
-LOOKED_AT = [
+SEEN = [
     "- one",
     "1. one",
     "| a | b |\n|---|---|\n| 1 | 2 |",
@@ -23,7 +23,7 @@ FIGURE = nbformat.v4.new_output("display_data", {"image/png": ""})
 
 
 def of_cells(*cells):
-    """A notebook: a string is prose, a string in a list is code, with its outputs behind it."""
+    """Return a notebook: a string is prose; a list is code and its outputs."""
     code, prose = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
     made = [
         code(cell[0], outputs=cell[1:]) if isinstance(cell, list) else prose(cell) for cell in cells
@@ -32,7 +32,7 @@ def of_cells(*cells):
 
 
 def pages(notebook):
-    """The slides' pages: what is shown on each, and the speaker notes as `aside`."""
+    """Return what each page of the slides shows, with the speaker notes as `aside`."""
     made = slides.as_slides(notebook)
     nbformat.validate(made)
     found = []
@@ -58,10 +58,10 @@ def test_a_list_has_the_first_sentence_of_each_item():
     assert notes == {"aside": "It is\n   empty.\n\nMore."}
 
 
-@pytest.mark.parametrize("looked_at", LOOKED_AT)
-def test_lists_tables_pictures_and_code_are_on_the_slide(looked_at):
-    [page] = pages(of_cells("# Title", ["1"], f"Said.\n\nLook:\n\n{looked_at}\n\nSaid too."))
-    assert page == ["# Title", "1", f"Look:\n\n{looked_at}", {"aside": "Said.\n\nSaid too."}]
+@pytest.mark.parametrize("seen", SEEN)
+def test_lists_tables_pictures_and_code_are_on_the_slide(seen):
+    [page] = pages(of_cells("# Title", ["1"], f"Said.\n\nLook:\n\n{seen}\n\nSaid too."))
+    assert page == ["# Title", "1", f"Look:\n\n{seen}", {"aside": "Said.\n\nSaid too."}]
 
 
 def test_pages_are_filled_and_none_has_only_one_line():
@@ -71,14 +71,14 @@ def test_pages_are_filled_and_none_has_only_one_line():
     assert [len(page) for page in pages(of_cells("# T", ten, ["b", FIGURE], ["c"]))] == [2, 2]
 
 
-def test_exercises_and_what_is_for_the_curious_are_left_to_the_notebook():
+def test_exercises_and_sections_for_the_curious_are_left_out():
     cells = ["## Exercises", "Try.", ["x"], "## Exercise 04.1", "Do.", ["answer = ..."], "## Recap"]
     cells += ["## For the curious: why?", ["x"]]
     assert pages(of_cells(*cells)) == [["## Exercises", "Try."], ["## Recap"]]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_slides_of_a_notebook_begin_with_what_you_will_do_and_no_page_is_one_line(file):
+def test_the_slides_of_a_notebook_start_with_what_you_will_do_and_no_page_is_one_line(file):
     notebook = nbformat.read(file, as_version=4)
     made = pages(notebook)
     title = [text for text in made[0] if isinstance(text, str)]
@@ -90,12 +90,12 @@ def test_the_slides_of_a_notebook_begin_with_what_you_will_do_and_no_page_is_one
         assert any(isinstance(text, str) and text not in lines for text in page), page
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and slides.HEADING.match(cell.source):
-            assert "\n" not in cell.source.strip(), "its text would fill the slide"
+            assert "\n" not in cell.source.strip(), "a heading needs its own cell"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab as `start --present` runs it, with the notebooks' slides and `a_title`; its address."""
+    """The address of a JupyterLab, as `start --present` runs it, with every notebook's slides."""
     folder = tmp_path_factory.mktemp("present")
     (folder / "notebooks").mkdir()
     for file in FILES:
@@ -104,7 +104,7 @@ def lab(tmp_path_factory):
         *("# 04 · A title", "You read this. You say this **aloud**.", "- you show a list"),
         ["print(6 * 7)\n" + "# so\n" * 22],
     )
-    shown.metadata["language_info"] = {"name": "python"}  # as `refresh` does: so a kernel is found
+    shown.metadata["language_info"] = {"name": "python"}  # so JupyterLab finds a kernel
     with pytest.MonkeyPatch.context() as patch, start.large_type() as settings:
         patch.setenv(BASE, str(folder))
         slides.make_slides()

@@ -1,6 +1,6 @@
-"""The notebooks as slides for a projector, made by `start --present` from the notebooks as they are then.
+"""The notebooks as slides for a projector. `start --present` makes them from the current notebooks.
 
-They go into the folder `slides` next to `notebooks`, so what a cell names by its path is found there too.
+They go into the folder `slides` next to `notebooks`, so the relative paths in the cells work there too.
 """
 
 import math
@@ -15,17 +15,17 @@ from workshop.core.stages import STAGES, base
 
 FOLDER = "slides"
 HEADING = re.compile(r"#{1,6} ")
-# A list, a table, a picture or a block of code: a room looks at these, and hears the rest.
-LOOKED_AT = re.compile(r"^ *(?:[-*]|\d+\.) |^\||!\[|^```", re.MULTILINE)
+# A list, a table, a picture or a block of code: the audience sees these, and hears the rest.
+SEEN = re.compile(r"^ *(?:[-*]|\d+\.) |^\||!\[|^```", re.MULTILINE)
 ITEM = re.compile(r"^(?= *(?:[-*]|\d+\.) )", re.MULTILINE)
 SENTENCE = re.compile(r"(?<=[.!?])\)?\s+(?=[A-Z*`(\[])")
 SHOW = re.compile(r"(?:from workshop import show\s+)?show\([^)]*\)")
-LONGEST_LEAD = 160  # characters; a longer sentence is heard
+LONGEST_LEAD = 160  # characters; a longer sentence goes to the speaker notes
 
-# A page of 1280 × 720 pixels, in lines of code as labconfig's style has them; and the height of other things.
+# Heights, in lines of code in labconfig's style: a page of 1280 × 720 pixels, and what is on it.
 PAGE = 28
 HEADING_LINES, PROSE_LINE, ROW, FIGURE, DRAWING, AROUND = 2.6, 1.4, 1.3, 22, 15, 0.8
-LETTERS = 95  # in a line of prose
+LETTERS = 95  # per line of prose
 
 
 def make_slides() -> None:
@@ -41,8 +41,8 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
 
     A heading starts a slide, with the first sentence below it, which answers the heading. Code, outputs,
     lists and pictures follow step by step, as many as fit on a page; the rest goes on a page below. Only the
-    first sentence of a list item is shown. The rest of the prose is what the presenter says, so it goes to
-    the speaker notes. The exercises, and sections for the curious, appear only in the notebook.
+    first sentence of a list item is shown. The presenter says the rest of the prose, so it goes to the
+    speaker notes. Exercises and sections for the curious are left out.
     """
     slides = from_dict({**notebook, "cells": []})
     for section in sections(notebook.cells):
@@ -76,7 +76,7 @@ def split(cell: NotebookNode, is_lead: bool) -> Iterator[tuple[str, NotebookNode
     for place, block in enumerate(blocks):
         after = "".join(blocks[place + 1 : place + 2])
         introduces = block.endswith((":", "*")) and len(block) <= LONGEST_LEAD
-        if LOOKED_AT.search(block) or (introduces and LOOKED_AT.search(after)):
+        if SEEN.search(block) or (introduces and SEEN.search(after)):
             block, rest_of_items = first_sentences(block)
             shown.append(block)
             heard.append(rest_of_items)
@@ -106,7 +106,7 @@ def first_sentences(block: str) -> tuple[str, str]:
 
 
 def blocks_of(text: str) -> list[str]:
-    """Return the blocks of a Markdown text that empty lines separate; code in a fence is one block."""
+    """Return the blocks of Markdown between empty lines; a fenced code block is one block."""
     found: list[str] = []
     for block in re.split(r"\n{2,}", text):
         if found and found[-1].count("```") % 2:
@@ -117,13 +117,13 @@ def blocks_of(text: str) -> list[str]:
 
 
 def part_of(cell: NotebookNode, kind: str, text: str) -> NotebookNode:
-    """Return a cell with some of a cell's prose."""
+    """Return a new cell with part of a cell's prose."""
     attachments = {"attachments": cell.attachments} if "attachments" in cell else {}
     return new_markdown_cell(text, id=f"{cell.id}-{kind}"[-64:], **attachments)
 
 
 def paged(parts: list[tuple[str, NotebookNode]]) -> Iterator[NotebookNode]:
-    """Yield the cells below a heading, each marked with its part in the slide show."""
+    """Yield the cells below a heading, each marked with its slide type."""
     height, is_first = HEADING_LINES, True
     shown = [cell for kind, cell in parts if kind == "shown"]
     for kind, cell in parts:
@@ -131,7 +131,7 @@ def paged(parts: list[tuple[str, NotebookNode]]) -> Iterator[NotebookNode]:
             height += lines(cell) if kind == "lead" else 0
             yield marked(cell, "-" if kind == "lead" else "notes")
             continue
-        # One line of code is no page: it stays with what follows, and a last one with what is before it.
+        # One line of code isn't a page: it stays with the next cell, and a last one with the cell before.
         shown.pop(0)
         stays = shown and (is_line(cell) or (len(shown) == 1 and is_line(shown[0])))
         together = lines(cell) + (lines(shown[0]) if stays else 0)
@@ -147,7 +147,7 @@ def is_line(cell: NotebookNode) -> bool:
 
 
 def is_source_hidden(cell: NotebookNode) -> bool:
-    """Return whether a room looks only at the output: a figure, or the code that `show` shows."""
+    """Return whether only a cell's output is shown: a figure, or the code that `show` prints."""
     figure = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
     return figure or bool(SHOW.fullmatch(cell.source.strip()))
 
@@ -175,7 +175,7 @@ def lines(cell: NotebookNode) -> float:
 
 
 def marked(cell: NotebookNode, kind: str) -> NotebookNode:
-    """Return a copy of a cell with its part in the slide show."""
+    """Return a copy of a cell with its slide type."""
     metadata = {**cell.metadata, "slideshow": {"slide_type": kind}}
     if cell.cell_type == "code" and is_source_hidden(cell):
         metadata["jupyter"] = {"source_hidden": True}
