@@ -4,7 +4,7 @@
 
 Trains each stage's model into a temporary folder, serves the app on a free port of this machine,
 and lets the fuzzer ask what its schema allows and forbids, with all checks. Stage 06 is fuzzed twice, with
-a database of its own: by somebody with a token, and by somebody without. Ends with 1 if anything
+its own database: by somebody with a token, and by somebody without. Ends with 1 if anything
 is found, or if fewer than the asked cases were run. Stages 05 and 06 describe themselves; stage 04 has a
 schema written for this test, `tests/iris_openapi.json`. schemathesis is not in the lock: give the command
 that runs it. The runs go side by side, because each waits half of its time for the app's answers.

@@ -8,7 +8,7 @@ const follow = () => document.documentElement.classList.toggle("dark-mode", dark
 dark.addEventListener("change", follow);
 follow();
 
-// What the page consists of. The library's own layout has a `main` of its own, which can't be inside of ours.
+// What the page consists of. The library's layout has its own `main`, which can't be inside ours.
 const PARTS = ["InfoContainer", "AuthorizeBtnContainer", "errors", "operations", "Models"];
 const ourLayout = ({ React }) => ({
   components: {
