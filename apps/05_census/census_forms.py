@@ -181,7 +181,7 @@ def errors_of(invalid: Invalid, card: Card) -> list[dict[str, Any]]:
                 place = {"index": None} if invalid.title == "People" else {}
                 field = (*loc, "body")[0]
         if each["type"] == "json_invalid":
-            raise no_json(word, message)
+            raise explain_bad_json(word, message)
         if isinstance(word, float) and not math.isfinite(word):  # json.dumps knows their names
             remedy = "send null if this isn't known" if field in OPTIONAL else "send a value"
             message = f"{json.dumps(word)} is no value: {remedy}."
@@ -193,7 +193,7 @@ def errors_of(invalid: Invalid, card: Card) -> list[dict[str, Any]]:
     return errors
 
 
-def no_json(body: bytes, message: str) -> Refusal:
+def explain_bad_json(body: bytes, message: str) -> Refusal:
     """Return why a body isn't JSON: because of what it seems to be instead, or the parser's `message`."""
     encoding = json.detect_encoding(body)
     if request.content_encoding or body.startswith(b"\x1f\x8b"):  # those are gzip's

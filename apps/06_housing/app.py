@@ -234,7 +234,7 @@ def refuse(invalid: ValidationError) -> Response:
     """Return what is wrong with a body: 400 if it isn't JSON, else 422, field by field."""
     found = invalid.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
-        return problem_details(*no_json(found[0]["input"], found[0]["msg"]))
+        return problem_details(*explain_bad_json(found[0]["input"], found[0]["msg"]))
     errors = []
     for each in found:
         message = each["msg"].removeprefix("Value error, ")  # pydantic's, before our own words
@@ -245,7 +245,7 @@ def refuse(invalid: ValidationError) -> Response:
     return problem_details(422, "The body is not what this address takes; see errors.", errors)
 
 
-def no_json(body: bytes, message: str) -> tuple[int, str]:
+def explain_bad_json(body: bytes, message: str) -> tuple[int, str]:
     """Return the status for a body that isn't JSON, and what it seems to be, or the parser's `message`."""
     encoding = json.detect_encoding(body)
     if request.content_encoding or body.startswith(b"\x1f\x8b"):  # gzip begins like this

@@ -95,7 +95,7 @@ def test_the_slides_of_a_notebook_start_with_what_you_will_do_and_no_page_is_one
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab as `start --present` runs it, with the notebooks' slides and `a_title`; its address."""
+    """The address of a JupyterLab, as `start --present` runs it, with every notebook's slides."""
     folder = tmp_path_factory.mktemp("present")
     (folder / "notebooks").mkdir()
     for file in FILES:
@@ -104,7 +104,7 @@ def lab(tmp_path_factory):
         *("# 04 · A title", "You read this. You say this **aloud**.", "- you show a list"),
         ["print(6 * 7)\n" + "# so\n" * 22],
     )
-    shown.metadata["language_info"] = {"name": "python"}  # as `refresh` does: so a kernel is found
+    shown.metadata["language_info"] = {"name": "python"}  # so JupyterLab finds a kernel
     with pytest.MonkeyPatch.context() as patch, start.large_type() as settings:
         patch.setenv(BASE, str(folder))
         slides.make_slides()

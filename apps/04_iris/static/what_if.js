@@ -1,4 +1,4 @@
-// What if? A change in the form brings a new answer into the page without loading the page again.
+// What if? A change in the form puts a new answer into the page without loading the page again.
 //
 // The script requests the page that the form's button would open, and replaces every element that has
 // `data-answer` with the one from that page. So only the templates draw, and if you change them, this follows.
