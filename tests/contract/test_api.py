@@ -3,6 +3,7 @@
 Each refusal is `application/problem+json`, with the status that fits and the field's name.
 """
 
+import gzip
 import json
 import re
 
@@ -44,7 +45,8 @@ MALFORMED = {
 MEDIA_TYPES = [None, "", "text/plain", "application/x-www-form-urlencoded", "application/xml"]
 MEDIA_TYPES += ["application/problem+json", "multipart/form-data; boundary=x", "nonsense"]
 NOT_NUMBERS = ['"x"', "true", "null", "[5.1]", "{}", '""', "1e400", "-1e400"]
-NOT_JSON = ["NaN", "Infinity", "-Infinity", "9" * 5000]  # some parsers refuse these as JSON
+NOT_A_NUMBER = ["NaN", "Infinity", "-Infinity"]
+NOT_JSON = [*NOT_A_NUMBER, "9" * 5000]  # some parsers refuse these as JSON
 
 
 def post(client, slug, content, content_type="application/json"):
@@ -71,6 +73,24 @@ def test_malformed_json_is_a_400(slug, client):
 
 
 @each_with_model
+def test_a_body_that_is_not_json_is_named_for_what_it_is(slug, client):
+    content = json.dumps(body(slug, client))
+
+    def told(content, status, **headers):
+        sent = {"content_type": "application/json", "headers": headers}
+        return problem(client.post(api(slug), data=content, **sent), status)["detail"]
+
+    packed = gzip.compress(content.encode())
+    for headers in ({"Content-Encoding": "gzip"}, {}):
+        assert "compressed" in told(packed, 415, **headers)
+    assert "compressed" in told(b"\x0b\x02\x80{}\x03", 415, **{"Content-Encoding": "br"})
+    assert "byte-order mark" in told(content.encode("utf-8-sig"), 400)
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        assert "UTF-16" in told(content.encode(encoding), 400)
+    assert "compressed" not in told("{", 400)
+
+
+@each_with_model
 def test_another_media_type_is_a_415_that_names_the_right_one(slug, client):
     content = json.dumps(body(slug, client))
     for media_type in MEDIA_TYPES:
@@ -93,10 +113,12 @@ def test_an_invalid_number_is_a_422_that_names_its_field(slug, client):
     for value in [*NOT_NUMBERS, *NOT_JSON]:
         content = json.dumps(body(slug, client) | {name: "@"}).replace('"@"', value)
         answer = post(client, slug, content)
-        if value in NOT_JSON and answer.status_code == 400:
-            problem(answer, 400)
-        else:
-            assert [error["field"] for error in problem(answer, 422)["errors"]] == [name], value
+        found = problem(answer, 400 if answer.status_code == 400 and value in NOT_JSON else 422)
+        if answer.status_code == 422:
+            assert [error["field"] for error in found["errors"]] == [name], value
+        if value in NOT_A_NUMBER:
+            said = found["errors"][0]["message"] if found["errors"] else found["detail"]
+            assert value.lstrip("-") in said
 
 
 @each_with_model

@@ -1,16 +1,15 @@
-"""Stage 05: the model and its card, the form and its answer with the reasons, the batch, and the document."""
+"""Stage 05: the model and its card, the form and the prediction with its reasons, and the API."""
 
-import csv
-import io
 import json
 import math
 import re
 import sys
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
-from app_support import PERSON, Page, assert_refused, card_hash, problem
+from app_support import PERSON, Page, assert_refused, problem
 from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 from workshop.core.datasets import fetch_census
@@ -27,22 +26,17 @@ ONE, BATCH = "/api/v1/predictions", "/api/v1/predictions/batch"
 
 
 @pytest.fixture(scope="module")
-def built(income, tmp_path_factory):
-    return census_model.save(*income, tmp_path_factory.mktemp("model")).parent
+def model(census_folder):
+    return census_model.load(census_folder)
 
 
 @pytest.fixture(scope="module")
-def model(built):
-    return census_model.load(built)
-
-
-@pytest.fixture(scope="module")
-def client(built):
-    return census_app.create_app({"MODEL_FOLDER": built}).test_client()
+def client(census_folder):
+    return census_app.create_app({"MODEL_FOLDER": census_folder}).test_client()
 
 
 def ask(client, person, **more):
-    """Ask for the answer page, as the form does: a missing value is an empty one."""
+    """Request a prediction as the form does, which sends a missing value as an empty one."""
     typed = {name: "" if value is None else value for name, value in (person | more).items()}
     return client.get("/probability", query_string=typed)
 
@@ -63,31 +57,45 @@ def test_the_reference_numbers_are_reached_on_the_real_data():
     assert card["data"]["is_real"]
 
 
-def test_the_metrics_are_those_of_the_pipeline_on_the_test_people_and_on_each_group(census, income):
+def test_the_metrics_are_those_of_the_pipeline_on_the_test_people(census, income):
     pipeline, card = income
     truth, shares = census.test["income"], pipeline.predict_proba(census.test[FEATURES])[:, 1]
     metrics = card["metrics"]
     assert metrics["accuracy"] == accuracy_score(truth, shares > 0.5)
     assert metrics["roc_auc"] == roc_auc_score(truth, shares) > 0.86
     assert metrics["brier"] == brier_score_loss(truth, shares)
-    for feature in ("sex", "race"):
-        parts = [each["people"] for each in metrics["groups"] if each["feature"] == feature]
-        assert sum(parts) == len(census.test)
-    (found,) = (each for each in metrics["groups"] if each["category"] == "Female")
-    women = census.test["sex"] == "Female"
-    earning, answers = truth[women] == 1, (shares > 0.5)[women]
-    assert found["earning_more"] == pytest.approx(earning.mean())
-    assert found["selection_rate"] == pytest.approx(answers.mean())
-    assert found["false_negative_rate"] == pytest.approx((~answers[earning]).mean())
-    assert found["false_positive_rate"] == pytest.approx(answers[~earning].mean())
+    assert metrics["groups"] == census_decisions.decide(metrics["decisions"], 50)[1:]
 
 
-def test_a_group_with_nobody_to_measure_on_has_no_rate(census):
-    test = census.test[(census.test["race"] != "Other") | (census.test["income"] == 0)]
-    _, card = census_model.train(type(census)(**census | {"test": test}))
-    (other,) = (each for each in card["metrics"]["groups"] if each["category"] == "Other")
-    assert other["false_negative_rate"] is None
-    assert other["false_positive_rate"] is not None
+@pytest.mark.parametrize("line", [0, 30, 50, 100])
+def test_the_counts_in_the_card_give_the_rates_of_everybody_and_of_each_group(census, income, line):
+    pipeline, card = income
+    decided = census_decisions.decide(card["metrics"]["decisions"], line)
+    shares = pipeline.predict_proba(census.test[FEATURES])[:, 1]
+    frame = census.test.assign(says=(shares > line / 100).astype(int))
+    assert [each["category"] for each in decided][:3] == ["Everybody", "Female", "Male"]
+    for found in decided:
+        group = (
+            frame if not found["feature"] else frame[frame[found["feature"]] == found["category"]]
+        )
+        truth, says = group["income"], group["says"]
+        counts = confusion_matrix(truth, says, labels=[0, 1]).ravel().tolist()
+        cells = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+        assert [found[name] for name in cells] == counts
+        assert found["people"] == len(group)
+        assert found["accuracy"] == pytest.approx(accuracy_score(truth, says))
+        assert found["earning_more"] == pytest.approx(truth.mean())
+        assert found["selection_rate"] == pytest.approx(says.mean())
+        assert found["false_negative_rate"] == pytest.approx(1 - says[truth == 1].mean())
+        assert found["false_positive_rate"] == pytest.approx(says[truth == 0].mean())
+
+
+def test_a_group_with_nobody_to_measure_on_has_no_rate(census, income):
+    poor = census.test[census.test["income"] == 0].head(9)
+    counts = census_decisions.count_decisions(poor, np.zeros(9, dtype=bool), np.full(9, 0.2))
+    everybody, *_ = census_decisions.decide(counts, 50)
+    assert everybody["false_negative_rate"] is None
+    assert everybody["false_positive_rate"] == 0
 
 
 def test_the_card_says_what_the_model_was_trained_on(census, income):
@@ -117,10 +125,10 @@ def test_contributions_are_measured_from_the_average_of_the_training_people(cens
 # Pages
 
 
-def test_the_forms_choices_are_the_models_own_and_can_be_sent(client, income, model):
+def test_the_forms_choices_are_those_of_the_model(client, model):
     html = client.get("/").text
     form = Page(html)
-    for name, feature in income[1]["features"].items():
+    for name, feature in model.card["features"].items():
         field = form.by_id(name)
         if feature["type"] == "number":
             assert field["value"] == str(round(feature["median"]))
@@ -135,7 +143,7 @@ def test_the_forms_choices_are_the_models_own_and_can_be_sent(client, income, mo
     assert ask(client, model.typical).status_code == 200
 
 
-def test_the_answer_page_says_the_probability_in_the_agreed_words(client, model):
+def test_the_page_shows_the_probability_in_the_agreed_words_and_its_warnings(client, model):
     for person in [PERSON, RICHER, UNKNOWN_EMPLOYER]:
         answer = ask(client, person)
         probability = model.answer(person).probability
@@ -143,9 +151,11 @@ def test_the_answer_page_says_the_probability_in_the_agreed_words(client, model)
         (exact,) = re.findall(r'<data value="([^"]*)">', answer.text)
         assert float(exact) == pytest.approx(probability, abs=1e-12)
     assert "never use this to decide about a person" in Page(answer).text
+    assert "outside the training range" not in answer.text
+    assert "120 years is outside the training range" in ask(client, PERSON, age=120).text
 
 
-def test_the_answer_page_shows_each_contribution_as_a_bar_and_in_words(client, model):
+def test_the_page_shows_each_contribution_as_a_bar_and_in_words(client, model):
     html = ask(client, PERSON).text
     contributions = sorted(model.explain(PERSON).values(), key=lambda each: -abs(each))
     shown = re.findall(r'class="number">([+−][\d.]+)<', html)
@@ -159,9 +169,7 @@ def test_the_answer_page_shows_each_contribution_as_a_bar_and_in_words(client, m
     assert "Education: Bachelor's degree" in Page(html).text
 
 
-def test_the_same_person_of_the_other_sex_is_shown_beside_this_one_and_in_the_address(
-    client, model
-):
+def test_the_page_and_its_address_can_compare_with_the_other_sex(client, model):
     plain, both = (Page(ask(client, PERSON, **more)) for more in ({}, {"compare": "sex"}))
     assert plain.forms[0][1].items() >= {"age": "39", "hours_per_week": "40"}.items()
     for sex in ("Female", "Male"):
@@ -188,11 +196,6 @@ def test_a_curve_leads_through_the_person_and_is_straight_in_log_odds(model):
         assert (chance["first"], chance["last"]) == (17, max(age, 90))
 
 
-def test_values_outside_the_training_range_are_answered_with_a_warning(client):
-    assert "120 years is outside the training range" in ask(client, PERSON, age=120).text
-    assert "outside the training range" not in ask(client, PERSON).text
-
-
 INVALID_TYPED = {
     "age": ["", " ", "16", "121", "-5", "39.5", "abc", "1e3", "4_0", "nan", "9" * 5000, "½"],
     "hours_per_week": ["", "0", "169", "-1", "40 hours"],
@@ -214,7 +217,7 @@ def test_an_invalid_value_has_its_message_and_the_rest_is_kept(client, name):
         assert chosen >= {PERSON[each] for each in CATEGORIES if each != name}
 
 
-def test_odd_links_are_answered_with_the_form_and_one_may_leave_the_employer_out(client, model):
+def test_an_odd_link_shows_the_form_and_the_employer_may_be_left_out(client, model):
     messages = Page(client.get("/probability")).messages
     assert set(messages) == set(FEATURES) - {"workclass"}
     for query in ("%ff=%ff&age=%00", "age=1&age=39", "age[]=39", "&" * 5000, "=", "a=1&utm=x"):
@@ -225,80 +228,24 @@ def test_odd_links_are_answered_with_the_form_and_one_may_leave_the_employer_out
     assert "Kind of employer: Not known" in html
 
 
-def test_another_line_decides_otherwise_and_its_counts_come_from_the_card(client, census, income):
-    pipeline, card = income
-    truth = census.test["income"] == 1
-    shares = pipeline.predict_proba(census.test[FEATURES])[:, 1]
-    for line in (0, 30, 50, 100):
-        everybody, *groups = census_decisions.decide(card["metrics"]["decisions"], line)
-        says = shares > line / 100
-        assert everybody["accuracy"] == pytest.approx(accuracy_score(truth, says))
-        cells = ("true_negatives", "false_positives", "false_negatives", "true_positives")
-        matrix = [everybody[name] for name in cells]
-        assert matrix == confusion_matrix(truth, says).ravel().tolist()
-        women = census.test["sex"] == "Female"
-        (found,) = (each for each in groups if each["category"] == "Female")
-        assert found["selection_rate"] == pytest.approx(says[women].mean())
-    trivial = f"{1 - truth.mean():.1%} for the trivial answer"
-    for query, line in {"": 50, "?line=30": 30, "?line=999": 100, "?line=x": 50}.items():
-        text = Page(client.get(f"/model{query}")).text
-        assert f"Line at {line}%" in text
-        assert trivial in text
-
-
-def upload(client, text, query=""):
-    return client.post(f"/table{query}", data={"people": (io.BytesIO(text), "people.csv")})
-
-
-def test_a_file_is_previewed_with_its_errors_by_line_and_saved_with_its_answers(client, model):
-    first = {"name": "Łucja <b>"} | PERSON
-    bad = first | {"age": "forty"}
-    rows = [",".join(first), *(",".join(map(str, each.values())) for each in (first, bad, first))]
-    text = "\r\n".join(rows).encode()
-    probability = model.answer(PERSON).probability
-    page = Page(upload(client, text))
-    assert "2 of 3 people have an answer" in page.text
-    assert "Line 3, age: Input should be a valid integer" in page.text
-    assert page.in_tag("td").count(f"{probability:.1%}") == 2
-    assert "Łucja <b>" in page.in_tag("td")
-    saved = upload(client, text, "?save=1")
-    assert (saved.mimetype, "attachment" in saved.headers["Content-Disposition"]) == (
-        "text/csv",
-        True,
-    )
-    answers = [row[-2:] for row in csv.reader(io.StringIO(saved.text))]
-    good = [repr(probability), "<=50K"]
-    assert answers == [["probability", "label"], good, ["", ""], good]
-
-
-def test_a_file_that_is_no_table_of_people_is_refused_on_the_page(client):
-    header = ",".join(PERSON).encode()
-    files = {b"": 422, b"age;sex": 422, b"\xff\xfe": 400, b"name\nx": 422, b'"': 400}
-    files |= {header + b"\n1" * 10_001: 422, b"," * 600_000: 422}
-    for text, status in files.items():
-        for query in ("", "?save=1"):
-            answer = upload(client, text, query)
-            assert answer.status_code == status, text[:20]
-            assert "Nothing was predicted" in answer.text
-    for sent in ({}, {"people": "text"}, {"people": (io.BytesIO(b""), "")}):
-        assert client.post("/table", data=sent).status_code == 422
-
-
-def test_the_models_card_is_a_page_and_a_stand_in_is_named(client, built, tmp_path):
-    card = json.loads((built / "census.json").read_bytes())
+def test_the_models_card_is_a_page_whose_line_can_be_moved(client, model):
+    metrics, data = model.card["metrics"], model.card["data"]
     text = Page(client.get("/model")).text
-    for name in ("accuracy", "roc_auc", "brier"):
-        assert f"{card['metrics'][name]:.4f}" in text
-    for part in (card["sha256"], card["data"]["sha256"], card["data"]["source"]):
-        assert part in text
-    for group in card["metrics"]["groups"]:
-        assert f"{group['false_negative_rate']:.1%}" in text
+    shown = [f"{metrics[name]:.4f}" for name in ("accuracy", "roc_auc", "brier")]
+    shown += [f"{group['false_negative_rate']:.1%}" for group in metrics["groups"]]
+    everybody = census_decisions.decide(metrics["decisions"], 50)[0]
+    shown += [f"{1 - everybody['earning_more']:.1%} for the trivial answer"]
+    for each in [*shown, model.card["sha256"], data["sha256"], data["source"]]:
+        assert each in text
+    for query, line in {"": 50, "?line=30": 30, "?line=999": 100, "?line=x": 50}.items():
+        assert f"Line at {line}%" in Page(client.get(f"/model{query}")).text
+
+
+def test_the_pages_say_whether_the_people_exist(client, model, monkeypatch):
     assert "people who don't exist" in Page(client.get("/")).text
-    real = card | {"data": card["data"] | {"is_real": True}}
-    real["card_sha256"] = card_hash(real)
-    (tmp_path / "census.json").write_text(json.dumps(real), "utf-8")
-    (tmp_path / "census.joblib").write_bytes((built / "census.joblib").read_bytes())
-    other = census_app.create_app({"MODEL_FOLDER": tmp_path}).test_client()
+    real = model.card | {"data": model.card["data"] | {"is_real": True}}
+    monkeypatch.setattr(census_app, "load", lambda _: census_model.CensusModel(real))
+    other = census_app.create_app().test_client()
     assert "people who don't exist" not in Page(other.get("/")).text
 
 
@@ -318,64 +265,55 @@ def test_the_api_answers_one_person_with_the_reasons(client, model):
         assert client.post(ONE, json=person).json["probability"] == expected
 
 
-def test_an_unknown_category_is_refused_with_the_list_of_known_ones(client, income):
-    for name in CATEGORIES:
-        for value in ("x", "", 1, True, ["Male"], "Male ", "\0", "missing"):
-            (error,) = problem(client.post(ONE, json=PERSON | {name: value}), 422)["errors"]
-            assert error["field"] == name
-        (error,) = problem(client.post(ONE, json=PERSON | {name: "x"}), 422)["errors"]
-        for category in income[1]["features"][name]["categories"]:
-            assert category in error["message"]
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_an_unknown_category_is_refused_with_the_list_of_known_ones(client, model, name):
+    for value in (1, True, ["Male"], "", "Male ", "\0", "missing", "x"):
+        (error,) = problem(client.post(ONE, json=PERSON | {name: value}), 422)["errors"]
+        assert error["field"] == name
+    known = model.card["features"][name]["categories"]
+    assert all(category in error["message"] for category in known)
 
 
-NO_BATCHES = [
-    ({}, None, "people"),
-    ([], None, "body"),
-    ({"people": PERSON}, None, "people"),
-    ({"people": [], "more": 1}, None, "more"),
-    ({"people": [PERSON, 3]}, 1, "person"),
-    ({"people": [PERSON, PERSON | {"age": float("nan")}]}, 1, "age"),
-    ({"people": [PERSON, PERSON, PERSON | {"0": 1}]}, 2, "0"),
+NO_BATCHES = [  # each with the index, the field and a word of its first error
+    ({}, None, "people", ""),
+    ([], None, "body", ""),
+    ({"people": PERSON}, None, "people", ""),
+    ({"people": [PERSON] * 10_001}, None, "people", "10000"),
+    ({"people": [], "more": 1}, None, "more", ""),
+    ({"people": [PERSON, 3]}, 1, "person", ""),
+    ({"people": [PERSON, PERSON | {"age": math.nan}]}, 1, "age", "NaN"),
+    ({"people": [PERSON, PERSON | {"workclass": math.nan}]}, 1, "workclass", "null"),
+    ({"people": [PERSON, PERSON, PERSON | {"0": 1}]}, 2, "0", ""),
 ]
 
 
-def test_a_batch_of_another_form_is_refused(client):
-    for body, index, field in NO_BATCHES:
+def test_a_body_that_is_no_batch_is_refused(client):
+    for body, index, field, word in NO_BATCHES:
         response = client.post(BATCH, data=json.dumps(body), content_type="application/json")
         error = problem(response, 422)["errors"][0]
         assert (error["index"], error["field"]) == (index, field)
+        assert word in error["message"]
+    assert client.post(BATCH, json={"people": []}).json["predictions"] == []
 
 
-def test_every_bad_person_of_a_batch_is_named_and_nobody_is_judged(client):
+def test_every_bad_person_of_a_batch_is_named_and_nothing_is_predicted(client):
     people = [PERSON, PERSON | {"age": 5}, PERSON, {"age": 39}, PERSON | {"sex": "x", "race": "y"}]
     found = problem(client.post(BATCH, json={"people": people}), 422)
     places = [(error["index"], error["field"]) for error in found["errors"]]
     missing = ["education", "marital_status", "race", "sex", "hours_per_week"]
     assert places == [(1, "age"), *((3, name) for name in missing), (4, "race"), (4, "sex")]
-    assert "predictions" not in found
 
 
-def test_a_batch_takes_up_to_ten_thousand_people(client):
-    most = {"people": [PERSON] * 10_000}
-    assert len(client.post(BATCH, json=most).json["predictions"]) == 10_000
-    (error,) = problem(client.post(BATCH, json={"people": [PERSON] * 10_001}), 422)["errors"]
-    assert "10000" in error["message"]
-    found = problem(send_csv(client, f"{HEADER}\n" + f"{ROW}\n" * 10_001), 422)
-    assert "10,000" in found["errors"][0]["message"]
-    assert client.post(BATCH, json={"people": []}).json["predictions"] == []
-    assert send_csv(client, HEADER).text == HEADER + ",probability,label\r\n"
-
-
-def test_a_long_list_of_errors_is_cut_and_says_so(client):
-    found = problem(client.post(BATCH, json={"people": [{}] * 10_000}), 422)
+def test_a_long_list_of_errors_is_cut_and_the_detail_says_so(client):
+    found = problem(client.post(BATCH, json={"people": [{}] * 200}), 422)
     assert len(found["errors"]) == 1000
-    assert "the first 1,000 of 60,000 errors" in found["detail"]
+    assert "the first 1,000 of 1,200 errors" in found["detail"]
     strange = {"people": [{str(i): 1 for i in range(110_000)}]}
     assert "too many" in problem(client.post(BATCH, json=strange), 422)["detail"]
 
 
-def test_a_batch_has_limits_and_media_types_of_its_own(client):
-    problem(client.post(ONE, data=ROW, content_type="text/csv"), 415)
+def test_a_batch_has_its_own_limit_and_media_types(client):
+    problem(client.post(ONE, data="39", content_type="text/csv"), 415)
     refused = client.post(BATCH, data="x", content_type="text/plain")
     assert "text/csv" in problem(refused, 415)["detail"]
     big = b" " * (census_app.BODY_LIMIT + 1)
@@ -385,100 +323,10 @@ def test_a_batch_has_limits_and_media_types_of_its_own(client):
         problem(client.post(BATCH, data=body, content_type="application/json"), 400)
 
 
-# CSV
-
-ROW = "39,State-gov,Bachelors,Never-married,White,Male,40"
-HEADER = ",".join(FEATURES)
-
-
-def send_csv(client, text, accept="text/csv"):
-    body = text.encode() if isinstance(text, str) else text
-    headers = {"Accept": accept}
-    return client.post(BATCH, data=body, content_type="text/csv; charset=utf-8", headers=headers)
-
-
-def test_csv_comes_back_as_it_was_sent_with_two_columns_more(client, model):
-    text = (
-        "name,sex,hours_per_week,age,education,race,marital_status,workclass\r\n"
-        '"Ada, L.",Male,40.0,"39",Bachelors, White ,Never-married,State-gov\r\n'
-        "\r\n"
-        "Bo,Male,40,39,Bachelors,White,Never-married,\r\n"
-    )
-    response = send_csv(client, text)
-    assert response.content_type == "text/csv; charset=utf-8"
-    known, unknown = (repr(model.answer(each).probability) for each in (PERSON, UNKNOWN_EMPLOYER))
-    header, first, _, second = csv.reader(io.StringIO(text))
-    assert list(csv.reader(io.StringIO(response.text))) == [
-        [*header, "probability", "label"], [*first, known, "<=50K"], [*second, unknown, "<=50K"]
-    ]  # fmt: skip
-
-
-ACCEPT = dict.fromkeys(
-    ["", "*/*", "application/json, text/csv", "image/png", "x"], "application/json"
-)
-ACCEPT |= dict.fromkeys(
-    ["text/csv", "text/*", "text/csv;q=0.9, application/json;q=0.1"], "text/csv"
-)
-
-
-def test_the_answer_is_csv_where_the_request_asks_for_it(client):
-    for accept, mimetype in ACCEPT.items():
-        assert send_csv(client, f"{HEADER}\n{ROW}\n", accept).mimetype == mimetype
-        sent = {"json": {"people": [PERSON]}, "headers": {"Accept": accept}}
-        assert client.post(BATCH, **sent).mimetype == mimetype
-
-
-def test_marks_line_ends_and_a_column_left_out_are_fine(client, model):
-    for text in (f"\ufeff{HEADER}\n{ROW}", f"{HEADER}\r{ROW}\r", f"{HEADER}\r\n{ROW}\r\n\r\n"):
-        assert send_csv(client, text).status_code == 200
-    without = f"{HEADER}\n{ROW}".replace("workclass,", "").replace("State-gov,", "")
-    (answer,) = send_csv(client, without, "application/json").json["predictions"]
-    assert answer["probability"] == model.answer(UNKNOWN_EMPLOYER).probability
-
-
-BAD_CSV = {
-    "empty": ("", {(None, "body")}),
-    "no header": (ROW, {(None, "body")}),
-    "the answer's own column": (f"{HEADER},label\n{ROW},1", {(None, "label")}),
-    "too many columns": (f"{HEADER}{',' * 60}\n{ROW}{',' * 60}", {(None, "body")}),
-    "column twice": (f"{HEADER},age\n{ROW},39", {(None, "age")}),
-    "column missing": (HEADER.replace(",sex", ""), {(None, "sex")}),
-    "semicolons": (HEADER.replace(",", ";"), {(None, "body")}),
-    "a cell too few": (f"{HEADER}\n{ROW}\n39,Private", {(1, "person")}),
-    "a cell too many": (f"{HEADER}\n{ROW},1\n{ROW}\n{ROW},1", {(0, "person"), (2, "person")}),
-    "no number": (f"{HEADER}\n{ROW}\n{ROW.replace('39', 'abc')}", {(1, "age")}),
-    "nan": (f"{HEADER}\n{ROW.replace('39', 'nan')}", {(0, "age")}),
-    "an underscore": (f"{HEADER}\n{ROW.replace('40', '4_0')}", {(0, "hours_per_week")}),
-    "out of range": (f"{HEADER}\n{ROW.replace('39', '390')}", {(0, "age")}),
-    "empty cells": (
-        f"{HEADER},name\n,,,,,,,Ada",
-        {(0, name) for name in FEATURES if name != "workclass"},
-    ),
-    "unknown category": (f"{HEADER}\n{ROW}\n{ROW.replace('Male', 'x')}", {(1, "sex")}),
-    "missing as UCI has it": (f"{HEADER}\n{ROW.replace('State-gov', '?')}", {(0, "workclass")}),
-    "a null": (f"{HEADER}\n{ROW.replace('Male', chr(0))}", {(0, "sex")}),
-}
-UNREADABLE = [b"\xff\xfe", HEADER.encode("utf-16"), f'{HEADER}\n"39'.encode()]
-UNREADABLE += [f'{HEADER}\n"a"b,'.encode(), f"{HEADER}\n{'9' * 200_000}".encode()]
-
-
-def test_a_bad_csv_is_refused_by_index_and_field_and_an_unreadable_one_as_such(client):
-    for name, (text, places) in BAD_CSV.items():
-        errors = problem(send_csv(client, text), 422)["errors"]
-        found = {(error["index"], error["field"]) for error in errors}
-        assert found >= places, name
-        assert {index for index, _ in found} == {index for index, _ in places}, name
-    for body in UNREADABLE:
-        assert problem(send_csv(client, body), 400)["errors"] == []
-
-
-# The document of the API
-
-
-def test_the_document_lists_the_models_categories_and_ranges(client, income, tmp_path):
+def test_the_document_lists_the_models_categories_and_ranges(client, model, tmp_path):
     spec = client.get("/openapi/openapi.json").json
     person = spec["components"]["schemas"]["Person"]
-    for name, feature in income[1]["features"].items():
+    for name, feature in model.card["features"].items():
         found = person["properties"][name]
         if feature["type"] == "number":
             assert found["type"] == "integer"
