@@ -221,8 +221,8 @@ def test_a_token_that_is_revoked_while_in_use_opens_nothing_any_more(app, anna, 
     assert len(everything(app)["saved_prediction"]) == 1
 
 
-# What the first and the second are told. A row that is gone can't be renamed; that it is to go is as
-# true for the second who says so.
+# What the first and the second request are told. A deleted row can't be renamed, but deleting it again
+# does no harm.
 CHANGES = {
     ("PATCH", "PATCH"): (200, 200),
     ("PATCH", "DELETE"): (404, 204),
