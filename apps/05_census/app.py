@@ -85,7 +85,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         """Many people in a CSV file: the first answers as a page, or all of them as a file."""
         if request.method != "POST":
             return render_template("table.html")
-        # Any other kind of form, if it's as long as a file may be, would take seconds to read.
+        # Another kind of form, if it were as long as a file may be, would take seconds to read.
         is_file = request.mimetype == "multipart/form-data"
         sent = request.files.get("people") if is_file else None
         try:
@@ -127,7 +127,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
         return render_template("no_model.html", error=problem), 503
 
     app.register_api(create_api(model))
-    document = app.api_doc  # which the library wrote from the routes
+    document = app.api_doc  # the library has written it from the routes
     complete(document, model)
 
     # The library's start page lists its documentation pages; there is only one, so go there.

@@ -76,9 +76,9 @@ class ModelCard(BaseModel, extra="allow"):
     data: dict[str, str | bool | int]
     features: dict[str, dict[str, Any]]
     metrics: dict[str, Any]
-    intercept: float = Field(description="The log-odds of an average of all training people")
+    intercept: float = Field(description="The log-odds for the average of all training people")
     weights: dict[str, dict[str, float]] = Field(
-        description="What each category adds to the log-odds; of a number, the slope and the mean"
+        description="What each category adds to the log-odds; for a number, its slope and mean"
     )
 
 
@@ -102,7 +102,7 @@ class Problem(BaseModel):
 
 
 def create_api(model: CensusModel | None) -> APIBlueprint:
-    """Return the routes of the API. Without a model, the app lets no request come this far."""
+    """Return the routes of the API. Without a model, no request gets this far."""
     tags = [Tag(name="Income", description="Version 1")]
     api = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_tags=tags)
     person_of, _ = api_models(model)
@@ -146,10 +146,10 @@ def create_api(model: CensusModel | None) -> APIBlueprint:
     def predict_batch() -> Response:
         """People as JSON, or as CSV with a header row; the answers keep their order.
 
-        Columns of a CSV that the model doesn't know are carried along; an empty cell means unknown.
+        Columns of a CSV that the model doesn't know are passed through; an empty cell means unknown.
         With `Accept: text/csv` the answer is the table as it was sent, plus `probability` and `label`,
-        with an apostrophe before what a spreadsheet would run as a formula. One bad row refuses the
-        whole batch, and the errors name every bad row by its index.
+        with an apostrophe before what a spreadsheet would run as a formula. If one row is
+        bad, the whole batch is refused, and the errors name every bad row by its index.
         """
         if request.mimetype not in MOST_VALUES:
             abort(415, "Send JSON or CSV, with Content-Type: application/json or text/csv.")
@@ -186,14 +186,14 @@ def body_of_batch() -> bytes:
 def check_values(body: bytes, media_type: str) -> bytes:
     """Return the body of a batch. Raises Refusal for one with too many values.
 
-    Reading takes time for each value, and 8 MB have room for millions of empty lists, which would
-    take many seconds. The marks next to values are counted first, which takes milliseconds.
+    Reading takes time for each value, and 8 MB has room for millions of empty lists, which would take
+    many seconds. Counting the marks between the values first takes milliseconds.
     """
     marks, most = MOST_VALUES[media_type]
     # One pass counts the marks: translate deletes them.
     if len(body) - len(body.translate(None, marks)) > most:
         people = f"Send at most {MAX_PEOPLE:,} people in one call"
-        raise Refusal(422, f"{people}: this body has more values than they do.")
+        raise Refusal(422, f"{people}: this body has more values than that.")
     return body
 
 
@@ -216,7 +216,7 @@ def score_json(model: CensusModel, body: bytes) -> Iterator[tuple[Iterable[Any],
 
 
 def as_json(answer: dict[str, Any]) -> Response:
-    """Return an answer as JSON, written by pydantic: Flask's own way takes several times as long."""
+    """Return an answer as JSON. pydantic writes it several times as fast as Flask would."""
     return Response(to_json(answer), content_type="application/json")
 
 
@@ -227,13 +227,13 @@ def media(model: str, example: Any = None) -> dict[str, Any]:
 
 
 def responses(content: dict[str, Any], *problems: int) -> dict[int, dict[str, Any]]:
-    """Return the answers of one route for the document: the good one, and the errors."""
+    """Return the responses of one route for the document: success, and the errors."""
     problem = {"content": {PROBLEM_JSON: media("Problem")}}
     return {200: {"content": content}} | {status: dict(problem) for status in problems}
 
 
 def complete(document: dict[str, Any], model: CensusModel | None) -> None:
-    """Give the library's document the schemas, which name the model's categories."""
+    """Add the schemas, with the model's categories, to the library's document."""
     kinds = [(each, "validation") for each in (*api_models(model), Problem)]
     kinds += [(each, "serialization") for each in (Prediction, Predictions, ModelCard)]
     _, schemas = models_json_schema(kinds, ref_template="#/components/schemas/{model}")

@@ -1,8 +1,8 @@
 """Many people at once: a table of people in, probabilities and errors out.
 
-`score_people` is the same for a batch of the API, for a file of any size (`python3 -m workshop score`) and
-on the workers of a Dask cluster. A CSV file is read by the standard library, strictly: `pandas.read_csv`
-turns a row with a cell too few into one with gaps, and shifts the columns for a cell too many.
+`score_people` serves a batch of the API, a file of any size (`python3 -m workshop score`) and the workers of
+a Dask cluster. The standard library reads CSV files, strictly: `pandas.read_csv` fills a row that has too
+few cells, and shifts the columns if a row has too many.
 """
 
 import csv
@@ -33,8 +33,8 @@ NO_CSV = {  # by what a file begins with, as it is decoded below
     "\x1f\udc8b": "compressed (gzip): unpack it first",
     "PK\x03\x04": "a workbook or another zip file: save the table in it as CSV UTF-8",
 }
-# What makes a spreadsheet run a cell as a formula, wherever a cell may begin: in some countries spreadsheets
-# use other separators than ours. The wide and small forms occur in Chinese and Japanese text.
+# What makes a spreadsheet run a cell as a formula, wherever a cell may begin: spreadsheets in some countries
+# use a separator other than the comma. The wide and small forms occur in Chinese and Japanese text.
 STARTS = r'[\s"]*[=+@＝＋＠﹦﹢﹫−－﹣-]'
 RUNS = re.compile(rf"(^|[;|\t\r\n])(?={STARTS})")  # in a cell
 MAY_RUN = re.compile(rf"[,;|\t\r\n]{STARTS}")  # in a table, which is searched in far less time
@@ -45,7 +45,7 @@ Errors = list[dict[str, Any]]
 
 
 def score_people(model: CensusModel, people: "pd.DataFrame") -> tuple[Answers, Errors]:
-    """Return probability and label of each person, or None for one who has errors, and the errors.
+    """Return each person's probability and label, or None if they have errors; and the errors.
 
     `people` has one row per person. Its cells are numbers and words, or strings as in a file; None, nan
     and empty strings are missing values. Columns other than the FEATURES are ignored. An error has
@@ -99,7 +99,7 @@ def about_gap(name: str, cell: Any) -> str | None:
     if text and text.casefold() not in GAPS:
         return None
     if name in OPTIONAL:
-        return f'An empty cell means unknown, and "{text}" does not: leave the cell empty.'
+        return f'"{text}" doesn\'t mean "unknown" here. Leave the cell empty instead.'
     return "Field required: the model needs to know this. Fill it in, or leave the row out."
 
 
@@ -113,16 +113,14 @@ def score_rows(
     import pandas as pd
 
     broken = {index: why for index, row in enumerate(rows) if (why := fault(row, len(header)))}
-    whole = [index for index in range(len(rows)) if index not in broken]
-    columns = list(zip(*(rows[index] for index in whole), strict=True)) or [[] for _ in header]
+    blank = [""] * len(header)  # scored instead of a broken row, it gets no answer
+    whole = (blank if index in broken else row for index, row in enumerate(rows))
+    columns = list(zip(*whole, strict=True)) or [[] for _ in header]
     cells = {name: columns[found[0]] for name, found in find_columns(header).items() if found}
-    found, errors = score_people(model, pd.DataFrame(cells, dtype=object))
-    errors = [error | {"index": whole[error["index"]]} for error in errors]
+    answers, errors = score_people(model, pd.DataFrame(cells, dtype=object))
+    errors = [error for error in errors if error["index"] not in broken]
     for index, message in broken.items():
         errors.append({"index": index, "field": "person", "message": message})
-    answers: Answers = [None] * len(rows)
-    for index, answer in zip(whole, found, strict=True):
-        answers[index] = answer
     return answers, sorted(errors, key=lambda error: error["index"])
 
 
@@ -137,8 +135,8 @@ def fault(row: Sequence[str], width: int) -> str | None:
         return None
     problem = f"This row has {len(row)} cells; the header names {width} columns."
     if len(row) > width:
-        return f"{problem} Is there a comma too many, or a column without a name?"
-    return f"{problem} Is a comma missing, or is there a quotation mark too many?"
+        return f"{problem} Is there an extra comma, or a column without a name?"
+    return f"{problem} Is a comma missing, or is there an extra quotation mark?"
 
 
 def read_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
@@ -200,7 +198,7 @@ def check_header(first: Sequence[str]) -> list[str]:
     Columns it doesn't know, such as a name or an id, are fine: they are passed through.
     """
     header = [name.strip() for name in first]
-    message = "The answer adds a column of this name. Rename yours."
+    message = "The answer adds a column with this name. Rename yours."
     found = {name: message for name in header[own_columns(header)] if name in ANSWER}
     columns = find_columns(header)
     for name, places in columns.items():
@@ -214,7 +212,7 @@ def check_header(first: Sequence[str]) -> list[str]:
     elif len(header) > MAX_COLUMNS:
         found = {"body": f"There are {len(header):,} columns; send at most {MAX_COLUMNS}."}
     elif found and used:
-        found = {"body": f"Separate the columns by commas, not by {SEPARATORS[used[0]]}."}
+        found = {"body": f"Separate the columns with commas, not {SEPARATORS[used[0]]}."}
     elif not any(columns.values()):
         names = ", ".join(FEATURES)
         found = {
@@ -226,51 +224,54 @@ def check_header(first: Sequence[str]) -> list[str]:
     return header
 
 
-def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], Answers]]:
-    """Yield the rows of a CSV body and their answers, some at a time; first of all the header.
+def score_table(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], Answers, Errors]]:
+    """Yield the rows of a CSV file with their answers and errors, some at a time; the header comes first.
 
-    Raises Refusal. Wrong rows are refused only after the last one is read: send nothing until then.
+    Each error also has its `line`. Raises Refusal if the file can't be read or has more than MAX_PEOPLE rows.
     """
     rows = read_rows(io.BytesIO(body))
     header = check_header(next(rows, (1, []))[1])
     own = own_columns(header)
-    yield [header[own]], [ANSWER]
-    errors: Errors = []
+    yield [header[own]], [ANSWER], []
     people = 0
-    while chunk := [row for _, row in islice(rows, CHUNK)]:
-        answers, wrong = score_rows(model, header, chunk)
-        errors += [error | {"index": error["index"] + people} for error in wrong]
+    while chunk := list(islice(rows, CHUNK)):
+        answers, errors = score_rows(model, header, [row for _, row in chunk])
+        for error in errors:
+            error |= {"index": error["index"] + people, "line": chunk[error["index"]][0]}
         people += len(chunk)
         if people > MAX_PEOPLE:
             message = f"Send at most {MAX_PEOPLE:,} rows in one call."
             raise refuse_batch([{"index": None, "field": "people", "message": message}])
-        if not errors:
-            yield [row[own] for row in chunk], answers
-    if errors:
-        raise refuse_batch(errors)
+        yield [row[own] for _, row in chunk], answers, errors
+
+
+def score_batch(model: CensusModel, body: bytes) -> Iterator[tuple[list[Any], Answers]]:
+    """Yield the rows of a CSV body and their answers, some at a time; the header comes first.
+
+    Raises Refusal. Bad rows are refused only after the last row is read, so send nothing before that.
+    """
+    found: Errors = []
+    for rows, answers, errors in score_table(model, body):
+        found += ({name: each[name] for name in ("index", "field", "message")} for each in errors)
+        if not found:
+            yield rows, answers
+    if found:
+        raise refuse_batch(found)
 
 
 def score_file(model: CensusModel, body: bytes) -> tuple[list[Any], Answers, Errors]:
     """Return the rows of a CSV file, the header first, their answers, and the errors by `line`.
 
     Unlike in a batch, good rows get answers even if others are bad; a bad row's answer is empty.
-    Raises Refusal for a file that can't be read or has more than MAX_PEOPLE rows.
+    Raises Refusal as `score_table` does.
     """
-    rows = read_rows(io.BytesIO(body))
-    header = check_header(next(rows, (1, []))[1])
-    numbered = list(islice(rows, MAX_PEOPLE + 1))
-    if len(numbered) > MAX_PEOPLE:
-        raise Refusal(422, f"The file has more than {MAX_PEOPLE:,} rows. Split it.")
-    people = [row for _, row in numbered]
-    answers, wrong = score_rows(model, header, people)
-    errors = [error | {"line": numbered[error["index"]][0]} for error in wrong]
-    own = own_columns(header)
-    shown = [row[own] for row in [header, *people]]
-    return shown, [ANSWER, *(each or ("", "") for each in answers)], errors
+    parts = zip(*score_table(model, body), strict=True)
+    rows, answers, errors = (list(chain.from_iterable(part)) for part in parts)
+    return rows, [answer or ("", "") for answer in answers], errors
 
 
 def write_csv(rows: Iterable[Sequence[Any]], answers: Answers) -> str:
-    """Return the rows that have an answer, with it, as the text of a CSV file that is safe to open."""
+    """Return the rows that have an answer, followed by it, as CSV that is safe to open in a spreadsheet."""
     answered = [[*row, *a] for row, a in zip(rows, answers, strict=True) if a is not None]
     text = as_text(answered)
     return as_text(map(harmless, row) for row in answered) if MAY_RUN.search(f"\n{text}") else text

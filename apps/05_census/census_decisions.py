@@ -1,7 +1,7 @@
 """How the test people are classified when the line isn't drawn at a probability of one half.
 
 `count_decisions` counts them while the model is trained, and the counts are kept in its card. So the
-model's page can show any line without asking the model about thousands of people again.
+model's page can show any line without repeating thousands of predictions.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LINES = range(101)  # in percent
 def count_decisions(
     test: pd.DataFrame, earns_more: np.ndarray, probabilities: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Return, of everybody and of each group, how many people are above each of LINES.
+    """Return how many people are above each of LINES: among everybody, and in each group.
 
-    `test` has a row per test person, `earns_more` says who of them does earn more, and `probabilities`
-    are what the model says. `earning_more` and `others` have a count for each line; the first, at 0%,
-    is of all of them.
+    `test` has one row per test person, `earns_more` is True for those who do earn more, and
+    `probabilities` are the model's. In the result, `earning_more` and `others` have one count per line;
+    the first count, at 0%, includes all of them.
     """
     groups = [(None, "Everybody", earns_more | True)]
     for feature in GROUPS:
@@ -41,10 +41,10 @@ def count_decisions(
 
 
 def decide(counts: list[Mapping[str, Any]], line: int) -> list[dict[str, Any]]:
-    """Return what a line in percent makes of everybody and of each group.
+    """Return the counts and rates for everybody and for each group, with the line at `line` percent.
 
-    A positive is somebody above the line, a true one somebody who does earn more. Every rate is a share
-    from 0 to 1, or None if there is nobody to measure it on.
+    A positive is a person above the line, and a true positive is one who does earn more. Every rate is a
+    share from 0 to 1, or None if there is nobody to measure it on.
     """
     decided = []
     for count in counts:

@@ -1,12 +1,12 @@
-"""Checks a person who is typed into the form or sent to the API.
+"""Check a person who is typed into the form or sent to the API.
 
-Both refuse the same values, and both take their categories from the model's card: the form its choices,
-and `Person`, which checks what a program sends, its types.
+Both refuse the same values, and both get their categories from the model's card: the form for its lists,
+and `Person`, which checks what a program sends, for its types.
 """
 
 import json
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,18 +27,14 @@ LIMITS = {  # both ends included
 }
 MAX_PEOPLE = 10_000  # in one batch
 TOO_MANY_ERRORS = 100_000  # to look at: a full batch has fewer values
+# The data's abbreviations, spelled out for people: what is sent doesn't change.
+WORDS = json.loads(Path(__file__).with_name("census_words.json").read_text("utf-8"))
 COMPRESSED = "The body is compressed. Send it as it is, with no Content-Encoding."
 
 
 def spell_out(value: str | int | None) -> str:
     """Return a person's value in words: `Bachelor's degree` for `Bachelors`."""
-    return "Not known" if value is None else words().get(value, str(value))
-
-
-@cache
-def words() -> dict[str, str]:
-    """Return the data's abbreviations spelled out. Only what people read changes, not what is sent."""
-    return json.loads(Path(__file__).with_name("census_words.json").read_text("utf-8"))
+    return "Not known" if value is None else WORDS.get(value, str(value))
 
 
 class WholeNumberField(IntegerField):
@@ -137,7 +133,7 @@ def whole(value: Any) -> Any:
 def api_models(model: CensusModel | None) -> tuple[type[BaseModel], type[BaseModel]]:
     """Return the classes that check one person and a batch of the API, made from the model's card.
 
-    Without a model, which the API's documentation can do with, a category is any string.
+    Without a model, a category is any string: the API's documentation works without one too.
     """
     fields: dict[str, Any] = {}
     for name, (description, example) in ABOUT.items():
@@ -157,7 +153,7 @@ def api_models(model: CensusModel | None) -> tuple[type[BaseModel], type[BaseMod
 
 
 class Refusal(HTTPException):
-    """What was sent can't be answered: a status, a sentence, and what is wrong field by field."""
+    """A request that can't be answered: its status, a sentence, and what is wrong with each field."""
 
     def __init__(self, code: int, detail: str, errors: list[dict[str, Any]] | tuple = ()) -> None:
         super().__init__(detail)
@@ -184,7 +180,7 @@ def errors_of(invalid: Invalid, card: Card) -> list[dict[str, Any]]:
             raise explain_bad_json(word, message)
         if isinstance(word, float) and not math.isfinite(word):  # json.dumps knows their names
             remedy = "send null if this isn't known" if field in OPTIONAL else "send a value"
-            message = f"{json.dumps(word)} is no value: {remedy}."
+            message = f"{json.dumps(word)} is not a value: {remedy}."
         elif each["type"] == "literal_error" and isinstance(word, str):
             message = f"Unknown category. Known: {', '.join(card['features'][field]['categories'])}"
         elif each["type"] == "literal_error":
@@ -194,9 +190,9 @@ def errors_of(invalid: Invalid, card: Card) -> list[dict[str, Any]]:
 
 
 def explain_bad_json(body: bytes, message: str) -> Refusal:
-    """Return why a body isn't JSON: because of what it seems to be instead, or the parser's `message`."""
+    """Return a refusal that says what a body seems to be instead of JSON, or the parser's `message`."""
     encoding = json.detect_encoding(body)
-    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # those are gzip's
+    if request.content_encoding or body.startswith(b"\x1f\x8b"):  # as gzip does
         return Refusal(415, COMPRESSED)
     if encoding == "utf-8-sig":
         return Refusal(400, "The JSON begins with a byte-order mark. Send it without one.")

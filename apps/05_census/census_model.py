@@ -3,8 +3,8 @@
 Train it in this folder with `python census_model.py census_standin.csv`: a table with the columns below,
 `education_num`, and `part`, which says `train` or `test`. The estimator is a logistic regression, because
 it can explain itself: it adds up one number per feature. `save` writes these numbers into the card (see
-`census_weights`), so the app needs neither scikit-learn nor pandas to answer, and both take long to
-import. That is why the functions that train import them themselves.
+`census_weights`), so the app needs neither scikit-learn nor pandas to answer. Both are slow to import, so
+only the functions that train import them.
 """
 
 from __future__ import annotations
@@ -44,18 +44,17 @@ MODEL_NAME, CARD_NAME = "census.joblib", "census.json"
 TOLERANCE = 1e-12  # how far a probability of the table may be from the estimator's own
 
 Card = dict[str, Any]
+# The fields that a card must have, and their parts
+PARTS = {
+    "data": "source is_real rows_train rows_test sha256",
+    "metrics": "accuracy roc_auc brier groups decisions",
+    "versions": "python scikit_learn",
+    "weights": " ".join(FEATURES),
+    **{f"features > {name}": "unit min median max" for name in NUMBERS},
+    **{f"features > {name}": "categories most_common optional" for name in CATEGORIES},
+}
 CARD_FIELDS = ["stage", "name", "classes", "intercept", "sha256", "card_sha256"]
-CARD_FIELDS += [f"data > {part}" for part in ("source", "is_real", "rows_train", "rows_test")]
-CARD_FIELDS += ["data > sha256", "versions > python", "versions > scikit_learn"]
-CARD_FIELDS += [f"metrics > {name}" for name in ("accuracy", "roc_auc", "brier")]
-CARD_FIELDS += ["metrics > groups", "metrics > decisions"]
-for name in NUMBERS:
-    CARD_FIELDS += [f"features > {name} > {part}" for part in ("unit", "min", "median", "max")]
-for name in CATEGORIES:
-    CARD_FIELDS += [
-        f"features > {name} > {part}" for part in ("categories", "most_common", "optional")
-    ]
-CARD_FIELDS += [f"weights > {name}" for name in FEATURES]
+CARD_FIELDS += [f"{field} > {part}" for field, parts in PARTS.items() for part in parts.split()]
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ def train(census: Any) -> tuple[Pipeline, Card]:
 
     `census` is what `fetch_census()` returns: two tables of one person per row, with the FEATURES
     (missing values as nan), `education_num` and the TARGET; and `source` and `is_real`. The estimator
-    is the very one that was tested. Raises ValueError if a table lacks a column.
+    is the one that was tested. Raises ValueError if a table lacks a column.
     """
     from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 
@@ -228,7 +227,9 @@ def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
         new = Path(temporary)
         joblib.dump(pipeline, new / MODEL_NAME)
         content = (new / MODEL_NAME).read_bytes()
-        problem = "This estimator isn't a sum of weights, as stage 05 has it; stage 07 takes others"
+        problem = (
+            "Stage 05 needs a sum of weights, and this estimator isn't one; stage 07 takes any"
+        )
         remedy = "put the logistic regression back and train again with"
         try:
             card = card | read_weights(pipeline) | {"sha256": hashlib.sha256(content).hexdigest()}
@@ -237,7 +238,7 @@ def save(pipeline: Pipeline, card: Card, folder: Path = MODEL_FOLDER) -> Path:
             difference = largest_difference(pipeline, load(new))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelUnavailable(problem, remedy) from error
-        if not difference <= TOLERANCE:  # nan is not at most anything
+        if not difference <= TOLERANCE:  # written so that nan is refused too
             raise ModelUnavailable(problem, remedy)
         for name in (MODEL_NAME, CARD_NAME):
             (new / name).replace(folder / name)  # a rename, so nobody ever reads half a file
@@ -257,14 +258,14 @@ def largest_difference(pipeline: Pipeline, model: CensusModel) -> float:
 
 
 def load(folder: Path = MODEL_FOLDER) -> CensusModel:
-    """Return the model in `folder`, once its card is sure to belong to the model file.
+    """Return the model in `folder`, if its card belongs to its model file.
 
-    The card has all that an answer needs, so the model file is not opened: a pickle can run any code.
-    The hashes guard against mix-ups, damage and cards edited by hand, not against somebody who can
-    write to the folder and knows how. Raises ModelUnavailable.
+    The card has everything an answer needs, so the model file isn't opened: a pickle can run any code.
+    The hashes guard against mix-ups, damage and cards edited by hand, but not against an attacker who can
+    write to the folder. Raises ModelUnavailable.
     """
     try:
-        for pause in (0, 0.2):  # if the two don't match, somebody may be saving: look again
+        for pause in (0, 0.2):  # if the two don't match, a save may be in progress: look again
             time.sleep(pause)
             card = check_card((folder / CARD_NAME).read_bytes())
             content = (folder / MODEL_NAME).read_bytes()
@@ -303,7 +304,7 @@ def check_card(text: bytes) -> Card:
 
 
 def make_model(card: Card) -> CensusModel:
-    """Return the model of this card, after trying it on a typical person. Raises ModelUnavailable."""
+    """Return the model this card describes, after trying it on a typical person. Raises ModelUnavailable."""
     if card["card_sha256"] != hash_card(card):
         raise ModelUnavailable(f"The card {CARD_NAME} has changed since it was saved")
     model = CensusModel(card)
@@ -330,9 +331,7 @@ def read_table(path: Path) -> SimpleNamespace:
 
     table = pd.read_csv(path)
     if set(table.get("part", ())) != {"train", "test"}:
-        raise ValueError(
-            "the table has no column part with train and test, and nothing else, in it"
-        )
+        raise ValueError("the table needs a column named part that contains only train and test")
     parts = {name: people.reset_index(drop=True) for name, people in table.groupby("part")}
     return SimpleNamespace(**parts, source=path.name, is_real="standin" not in path.stem)
 

@@ -32,7 +32,7 @@ def _ring(share: float) -> str:
 def bars(contributions: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return a bar for each feature, the strongest first; the viewBox goes from -100 to 100.
 
-    `direction` says which way the feature pushes the answer, by its `contribution` in log-odds.
+    `direction` says which way the feature pushes the prediction, and `contribution` how far, in log-odds.
     """
     longest = max(map(abs, contributions.values())) or 1.0
     return [
@@ -48,10 +48,10 @@ def bars(contributions: Mapping[str, float]) -> list[dict[str, Any]]:
 
 
 def curves(model: CensusModel, person: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return for each number of a person how probability and log-odds change with it, all else equal.
+    """Return, for each numeric feature, how probability and log-odds change with it, all else equal.
 
-    Both go from the smallest to the largest value of the training people; the person is on them even
-    where their own value is outside.
+    The curves go from the smallest to the largest value in the training data, and on to the person's own
+    value if that is outside.
     """
     drawn = {}
     for name in NUMBERS:
@@ -59,7 +59,10 @@ def curves(model: CensusModel, person: Mapping[str, Any]) -> dict[str, list[dict
         values = range(min(own, round(feature["min"])), max(own, round(feature["max"])) + 1)
         people = ({**person, name: value} for value in values)
         odds = [add_up(model.card["intercept"], model.explain(p).values()) for p in people]
-        ends = min(-4.0, *odds), max(4.0, *odds)  # 2% and 98%: a line that hardly rises looks flat
+        ends = (
+            min(-4.0, *odds),
+            max(4.0, *odds),
+        )  # 2% and 98%, so that a line that hardly rises looks flat
         shares = [sigmoid(each) for each in odds]
         drawn[name] = [_curve(values, shares, own, (0.0, 1.0)), _curve(values, odds, own, ends)]
     return drawn

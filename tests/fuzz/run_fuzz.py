@@ -2,17 +2,18 @@
 
     python tests/fuzz/run_fuzz.py [--schemathesis "uvx schemathesis"] [--cases 2000] [STAGE ...]
 
-Trains each stage's model into a temporary folder, serves the app on a free port of this machine,
-and lets the fuzzer ask what its schema allows and forbids, with all checks. Stage 06 is fuzzed twice, with
-its own database: by somebody with a token, and by somebody without. Ends with 1 if anything
-is found, or if fewer than the asked cases were run. Stages 05 and 06 describe themselves; stage 04 has a
-schema written for this test, `tests/iris_openapi.json`. schemathesis is not in the lock: give the command
-that runs it. The runs go side by side, because each waits half of its time for the app's answers.
+Trains each stage's model in a temporary folder, serves the app on a free port, and lets the fuzzer send what
+the app's schema allows and forbids, with all checks. Stage 06 has its own database and is fuzzed twice: with
+a token and without. Ends with 1 if anything is found, or if fewer cases were run than asked for. Stages 05
+and 06 describe themselves; stage 04 has a schema written for this test, `tests/iris_openapi.json`.
+schemathesis isn't in the lock: give the command that runs it. The runs go in parallel, because each spends
+half of its time waiting for answers.
 """
 
 import argparse
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,20 +35,15 @@ DESCRIBED_BY_ITSELF = "/openapi/openapi.json"
 
 
 class Run(NamedTuple):
-    """One run of the fuzzer.
+    """One run of the fuzzer, which reads what the app accepts from `schema`: a file, or a path of the app.
 
-    `schema` is where it reads what the app takes: a file, or a path of the app. `share` is the part of
-    the asked cases that each operation gets; the fuzzer stops early at operations with nothing to vary.
+    `share` is the part of the cases for each operation; the fuzzer stops early at one with nothing to vary.
     """
 
     slug: str
     schema: str
     share: float
     token: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.slug} with a token" if self.token else self.slug
 
 
 RUNS = [
@@ -59,15 +55,15 @@ RUNS = [
 
 
 class Quiet(WSGIRequestHandler):
-    """No line per request: there are thousands."""
+    """Log nothing: there are thousands of requests."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Leave it out."""
+        """Log no request."""
 
 
 @contextmanager
 def served(stage: Stage, folder: Path) -> Iterator[tuple[Flask, str]]:
-    """Serve the app of `stage`, with a model and a database made in `folder`; give it and its address."""
+    """Serve a stage's app, with a model and a database made in `folder`; yield the app and its URL."""
     model = load_module(stage, f"{stage.model}_model")
     model.save(*model.train(getattr(datasets, stage.dataset)()), folder)
     config = {"MODEL_FOLDER": folder, "INSTANCE_FOLDER": folder / "instance"}
@@ -87,7 +83,7 @@ def served(stage: Stage, folder: Path) -> Iterator[tuple[Flask, str]]:
 
 
 def token_of_a_new_account(app: Flask) -> str:
-    """Register somebody through the pages, as a browser does; return a token of theirs."""
+    """Register on the pages, as a browser does; return a token of the new account."""
     browser = app.test_client()
 
     def send(page: str, path: str, **fields: str) -> str:
@@ -100,7 +96,7 @@ def token_of_a_new_account(app: Flask) -> str:
 
 
 def fuzz(run: Run, app: Flask, url: str, command: list[str], cases: int, seed: int | None) -> bool:
-    """Run the fuzzer on an app and say whether it ran all its cases and found nothing."""
+    """Run the fuzzer on an app; return whether it ran all its cases and found nothing."""
     at = [url + run.schema] if run.schema.startswith("/openapi") else [run.schema, "--url", url]
     options = [*command, "run", *at, "--checks", "all", "--no-color"]
     options += ["--max-examples", str(int(cases * run.share)), "--request-timeout", "10"]
@@ -114,41 +110,38 @@ def fuzz(run: Run, app: Flask, url: str, command: list[str], cases: int, seed: i
     counted = re.search(r"([\d,]+) generated", finished.stdout)
     done = int(counted[1].replace(",", "")) if counted else 0
     good = finished.returncode == 0 and done >= cases
+    name = f"{run.slug} with a token" if run.token else run.slug
     verdict = "nothing found" if good else "FAILED"
-    print(
-        f"{finished.stdout}\n{run.name}: {done:,} cases (asked for {cases:,}), {verdict}",
-        flush=True,
-    )
+    print(finished.stdout, f"{name}: {done:,} cases (asked for {cases:,}), {verdict}", flush=True)
     return good
 
 
 def main() -> int:
-    """Fuzz the asked stages, or all; return the exit status."""
+    """Fuzz the chosen stages, or all of them; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stages", nargs="*", metavar="STAGE")
-    parser.add_argument(
-        "--schemathesis", default="uvx schemathesis", help="the command that runs it"
-    )
+    parser.add_argument("--schemathesis", default="uvx schemathesis", help="the command to run it")
     parser.add_argument("--cases", type=int, default=2000, help="the least number for each run")
-    parser.add_argument("--seed", type=int, help="to repeat a run; it prints its own")
+    parser.add_argument("--seed", type=int, help="to repeat a run, which prints its own")
     options = parser.parse_args()
-    # shlex takes backslashes for escapes, so a path of Windows goes through as it is.
-    command = (
-        [options.schemathesis]
-        if Path(options.schemathesis).exists()
-        else shlex.split(options.schemathesis)
-    )
-    stages = {find_stage(each).slug for each in options.stages}
-    runs = [run for run in RUNS if not stages or run.slug in stages]
+    command = [options.schemathesis]
+    if not Path(
+        options.schemathesis
+    ).exists():  # shlex would drop the backslashes of Windows' paths
+        command = shlex.split(options.schemathesis)
+    # The fuzzer runs in a temporary folder, because it writes files where it runs.
+    command[0] = str(Path(shutil.which(command[0]) or command[0]).absolute())
+    slugs = {find_stage(each).slug for each in options.stages} or {run.slug for run in RUNS}
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
-        done = []
-        for slug in dict.fromkeys(run.slug for run in runs):
+        apps = {}
+        for slug in sorted(slugs):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            app, url = stack.enter_context(served(find_stage(slug), folder))
-            for run in runs:
-                if run.slug == slug:
-                    details = (run, app, url, command, options.cases, options.seed)
-                    done.append(pool.submit(fuzz, *details))
+            apps[slug] = stack.enter_context(served(find_stage(slug), folder))
+        done = [
+            pool.submit(fuzz, run, *apps[run.slug], command, options.cases, options.seed)
+            for run in RUNS
+            if run.slug in slugs
+        ]
         return 0 if all([each.result() for each in done]) else 1
 
 

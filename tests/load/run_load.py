@@ -1,34 +1,32 @@
-"""Load `serve 05 --workers 2` over 256 connections, kill a worker meanwhile, and stop the server under load.
+"""Load `serve 05 --workers 2` over 256 connections, kill one worker, and stop the server under load.
 
     python tests/load/run_load.py [--seconds 60]
 
-Serves a copy of stage 05 on a free port of this machine, with a model trained there if there is none. Prints
-what it measured, and exits with 1 and a sentence for each promise that is broken:
+Serves a copy of stage 05 on a free port, trains a model there if there is none, and prints what it measures.
+Exits with 1, and a sentence for each, if one of these promises is broken:
 
-- every answer is right, except for the requests that the killed worker had: on its connections, or waiting
-  for it to take them. At most one in twenty is told to try again later: all of them come from one address,
-  which gets only its share of the threads;
-- while it is replaced, the other one serves, and a new one answers within 2 seconds, or within twice the time
-  that the first start of this run took, if that is longer on a busy machine;
-- after 100,000 requests the workers have at most 1.1 times the memory that they had once the new one had
-  been there for 10,000. If there is no time for so many, memory is measured at the end, and that is said;
-- a request that was sent before the server is told to stop is answered.
+- Every answer is right, except for the requests that the killed worker had, or that were waiting for it. At
+  most one answer in twenty is "try again later": all requests come from one address, which gets only its
+  share of the threads.
+- While a worker is replaced, the other one serves. The new one answers within 2 seconds, or within twice the
+  time that the server took to start, if that is longer.
+- After 100,000 requests, the workers have at most 1.1 times the memory they had when the new one had been
+  there for 10,000. If the time is too short for that many, memory is measured at the end.
+- A request sent before the server is told to stop is answered.
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
 import re
-import selectors
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -37,15 +35,17 @@ from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
 
 CONNECTIONS = 256
-TURNS = 25  # requests over one connection; then it opens another, so that all workers get some
+TURNS = (
+    25  # requests over one connection, before another one is opened, so that every worker gets some
+)
 WORKERS = 2
-FIRST = 10_000  # requests since the new worker came, after which memory is measured
-LAST = 100_000  # requests in all, after which it is measured again
+FIRST = 10_000  # requests from the new worker's first one to the first measurement of memory
+LAST = 100_000  # requests in all before the last one
 MORE_MEMORY = 1.1
 MOST_LATER = 0.05  # of all answers
 NEW_WORKER = 2.0  # seconds
 KILL_AFTER = 3_000  # requests
-PATIENCE = 60  # seconds for anything to come at all
+PATIENCE = 60  # seconds
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
 PERSON = {
     "age": 39,
@@ -62,100 +62,60 @@ HEAD = (
     f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
 )
 REQUEST = HEAD.encode() + BODY
-RIGHT = (b"HTTP/1.1 200 ", b'"probability":')
-LATER = (b"HTTP/1.1 503 ", b"\r\nretry-after: ")
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 class LoadError(Exception):
     """There is nothing to measure."""
 
 
-def is_complete(answer: bytearray) -> bool:
-    """Whether all of a response with a Content-Length has arrived."""
-    head, separator, body = answer.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-    if separator and not length:
-        raise ValueError(f"an answer without Content-Length: {bytes(head)!r}")
-    return bool(separator) and len(body) >= int(length[1])
-
-
-@dataclass
-class Connection:
-    """One connection with a request in progress."""
-
-    socket: socket.socket
-    port: int  # the client's own, by which the server's process knows the connection
-    turns: int
-    began: float = 0.0
-    received: bytearray = field(default_factory=bytearray)
-
-
 class Client:
-    """Many connections; each asks again as soon as it is answered."""
+    """Many connections, each of which sends its next request as soon as it has an answer."""
 
     def __init__(self, port: int) -> None:
-        self.address = ("127.0.0.1", port)
-        self.selector = selectors.DefaultSelector()
+        self.port = port
         self.seconds: list[float] = []  # of each right answer
         self.later = 0  # answers that said to try again later
         self.wrong: list[str] = []  # other answers
-        self.lost: list[int] = []  # the ports of connections that ended without one
+        # The port of each connection that ended without an answer, and when it was opened
+        self.lost: list[tuple[int, float]] = []
+        self.ports: set[int] = set()  # of connections that wait for an answer
+        self.stopping = False
 
-    @property
-    def under_way(self) -> int:
-        return len(self.selector.get_map())
-
-    @property
-    def ports(self) -> set[int]:
-        return {key.data.port for key in self.selector.get_map().values()}
-
-    def connect(self, turns: int = 0) -> None:
-        """Open a connection and ask over it."""
-        opened = socket.create_connection(self.address, timeout=PATIENCE)
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(opened, opened.getsockname()[1], turns)
-        self.selector.register(opened, selectors.EVENT_READ, connection)
-        self.ask(connection)
-
-    def ask(self, connection: Connection) -> None:
-        connection.received.clear()
-        connection.began = time.perf_counter()
-        with contextlib.suppress(ConnectionError):  # reading from it tells as well
-            connection.socket.sendall(REQUEST)
-
-    def receive(self, asks_on: bool = True) -> None:
-        """Take in what has come; ask on, over the same connection or a new one."""
-        for key, _ in self.selector.select(timeout=0.1):
-            connection = key.data
+    async def ask(self, turns: int) -> None:
+        """Send requests over one connection after another. When stopping, wait for the last answer."""
+        while not self.stopping:
+            opened = time.perf_counter()
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            port = writer.get_extra_info("sockname")[1]
+            self.ports.add(port)
             try:
-                part = connection.socket.recv(1 << 16)
-            except ConnectionError:
-                part = b""
-            answer = connection.received
-            answer += part
-            if part and not is_complete(answer):
-                continue
-            if not part:
-                self.lost.append(connection.port)
-            elif answer.startswith(RIGHT[0]) and RIGHT[1] in answer:
-                self.seconds.append(time.perf_counter() - connection.began)
-            elif answer.startswith(LATER[0]) and LATER[1] in answer:
-                self.later += 1
-            else:
-                self.wrong.append(answer[:200].decode("utf-8", "replace"))
-            connection.turns += 1
-            if part and asks_on and connection.turns < TURNS:
-                self.ask(connection)
-                continue
-            self.selector.unregister(connection.socket)
-            connection.socket.close()
-            if asks_on:
-                self.connect()
+                while turns and not self.stopping:
+                    turns -= 1
+                    began = time.perf_counter()
+                    writer.write(REQUEST)
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    body = await reader.readexactly(int(LENGTH.search(head)[1]))
+                    self.count(head, body, time.perf_counter() - began)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                self.lost.append((port, opened))
+            self.ports.remove(port)
+            writer.close()
+            turns = TURNS
+
+    def count(self, head: bytes, body: bytes, seconds: float) -> None:
+        """Count an answer."""
+        if head.startswith(b"HTTP/1.1 200 ") and b'"probability":' in body:
+            self.seconds.append(seconds)
+        elif head.startswith(b"HTTP/1.1 503 ") and b"\r\nretry-after: " in head:
+            self.later += 1
+        else:
+            self.wrong.append((head + body)[:200].decode("utf-8", "replace"))
 
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[tuple[psutil.Process, int, float]]:
-    """Serve a fresh copy of stage 05: its main process, its port, and the seconds until all workers came."""
+    """Serve a new copy of stage 05; yield its main process, its port, and the seconds it took to start."""
     app = folder / "apps" / "05_census"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "apps" / "05_census", app, ignore=ignored)
@@ -179,7 +139,7 @@ def served(folder: Path) -> Iterator[tuple[psutil.Process, int, float]]:
         url = f"http://127.0.0.1:{port}/model"
         while log.read_text().count("Started worker") < WORKERS or status_of(url) != 200:
             if process.poll() is not None or time.perf_counter() - began > PATIENCE:
-                raise LoadError(f"the server does not answer: {log.read_text()[-500:]}")
+                raise LoadError(f"the server doesn't answer: {log.read_text()[-500:]}")
             time.sleep(0.02)
         yield process, port, time.perf_counter() - began
     finally:
@@ -190,7 +150,7 @@ def served(folder: Path) -> Iterator[tuple[psutil.Process, int, float]]:
 
 
 def workers_of(process: psutil.Process) -> dict[int, psutil.Process]:
-    """The workers that live, by their process ids."""
+    """Return the workers that are running, by their process ids."""
     return {
         child.pid: child
         for child in process.children()
@@ -199,95 +159,92 @@ def workers_of(process: psutil.Process) -> dict[int, psutil.Process]:
 
 
 def ports_of(worker: psutil.Process) -> set[int]:
-    """The clients' ports of the connections that a worker has."""
+    """Return the clients' ports of a worker's connections."""
     return {connection.raddr.port for connection in worker.net_connections() if connection.raddr}
 
 
 def memory_of(process: psutil.Process) -> dict[int, float]:
-    """The megabytes of each worker."""
+    """Return the megabytes of each worker."""
     return {pid: worker.memory_info().rss / 1e6 for pid, worker in workers_of(process).items()}
 
 
-def run(seconds: float) -> list[str]:
-    """Do it all and print what was measured. Returns a sentence for each promise that was broken."""
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (server, port, start):
-        print(f"start: {start:.1f} s until {WORKERS} workers were there", flush=True)
-        client = Client(port)
-        began = looked = time.perf_counter()
-        for number in range(CONNECTIONS):
-            client.connect(turns=number % TURNS)  # so that they don't all end at once
-        killed = replaced = None
-        dying = False
-        memory: dict[int, dict[int, float]] = {}  # of each worker, after so many answers
-        # On a busy machine it goes on until there is something to measure.
-        while (now := time.perf_counter()) < began + seconds + (0 if memory else PATIENCE):
-            client.receive()
-            answers = len(client.seconds)
-            if killed is None and answers >= KILL_AFTER:
-                old = workers_of(server)
-                victim = old[max(old)]
-                kept = set().union(*(ports_of(old[pid]) for pid in old if pid != victim.pid))
-                ports = client.ports - kept
-                victim.kill()
-                killed, before = time.perf_counter(), answers
-                dying = True
-            elif dying:
-                # Until all of it is gone, the system goes on to give it new connections.
-                ports |= client.ports - kept
-                dying = psutil.pid_exists(victim.pid)
-            elif killed and replaced is None and now > looked + 0.05:
-                looked = now
-                workers = workers_of(server)
-                if any(ports_of(workers[pid]) for pid in workers.keys() - old.keys()):
-                    replaced, meanwhile, new = now - killed, answers - before, answers
-            # The new worker first has to warm up: each of its threads takes some memory.
-            if (not memory and replaced and answers >= new + FIRST) or (
-                len(memory) == 1 and answers >= LAST
-            ):
-                memory[answers] = memory_of(server)
-        took, lost = time.perf_counter() - began, client.lost
-        if replaced is None or not memory:
-            return [f"no new worker came in {seconds:.0f} s" if killed else f"{answers} answers"]
-        if len(memory) == 1:
-            memory[answers] = memory_of(server)
+async def until(happened: Callable[[], bool], problem: str, seconds: float = PATIENCE) -> None:
+    """Wait until something has happened. Raises LoadError with the problem if it takes too long."""
+    limit = time.perf_counter() + seconds
+    while not happened():
+        if time.perf_counter() > limit:
+            raise LoadError(f"{problem} in {seconds:.0f} s")
+        await asyncio.sleep(0.05)
 
-        client.lost, under_way = [], client.under_way
-        server.terminate()
-        while client.under_way and time.perf_counter() < began + took + PATIENCE:
-            client.receive(asks_on=False)
-        status = server.wait(PATIENCE)
-        unanswered = client.under_way + len(client.lost)
+
+async def run(seconds: float, server: psutil.Process, port: int, start: float) -> list[str]:
+    """Load the server and print the measurements. Return a sentence for each broken promise."""
+    client = Client(port)
+    began = time.perf_counter()
+    # They start with different numbers of turns, so that they don't all reconnect at the same time.
+    asking = [asyncio.create_task(client.ask(TURNS - i % TURNS)) for i in range(CONNECTIONS)]
+    await until(lambda: len(client.seconds) >= KILL_AFTER, f"fewer than {KILL_AFTER:,} answers")
+
+    old = workers_of(server)
+    victim = old[max(old)]
+    kept = set().union(*(ports_of(old[pid]) for pid in old if pid != victim.pid))
+    had = len(client.ports - kept)
+    victim.kill()
+    killed, before = time.perf_counter(), len(client.seconds)
+    await until(lambda: not psutil.pid_exists(victim.pid), "the killed worker didn't end")
+    gone = time.perf_counter()  # until then, the system may have given it new connections
+
+    def is_replaced() -> bool:
+        workers = workers_of(server)
+        return any(ports_of(workers[pid]) for pid in workers.keys() - old.keys())
+
+    await until(is_replaced, "no new worker came")
+    replaced, new = time.perf_counter() - killed, len(client.seconds)
+    # Each thread of the new worker takes some memory when it starts, so let it warm up.
+    await until(lambda: len(client.seconds) >= new + FIRST, "too few answers", seconds + PATIENCE)
+    first, earlier = len(client.seconds), memory_of(server)
+    while len(client.seconds) < LAST and time.perf_counter() < began + seconds:
+        await asyncio.sleep(0.05)
+    last, later = len(client.seconds), memory_of(server)
+    while time.perf_counter() < began + seconds:
+        await asyncio.sleep(0.05)
+
+    took, answers, lost = time.perf_counter() - began, len(client.seconds), len(client.lost)
+    in_progress, client.stopping = len(client.ports), True
+    server.terminate()
+    ended, waiting = await asyncio.wait(asking, timeout=PATIENCE)
+    # Connections that were just being opened may be refused now.
+    errors = [task.exception() for task in ended]
+    unexpected = [each for each in errors if each and not isinstance(each, ConnectionError)]
+    unanswered = len(waiting) + len(client.lost) - lost
+    status = await asyncio.to_thread(server.wait, PATIENCE)
 
     ordered = sorted(client.seconds[:answers])
-    p50, p99, longest = (
-        1000 * ordered[min(answers - 1, answers * p // 100)] for p in (50, 99, 100)
-    )
-    (first, earlier), (last, later) = memory.items()
+    p50, p99 = (1000 * ordered[answers * p // 100] for p in (50, 99))
     growth = sum(later.values()) / sum(earlier.values())
     limit = max(NEW_WORKER, 2 * start)
-    not_its = [port for port in lost if port not in ports]
+    others = [port for port, opened in client.lost[:lost] if port in kept or opened > gone]
     print(f"load: {answers:,} answers in {took:.0f} s over {CONNECTIONS} connections")
-    print(f"load: {client.later:,} times the answer was to try again later")
-    print(f"load: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {longest:.0f} ms")
-    print(f"kill: {len(lost)} requests lost, of {len(ports)} that the worker had")
-    print(f"kill: a new worker after {replaced:.1f} s; {meanwhile:,} answers meanwhile")
+    print(f"load: {client.later:,} answers were to try again later")
+    print(f"load: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {1000 * ordered[-1]:.0f} ms")
+    print(f"kill: {lost} requests lost, of the {had} that the worker had")
+    print(f"kill: a new worker after {replaced:.1f} s; {new - before:,} answers meanwhile")
     print(f"memory: {shown(earlier)} after {first:,} answers, {shown(later)} after {last:,}")
     if last < LAST:
-        print(
-            f"memory: {LAST:,} don't fit into {seconds:.0f} s here, so this is the memory at the end"
-        )
-    print(f"stop: {under_way - unanswered} of {under_way} requests in progress were answered")
+        print(f"memory: measured at the end, because {seconds:.0f} s are too short for {LAST:,}")
+    print(f"stop: {in_progress - unanswered} of {in_progress} requests in progress were answered")
     promises = {
         f"{len(client.wrong)} answers were wrong, such as {client.wrong[:1]}": not client.wrong,
         f"{client.later:,} requests were told to try again": client.later <= MOST_LATER * answers,
-        f"{len(not_its)} requests were lost that the killed worker did not have": not not_its,
-        f"a new worker took {replaced:.1f} s, and {limit:.1f} s are promised": replaced <= limit,
-        "the other worker did not serve meanwhile": meanwhile > 0,
+        f"{len(others)} requests were lost that the killed worker did not have": not others,
+        f"a new worker took {replaced:.1f} s, longer than {limit:.1f} s": replaced <= limit,
+        "the other worker did not serve meanwhile": new > before,
         f"the workers' memory grew to {growth:.2f} times what it was": growth <= MORE_MEMORY,
-        f"the end lost {unanswered} of {under_way} requests": not unanswered,
-        f"the server ended with {status}": status == 0,
+        f"the stop lost {unanswered} of {in_progress} requests": not unanswered,
+        f"the client failed: {unexpected[:1]}": not unexpected,
+        f"the server's exit status is {status}": status == 0,
     }
-    return [sentence for sentence, held in promises.items() if not held]
+    return [sentence for sentence, is_kept in promises.items() if not is_kept]
 
 
 def shown(memory: dict[int, float]) -> str:
@@ -295,14 +252,15 @@ def shown(memory: dict[int, float]) -> str:
 
 
 def main() -> int:
-    """Run, tell, and return the exit status."""
+    """Return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60, help="how long the load lasts")
     options = parser.parse_args()
     try:
-        broken = run(options.seconds)
+        with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as served_app:
+            broken = asyncio.run(run(options.seconds, *served_app))
     except (LoadError, OSError) as error:
-        broken = [f"the server does not serve ({error})"]
+        broken = [f"the server doesn't serve: {error}"]
     for sentence in broken:
         print(f"BROKEN: {sentence}")
     return 1 if broken else 0

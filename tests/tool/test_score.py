@@ -160,8 +160,8 @@ def test_columns_in_another_order_one_left_out_and_the_mark_that_excel_puts_firs
 TWO = f"{HEADER}\n{PEOPLE[0]}\n"
 NO_FORM = {
     "empty": (b"", "first row of people.csv can't be used. body: The table is empty"),
-    "semicolons": (b"age;sex\n39;Male\n", "Separate the columns by commas, not by semicolons."),
-    "own column": (f"label,{HEADER}\n".encode(), "label: The answer adds a column of this name."),
+    "semicolons": (b"age;sex\n39;Male\n", "Separate the columns with commas, not semicolons."),
+    "own column": (f"label,{HEADER}\n".encode(), "label: The answer adds a column with this name."),
     "utf-16": (HEADER.encode("utf-16"), "people.csv is UTF-16, not UTF-8. Save"),
     "latin-1": (f"{TWO}39,Büro".encode("latin-1"), "can't be read from line 3 on: it isn't UTF-8."),
     "open quote": (
