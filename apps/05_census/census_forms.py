@@ -6,7 +6,7 @@ and `Person`, which checks what a program sends, for its types.
 
 import json
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,14 +27,21 @@ LIMITS = {  # both ends included
 }
 MAX_PEOPLE = 10_000  # in one batch
 TOO_MANY_ERRORS = 100_000  # to look at: a full batch has fewer values
-# The data's abbreviations, spelled out for people: what is sent doesn't change.
-WORDS = json.loads(Path(__file__).with_name("census_words.json").read_text("utf-8"))
 COMPRESSED = "The body is compressed. Send it as it is, with no Content-Encoding."
 
 
 def spell_out(value: str | int | None) -> str:
     """Return a person's value in words: `Bachelor's degree` for `Bachelors`."""
-    return "Not known" if value is None else WORDS.get(value, str(value))
+    return "Not known" if value is None else words().get(value, str(value))
+
+
+@cache
+def words() -> dict[str, str]:
+    """Return the data's abbreviations spelled out. Only what people read changes, not what is sent.
+
+    The file is read at the first call, because a Dask worker gets this module without it.
+    """
+    return json.loads(Path(__file__).with_name("census_words.json").read_text("utf-8"))
 
 
 class WholeNumberField(IntegerField):

@@ -59,10 +59,7 @@ def curves(model: CensusModel, person: Mapping[str, Any]) -> dict[str, list[dict
         values = range(min(own, round(feature["min"])), max(own, round(feature["max"])) + 1)
         people = ({**person, name: value} for value in values)
         odds = [add_up(model.card["intercept"], model.explain(p).values()) for p in people]
-        ends = (
-            min(-4.0, *odds),
-            max(4.0, *odds),
-        )  # 2% and 98%, so that a line that hardly rises looks flat
+        ends = min(-4.0, *odds), max(4.0, *odds)  # 2% and 98%: a line that hardly rises looks flat
         shares = [sigmoid(each) for each in odds]
         drawn[name] = [_curve(values, shares, own, (0.0, 1.0)), _curve(values, odds, own, ends)]
     return drawn
