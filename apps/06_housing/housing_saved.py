@@ -81,7 +81,7 @@ def save(
     answer, opened = model.answer(district), open_session()
     hold(account_id)
     if number_of(account_id) >= MOST_SAVED:
-        raise Conflict(f"The account has its {MOST_SAVED:,} predictions. Delete some first.")
+        raise Conflict(f"The account is full, with {MOST_SAVED:,} predictions. Delete some first.")
     # The columns have the same names as the answer's fields.
     saved = SavedPrediction(account_id=account_id, name=name, **district, **asdict(answer))
     opened.add(saved)

@@ -180,7 +180,9 @@ def test_a_file_that_has_no_form_is_one_sentence_and_nothing_is_written(score, c
     assert "Traceback" not in said.err
 
 
-def test_what_it_wrote_can_be_scored_again_and_nothing_into_itself(score, work, tmp_path, capsys):
+def test_what_it_wrote_can_be_scored_again_and_nothing_into_itself(
+    score, work, tmp_path, capsys, monkeypatch
+):
     _, scored, aside, _ = score([*PEOPLE, "7" + PEOPLE[0], PEOPLE[0] + ",1"])
     assert score(scored)[:2] == (0, scored)
     lines = [aside[0], [*aside[1][:2], *PEOPLE[0].split(",")], aside[2][:-1]]
@@ -194,9 +196,12 @@ def test_what_it_wrote_can_be_scored_again_and_nothing_into_itself(score, work, 
     assert head == before[0]
     assert rows == [before[1]] * 2
     content = source.read_bytes()
-    assert cli.run(["score", "05", str(source), "-o", str(source)]) == 1
-    assert "would replace" in capsys.readouterr().err
-    assert source.read_bytes() == content
+    with source.open(encoding="utf-8") as opened:
+        monkeypatch.setattr("sys.stdin", opened)
+        for named in (str(source), "-"):
+            assert cli.run(["score", "05", named, "-o", str(source)]) == 1
+            assert "would replace" in capsys.readouterr().err
+            assert source.read_bytes() == content
 
 
 def test_no_spreadsheet_runs_a_cell_of_either_file(score):

@@ -62,10 +62,12 @@ def score(stage: Stage, source: Path, target: Path, dask: str | None = None) -> 
                 length=os.fstat(file.fileno()).st_size, label="Scoring", file=sys.stderr
             ) as bar,
         ):
-            if target.is_file() and source.exists() and target.samefile(source):
-                raise ScoringFailed(
-                    f"The result would replace {target}: choose another file with -o."
-                )
+            if target.is_file():
+                if os.path.samestat(os.fstat(file.fileno()), target.stat()):
+                    problem = f"The result would replace {target}, which is being read"
+                    raise ScoringFailed(f"{problem}: choose another file with -o.")
+                if not os.access(target, os.W_OK):
+                    raise ScoringFailed(f"{target} is read-only: choose another file with -o.")
             rows = module.read_rows(file)
             header = module.check_header(next(rows, (1, []))[1])
             own = module.own_columns(header)
