@@ -185,4 +185,5 @@ def test_no_page_is_taller_than_the_projector(context, lab, file):
     page.wait_for_load_state("networkidle")
     heights = dict(page.evaluate(HEIGHTS))
     assert min(heights.values()) > 0
+    expect(page.locator(".jp-OutputArea-output img:not([alt])")).to_have_count(0)
     assert {name: height for name, height in heights.items() if height > 720} == {}

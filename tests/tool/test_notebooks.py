@@ -88,10 +88,15 @@ def write(file, *sources):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
 
 
-FIGURE = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3)).add_subplot()\nplt.show()"
+FIGURE = """import matplotlib.pyplot as plt
+figure, panel = plt.subplots(figsize=(4, 3))
+panel.bar(["rose", "tulip"], [1, 2], label="this year")
+panel.set(title="Flowers", ylabel="number")
+panel.legend()
+plt.show()"""
 
 
-def test_refresh_stores_outputs_that_repeat_and_sharp_figures(tmp_path):
+def test_refresh_stores_outputs_that_repeat_and_sharp_figures_with_their_words(tmp_path):
     file = tmp_path / "small.ipynb"
     write(file, "1 + 1", FIGURE)
     refresh(file)
@@ -102,7 +107,25 @@ def test_refresh_stores_outputs_that_repeat_and_sharp_figures(tmp_path):
     number, figure = [cell["outputs"][0] for cell in json.loads(once)["cells"]]
     assert number["data"] == {"text/plain": ["2"]}
     drawn = struct.unpack(">II", base64.b64decode(figure["data"]["image/png"])[16:24])
-    assert 1.9 < drawn[0] / figure["metadata"]["image/png"]["width"] < 2.1
+    described = figure["metadata"]["image/png"]
+    assert 1.9 < drawn[0] / described["width"] < 2.1
+    words = (
+        "Title: Flowers. Horizontal axis: rose, tulip. Vertical axis: number. Legend: this year."
+    )
+    assert described["alt"] == words
+
+
+def test_every_figure_has_alternative_text():
+    figures = [
+        output["metadata"]["image/png"]
+        for stage in STAGES
+        for file in stage.notebook_files
+        for cell in nbformat.read(file, as_version=4).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert figures
+    assert all(len(figure["alt"]) > 20 for figure in figures)
 
 
 def test_a_notebook_that_fails_names_its_cell_and_is_not_changed(tmp_path):

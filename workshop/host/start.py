@@ -106,6 +106,7 @@ def lab_server(port: int, token: str, gallery_url: str, settings: Path | None = 
         "--ServerApp.open_browser=False",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
+        f"--LabServerApp.extra_labextensions_path={LAB / 'labextensions'}",
         "--LabApp.custom_css=True",
         # By default, JupyterLab looks for the style sheet among the laptop owner's settings.
         f"--ServerApp.tornado_settings=static_custom_path={LAB / 'custom'}",
