@@ -5,6 +5,7 @@ may send a request to another machine. `test_accessibility` visits every page; h
 """
 
 import csv
+import json
 import re
 import time
 from contextlib import suppress
@@ -143,12 +144,14 @@ def test_04_answers_what_if_without_reloading_the_page(page, open_browser, site)
     star = page.locator("use.mark[x]")
     before = star.bounding_box()
     page.get_by_label("Slider: Petal length").fill("6")
-    fill(page, {"Petal width": "2,5"})
+    with page.expect_response("**/api/predict") as answer:
+        fill(page, {"Petal width": "2,5"})
     for told in (heading(page), page.get_by_role("status")):
         expect(told).to_have_text("Predicted species: Virginica")
     expect(page).to_have_title(re.compile("Virginica"))
     expect(field(page, "Petal length")).to_have_value("6")
     assert star.bounding_box() != before, "the star has moved"
+    assert json.loads(page.locator("#json").inner_text()) == answer.value.json()
     asked = page.url
     fill(page, {"Petal width": "wide"})
     assert_marked(page, "Petal width", "not a number")
@@ -237,9 +240,11 @@ def test_05_explains_its_answer_which_has_a_link_to_share(page, open_browser, si
     expect(page.locator("#others").get_by_role("listitem")).to_have_count(2)
     curve = page.get_by_role("img", name="Probability from age")
     before = curve.get_attribute("aria-label")
-    page.get_by_label("Marital status").select_option("Never-married")
+    with page.expect_response("**/api/v1/predictions") as answer:
+        page.get_by_label("Marital status").select_option("Never-married")
     expect(page.locator("data").first).not_to_have_attribute("value", exact)
     exact = page.locator("data").first.get_attribute("value")
+    assert answer.value.json()["probability"] == float(exact)
     expect(page.get_by_role("status")).to_contain_text(f"{float(exact):.1%}")
     expect(curve).not_to_have_attribute("aria-label", before)
     expect(page).to_have_url(re.compile("Never-married"))

@@ -1,8 +1,9 @@
 // What if? A change in the form puts a new answer into the page without loading the page again.
 //
-// The script requests the page that the form's button would open, and replaces every element that has
-// `data-answer` with the one from that page. So only the templates draw, and if you change them, this follows.
-// Without JavaScript, the button does the same.
+// The script asks the app's API, as any program could, and shows the JSON it gets. At the same time it requests
+// the page that the form's button would open, and replaces every element that has `data-answer` with the one
+// from that page. So only the templates draw, and if you change them, this follows. Without JavaScript, the
+// button does the same.
 
 const WAIT = 150; // milliseconds without another change before the app is asked
 const SETTLED = 800; // and without another answer before a screen reader reads it out
@@ -31,18 +32,35 @@ async function ask(submitter) {
   const sendsFile = form.enctype === "multipart/form-data";
   if (!sendsFile) address.search = new URLSearchParams(data);
   try {
-    const reply = await fetch(address, sendsFile ? { method: "POST", body: data, signal } : { signal });
+    const [json, reply] = await Promise.all([
+      askApi(signal),
+      fetch(address, sendsFile ? { method: "POST", body: data, signal } : { signal }),
+    ]);
     const page = new DOMParser().parseFromString(await reply.text(), "text/html");
     if (signal.aborted) return;
     if (!reply.ok && reply.status !== 422) return say(page.querySelector("h1").textContent, true);
     const messages = showMessages(page);
     const answer = (page.querySelector("[data-say]") ?? page.querySelector("h1")).textContent.trim();
     if (reply.ok || sendsFile) showAnswer(page);
+    if (json) document.getElementById("json").textContent = json;
     if (reply.ok && !sendsFile) history.replaceState(null, "", address);
     say(messages.join(" ") || answer);
   } catch (error) {
     if (error.name !== "AbortError") say("The app doesn't answer. Is it still running?", true);
   }
+}
+
+// Return the API's answer, or null if it refuses: the page says what is wrong in words for people.
+async function askApi(signal) {
+  if (!form.dataset.api) return null; // a form for a file, or an app that logs each question
+  const question = {};
+  for (const { name, value } of form.querySelectorAll("[aria-describedby]")) {
+    const digits = value.trim().replace(",", ".");
+    question[name] = /^[-+]?[\d.]+$/.test(digits) ? Number(digits) : value || null;
+  }
+  const headers = { "Content-Type": "application/json" };
+  const reply = await fetch(form.dataset.api, { method: "POST", headers, body: JSON.stringify(question), signal });
+  return reply.ok ? JSON.stringify(await reply.json(), null, 1) : null;
 }
 
 // Show at each field the message that `page` has for it. Return the messages.
