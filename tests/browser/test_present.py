@@ -51,6 +51,12 @@ def test_the_first_sentence_is_shown_and_the_rest_goes_to_the_notes():
     assert pages(of_cells("## A", f"{'so ' * 60}long.", ["1"]))[0][1].keys() == {"aside"}
 
 
+def test_a_cell_with_the_slide_type_skip_is_left_out():
+    notebook = of_cells("## A", ["1"], ["2"])
+    notebook.cells[1].metadata["slideshow"] = {"slide_type": "skip"}
+    assert pages(notebook) == [["## A", "2"]]
+
+
 def test_a_list_has_the_first_sentence_of_each_item():
     items = "Do this:\n\n1. Open `a.py`. It is\n   empty.\n2. Type.\n   - `b`: a name. More."
     [[_, shown, notes]] = pages(of_cells("# T", items))

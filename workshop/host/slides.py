@@ -42,10 +42,12 @@ def as_slides(notebook: NotebookNode) -> NotebookNode:
     A heading starts a slide, with the first sentence below it, which answers the heading. Code, outputs,
     lists and pictures follow step by step, as many as fit on a page; the rest goes on a page below. Only the
     first sentence of a list item is shown. The presenter says the rest of the prose, so it goes to the
-    speaker notes. Exercises and sections for the curious are left out.
+    speaker notes. Exercises, sections for the curious and cells whose slide type is "skip" are left out.
     """
     slides = from_dict({**notebook, "cells": []})
-    for section in sections(notebook.cells):
+    skipped = {"slide_type": "skip"}
+    cells = [cell for cell in notebook.cells if cell.metadata.get("slideshow") != skipped]
+    for section in sections(cells):
         begin, *rest = section
         if re.match(r"#+ (?:Exercise \d|For the curious)", begin.source):
             continue
