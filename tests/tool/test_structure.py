@@ -36,7 +36,7 @@ BY_NAME = {"import_module", "__import__"}
 LONGEST = 350  # lines of a module in workshop/
 EXERCISES = "workshop/learn/exercises"
 # The most lines that the .py files below a folder may have together; workshop/ without its exercises.
-BUDGETS = {"workshop": 6250, EXERCISES: 2900}
+BUDGETS = {"workshop": 6260, EXERCISES: 2900}
 
 # The first notebook shows the workshop itself; all others know only its helpers.
 SHOWN = {"00_start_here": {"workshop.core.stages", "workshop.teach.doctor"}}
