@@ -13,30 +13,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import count
+from unittest.mock import Mock
 
 import pytest
-from housing_support import (  # noqa: F401
+from housing_support import (
     BERKELEY,
     PASSWORD,
-    anna,
-    app,
-    ben,
-    built,
-    config,
-    database_url,
-    dispose,
     housing_app,
     join,
     make_app,
     messages,
-    trained,
+    on_both_databases,
 )
 from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 
 from workshop.setup.process import ROOT
-
-# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
 accounts = sys.modules["housing_accounts"]
 database = sys.modules["housing_database"]
@@ -100,23 +92,6 @@ def not_a_database(folder):
 
 
 @contextmanager
-def a_folder(folder):
-    (folder / "housing.db").mkdir()
-    yield None
-
-
-@contextmanager
-def damaged(folder):
-    """A file that begins like a database, and goes on like something else."""
-    with closing(sqlite3.connect(folder / "housing.db")) as connection:
-        connection.execute("CREATE TABLE account (id INTEGER PRIMARY KEY)")
-        connection.commit()
-    content = (folder / "housing.db").read_bytes()
-    (folder / "housing.db").write_bytes(content[:100] + b"?" * (len(content) - 100))
-    yield None
-
-
-@contextmanager
 def locked(folder):
     """A file that another program keeps for itself."""
     with closing(sqlite3.connect(folder / "housing.db")) as connection:
@@ -129,8 +104,6 @@ CAUSES = {
     nobody_listens: "refused",
     hangs: "timeout",
     not_a_database: "file is not a database",
-    a_folder: "unable to open database file",
-    damaged: "malformed",
     locked: "database is locked",
 }
 
@@ -175,9 +148,8 @@ def test_a_database_that_is_locked_while_somebody_writes_is_a_503_in_time(sqlite
     assert anna.saves("now")["name"] == "now"
 
 
-def test_a_table_that_somebody_locks_on_a_server_is_a_503_in_time(app, anna, database_url, caplog):
-    if not database_url:
-        pytest.skip("this is about a server")
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_table_that_somebody_locks_on_a_server_is_a_503_in_time(app, anna, caplog):
     with app.app_context(), database.db.engine.connect() as other:
         other.execute(text("LOCK TABLE account"))
         for path in ("/account", "/healthz"):
@@ -206,10 +178,8 @@ def test_a_page_that_is_damaged_is_a_503_with_its_cause(sqlite_config, caplog):
 
 GARBAGE = [
     ("account", "username", b"\xff", "/account"),
-    ("saved_prediction", "price_usd", "much", "/saved"),
-    ("saved_prediction", "latitude", "north", "/saved/1"),
     ("saved_prediction", "latitude", "north", "/saved/download.csv"),
-    ("saved_prediction", "name", b"\xff", "/api/v1/saved"),
+    ("saved_prediction", "price_usd", "much", "/api/v1/saved"),
 ]
 
 
@@ -258,7 +228,7 @@ def test_a_file_with_tables_of_another_form_is_of_another_version(sqlite_config)
     assert "another version" in page.text
 
 
-@pytest.mark.parametrize("date", ["yesterday", "", 12, b"\xff"])
+@pytest.mark.parametrize("date", ["yesterday", b"\xff"])
 def test_a_date_that_cannot_be_read_is_shown_as_unknown_and_opens_nothing(app, anna, date):
     saved = anna.saves("one")
 
@@ -295,6 +265,7 @@ def test_a_database_url_that_names_none_is_refused_with_its_form(sqlite_config, 
 # 2. Nothing secret in the log
 
 
+@on_both_databases
 def test_what_the_database_refuses_leaves_no_secret_in_the_log(app, anna, database_url, caplog):
     no = "ALTER TABLE login_session ADD CONSTRAINT no CHECK (false) NOT VALID"
     if not database_url:
@@ -373,6 +344,9 @@ def test_changing_the_password_ends_all_other_sessions_and_says_which_tokens_sta
     assert log_in(app.test_client()).status_code == 422
     assert log_in(app.test_client(), password=NEW).status_code == 303
     assert anna.list() == []
+    assert "test" in re.search("Logging out doesn't stop.*", page)[0]
+    anna.browser.post("/account/logout-everywhere")
+    assert "until you revoke them: “test”." in anna.browser.get("/").text
 
 
 @pytest.mark.parametrize(
@@ -381,7 +355,6 @@ def test_changing_the_password_ends_all_other_sessions_and_says_which_tokens_sta
         ("wrong", NEW, "The password is wrong."),
         (PASSWORD, "short", "Choose a password of 8 to 256 characters."),
         (PASSWORD, "ANNABELLE", "Choose a password other than the username."),
-        (PASSWORD, "", "Choose a password of 8 to 256 characters."),
     ],
 )
 def test_a_password_that_is_not_changed_says_why(sqlite_config, old, new, message):
@@ -417,12 +390,6 @@ def test_a_login_under_way_with_the_old_password_gets_no_session(app, anna, monk
         done.set()
         assert running.result().status_code == 401
     assert thief.get("/account").status_code == 303
-
-
-def test_log_out_everywhere_says_which_tokens_stay(app, anna):
-    assert "test" in re.search("Logging out doesn't stop.*", anna.browser.get("/account").text)[0]
-    anna.browser.post("/account/logout-everywhere")
-    assert "until you revoke them: “test”." in anna.browser.get("/").text
 
 
 def cells(app, browser):
@@ -525,9 +492,7 @@ def test_other_spellings_of_a_name_are_that_name(sqlite_config, name):
     assert log_in(app.test_client(), name).status_code == 303
 
 
-LOOKALIKES = ["аnna", "αnna", "ɑnna", "аnnа", "an\u200bna", "\u202eanna", "anna\u00ad", "an\u034fna",
-              "annа", "ınes", "ﾠanna", "an na", "anna\u3164", "q\u0307", "ann/a", "<anna>", "１٢", "😀",
-              "anna\ufe0f", "anna\U000e0061"]  # fmt: skip
+LOOKALIKES = ["аnna", "αnna", "an\u200bna", "anna\u00ad", "ınes", "an na", "<anna>", "１٢", "😀"]
 
 
 @pytest.mark.parametrize("name", LOOKALIKES, ids=ascii)
@@ -547,6 +512,7 @@ def test_names_with_accents_and_signs_are_taken(sqlite_config, name):
 # 7. Limits hold under parallel requests
 
 
+@on_both_databases
 def test_page_and_api_share_the_last_free_place(app, anna, monkeypatch):
     monkeypatch.setattr(saved, "MOST_SAVED", 3)
     browsers = [app.test_client() for _ in range(3)]
@@ -570,12 +536,17 @@ def test_page_and_api_share_the_last_free_place(app, anna, monkeypatch):
 # 8. Private pages, and the cookie
 
 
-def test_every_page_that_names_the_account_is_kept_by_nobody(app, anna):
+def test_every_page_that_names_the_account_is_kept_by_nobody(app, anna, monkeypatch):
     named = ("/", "/model", "/saved", "/account", "/account/password", "/nothing", "/saved/99")
     for path in named:
         page = anna.browser.get(path)
         assert "anna" in page.text, path
         assert page.headers["Cache-Control"] == "no-store", path
+    with monkeypatch.context() as patch:
+        patch.setattr(saved, "all_of", Mock(side_effect=OperationalError("", {}, Exception())))
+        error = anna.browser.get("/saved")
+    assert (error.status_code, error.headers["Cache-Control"]) == (503, "no-store")
+    assert "anna" in error.text
     anna.browser.post("/account/delete", data={"password": PASSWORD})
     farewell = anna.browser.get("/")
     assert "The account anna is deleted" in farewell.text
@@ -584,18 +555,6 @@ def test_every_page_that_names_the_account_is_kept_by_nobody(app, anna):
     style = anna.browser.get("/static/style.css")
     assert "no-store" not in style.headers.get("Cache-Control", "")
     assert "Cookie" not in style.headers.get("Vary", "")
-
-
-def test_an_error_page_that_names_the_account_is_kept_by_nobody(app, anna, monkeypatch):
-    def broken(*_):
-        raise OperationalError("SELECT", {}, Exception("gone"))
-
-    monkeypatch.setattr(saved, "all_of", broken)
-    for path, name in (("/saved", "anna"), ("http://elsewhere.example/", "Bad Request")):
-        page = anna.browser.get(path)
-        assert page.status_code in (400, 503)
-        assert name in page.text
-        assert page.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize(("proxies", "secure"), [(None, False), ("0", False), ("1", True)])
@@ -613,17 +572,14 @@ def test_behind_a_proxy_the_cookie_goes_by_https_only(sqlite_config, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["×*", "a", " a ", "  ", "", "a\nb", "a\u2028b", "a\u200bb", "a\u202eb", "x" * 100, "x" * 101,
-     " " + "x" * 100, "\u00a0", "Straße 1", "日本", "日\u3000本", "😀", "\tx\n", "a\u00adb", "\ufeffa"],
-)  # fmt: skip
+    "name", ["×*", " a ", "  ", "a\nb", "a\u200bb", "x" * 100, "x" * 101, "日\u3000本"]
+)
 def test_the_document_allows_the_names_that_the_check_allows(name):
     schema = forms.Renamed.model_json_schema()["properties"]["name"]
     length = schema["minLength"] <= len(name) <= schema["maxLength"]
-    allowed = length and bool(re.search(schema["pattern"], name))
     try:
         forms.Renamed(name=name)
+        allowed = True
     except ValueError:
-        assert not allowed
-    else:
-        assert allowed
+        allowed = False
+    assert allowed == (length and bool(re.search(schema["pattern"], name)))
