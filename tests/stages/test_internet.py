@@ -119,34 +119,22 @@ def own(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("blank", [..., None])
-def test_no_app_yet(blank):
-    assert check("07.1", blank).status == "not yet"
-
-
-@pytest.mark.parametrize("name, told", [("flowers", "0.1"), ("weight ", "body_mass_g from 7")])
-def test_an_app_from_another_table_or_column_is_right(own, monkeypatch, name, told):
-    monkeypatch.setenv(BASE, str(own))
-    verdict = check("07.1", name)
-    assert verdict.status == "solved", verdict
-    assert told in verdict.message
-
-
 @pytest.mark.parametrize(
-    "answer, hint",
+    "answer, status, told",
     [
-        (7, "in quotes"),
-        ("flower", "Your apps: flowers, same, typed, weight"),
-        ("../flowers", "there is no app"),
-        ("typed", "has no model"),
-        ("same", "another table"),
+        (..., "not yet", ""),
+        ("flowers", "solved", "0.1"),
+        ("weight ", "solved", "body_mass_g from 7"),
+        (7, "wrong", "in quotes"),
+        ("flower", "wrong", "Your apps: flowers, same, typed, weight"),
+        ("typed", "wrong", "has no model"),
+        ("same", "wrong", "another table"),
     ],
 )
-def test_another_answer_gets_its_hint(own, monkeypatch, answer, hint):
+def test_an_app_from_another_table_or_column_is_right(own, monkeypatch, answer, status, told):
     monkeypatch.setenv(BASE, str(own))
     verdict = check("07.1", answer)
-    assert verdict.status == "wrong"
-    assert hint in verdict.message
+    assert (verdict.status, told in verdict.message) == (status, True), verdict
 
 
 def test_an_app_whose_tests_fail_is_named(own, monkeypatch, tmp_path):
@@ -178,63 +166,40 @@ def copy(copy_of, model, monkeypatch):
     return made
 
 
-def add_test(copy, *lines, name="test_mine"):
-    text = (copy.app / "test_app.py").read_text(encoding="utf-8")
-    body = "\n".join(f"    {line}" for line in lines)
-    copy.write("test_app.py", f"{text}\n\ndef {name}(client, row):\n{body}\n")
-
-
 GOOD = 'assert client.post("/api/v1/predictions", json=row).status_code == 200'
 BAD = 'bad = client.post("/api/v1/predictions", json=row | {"year": "long"})'
 REFUSED = "assert bad.status_code == 422"
 
 
 @pytest.mark.parametrize(
-    "lines, status, hint",
+    "name, lines, status, hint",
     [
-        ([], "not yet", "below the last test"),
-        ([GOOD, BAD, REFUSED], "solved", "test_mine passes"),
-        (["assert True"], "wrong", "refuses every good request"),
-        ([GOOD], "wrong", "accepts every bad request"),
-        ([BAD, REFUSED], "wrong", "refuses every good request"),
-        ([GOOD, BAD, "assert bad.status_code == 400"], "wrong", "test_mine fails"),
-        ([GOOD, BAD, "assert bad.status_code = 422"], "wrong", "pytest can't run the tests"),
+        ("", [], "not yet", "below the last test"),
+        ("mine", [GOOD, BAD, REFUSED], "not yet", "begins with `test_`"),
+        ("test_mine", [GOOD, BAD, REFUSED], "solved", "test_mine passes"),
+        ("test_mine", [GOOD], "wrong", "accepts every bad request"),
+        ("test_mine", [BAD, REFUSED], "wrong", "refuses every good request"),
+        ("test_mine", [BAD, "assert bad.status_code = 422"], "wrong", "pytest can't run the tests"),
     ],
 )
-def test_a_test_is_worth_what_it_notices(copy, lines, status, hint):
+def test_a_test_is_worth_what_it_notices(copy, name, lines, status, hint):
     if lines:
-        add_test(copy, *lines)
+        text = (copy.app / "test_app.py").read_text(encoding="utf-8")
+        body = "\n    ".join(lines)
+        copy.write("test_app.py", f"{text}\n\ndef {name}(client, row):\n    {body}\n")
     assert_verdict("07.2", status, hint)
-
-
-def test_a_function_that_pytest_does_not_run_is_no_test(copy):
-    add_test(copy, GOOD, BAD, REFUSED, name="mine")
-    assert_verdict("07.2", "not yet", "begins with `test_`")
 
 
 CONFIG = "MAX_CONTENT_LENGTH=1024 * 1024)\n"
 FOOTER = "Everything on this page comes from this app.\n"
-
-
-def read_setting(copy, how='os.environ.get("CONTACT", "")'):
-    copy.edit("app.py", "import json\n", "import json\nimport os\n")
-    copy.edit("app.py", CONFIG, f"{CONFIG}    app.config.from_mapping(CONTACT={how})\n")
-
-
-def show_setting(copy, how):
-    copy.edit("templates/base.html", FOOTER, FOOTER + how + "\n")
-
-
 SHOWN = "{% if config.CONTACT %}{{ config.CONTACT }}{% endif %}"
-
-
-def test_the_setting_is_not_there_yet(copy):
-    assert_verdict("07.3", "not yet", "next to MODEL_FOLDER")
 
 
 @pytest.mark.parametrize(
     "how, shown, status, hint",
     [
+        ("", "", "not yet", "next to MODEL_FOLDER"),
+        ("", SHOWN, "wrong", "nothing in app.py reads"),
         ('os.environ.get("CONTACT", "")', SHOWN, "solved", "isn't in any file"),
         ('os.environ.get("CONTACT", "")', "", "wrong", "doesn't show it"),
         ('os.environ.get("CONTACT", "")', SHOWN.replace("T }}", "T|safe }}"), "wrong", "safe"),
@@ -244,11 +209,10 @@ def test_the_setting_is_not_there_yet(copy):
     ],
 )
 def test_a_setting_from_the_environment(copy, how, shown, status, hint):
-    read_setting(copy, how)
-    show_setting(copy, shown)
+    if how:
+        copy.edit("app.py", "import json\n", "import json\nimport os\n")
+        setting = f"    app.config.from_mapping(CONTACT={how})\n"
+        copy.edit("app.py", CONFIG, CONFIG + setting)
+    if shown:
+        copy.edit("templates/base.html", FOOTER, f"{FOOTER}{shown}\n")
     assert_verdict("07.3", status, hint)
-
-
-def test_a_page_that_shows_a_setting_that_nothing_reads(copy):
-    show_setting(copy, SHOWN)
-    assert_verdict("07.3", "wrong", "nothing in app.py reads")
