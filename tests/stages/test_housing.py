@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from app_support import Page, assert_refused, problem
 from housing_support import BERKELEY, few, housing_model, messages, on_both_databases
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from workshop import fetch_housing
 
@@ -76,18 +75,9 @@ def test_a_saved_model_answers_as_the_trained_one(trained, built):
     assert found == [round(price) for price in trained[0]["price"].predict(districts)]
 
 
-class Other(HistGradientBoostingRegressor):
-    """An estimator whose class only this file has."""
-
-
 def test_what_the_app_could_not_use_is_refused_before_anything_is_written(trained, tmp_path):
     estimators, card = trained
-    other = Other(max_iter=2).fit(few(fetch_housing()).test[FEATURES], range(500))
-    for wrong in (
-        housing_model.build_estimators(),
-        {"price": estimators["price"]},
-        estimators | {"low": other},
-    ):
+    for wrong in (housing_model.build_estimators(), {"price": estimators["price"]}):
         with pytest.raises(housing_model.ModelUnavailable, match="housing.joblib"):
             housing_model.save(wrong, card, tmp_path)
         assert list(tmp_path.iterdir()) == []
@@ -194,16 +184,13 @@ def test_the_map_shows_every_place_inside_the_state_and_knows_distances():
 
 def test_the_card_shows_where_houses_cost_what_and_no_row_of_the_data(trained):
     training = few(fetch_housing()).train
-    together = training.iloc[
-        [0] * 4 + [1] * 5
-    ].copy()  # four districts on one square, five on another
+    together = training.head(9).copy()  # four districts on one square, five on another
     together["latitude"] = [40.0] * 4 + [33.0] * 5
     together["longitude"] = [-122.0] * 4 + [-117.0] * 5
     (only,) = housing_picture.price_grid(together, "price", 5)
     assert only[:2] == [33.0, -117.0]
-    near = together.assign(
-        latitude=33.0, longitude=[-117.0] * 8 + [-117.1]
-    )  # one isolated neighbor
+    # One isolated neighbor
+    near = together.assign(latitude=33.0, longitude=[-117.0] * 8 + [-117.1])
     assert len(housing_picture.price_grid(near, "price", 5)) == 1
     cells = trained[1]["map"]
     assert len(cells) <= len(training) / 5
@@ -222,11 +209,8 @@ def test_the_curve_goes_through_the_answer(built, feature):
         values, prices, lows, highs = zip(*model.curve(district, feature), strict=True)
         answer = model.answer(district)
         place = int(np.argmin(np.abs(np.array(values) - value)))
-        assert (prices[place], lows[place], highs[place]) == (
-            answer.price_usd,
-            answer.low_usd,
-            answer.high_usd,
-        )
+        assert prices[place] == answer.price_usd
+        assert (lows[place], highs[place]) == (answer.low_usd, answer.high_usd)
 
 
 def test_the_page_of_an_answer_asks_again_and_keeps_the_curve_in_its_address(client):
@@ -261,9 +245,7 @@ def test_a_prediction_is_saved_with_all_that_belongs_to_it(anna):
     assert (answer.status_code, answer.location) == (201, f"/api/v1/saved/{saved['id']}")
     assert set(saved) == {"id", "name", "district", "price_usd", "interval_usd", "created"}
     assert (saved["name"], saved["district"]) == ("Hills", BERKELEY)
-    assert {
-        name: saved[name] for name in ("price_usd", "interval_usd")
-    }.items() <= predicted.items()
+    assert predicted.items() >= {n: saved[n] for n in ("price_usd", "interval_usd")}.items()
     created = datetime.fromisoformat(saved["created"])
     assert created.utcoffset() == timedelta(0)
     assert before <= created <= datetime.now(UTC)
@@ -325,23 +307,6 @@ def test_saves_at_the_same_time_all_count(app, anna):
     assert listed == {answer.json["id"]: answer.json for answer in answers}
     names = {(each["name"], each["district"]["population"]) for each in listed.values()}
     assert names == {(f"save {number}", float(number)) for number in range(1, 25)}
-
-
-@on_both_databases
-def test_an_account_that_is_full_says_so_however_many_save_at_once(app, anna, monkeypatch):
-    monkeypatch.setattr(housing_saved, "MOST_SAVED", 3)
-    body = {"name": "x", "district": BERKELEY}
-
-    def save(_):
-        answer = app.test_client().post("/api/v1/saved", json=body, headers=anna.headers)
-        return answer.status_code
-
-    with ThreadPoolExecutor(6) as pool:
-        assert sorted(pool.map(save, range(6))) == [*[201] * 3, *[409] * 3]
-    page = anna.browser.post("/saved", data=BERKELEY | {"name": "two"})
-    assert page.status_code == 422
-    assert "Delete some first" in messages(page)[0]
-    assert len(anna.list()) == 3
 
 
 def hidden(page):

@@ -221,6 +221,19 @@ def test_a_token_that_is_revoked_while_in_use_opens_nothing_any_more(app, anna, 
     assert len(everything(app)["saved_prediction"]) == 1
 
 
+def test_a_login_under_way_with_the_old_password_gets_no_session(app, anna, monkeypatch):
+    thief = app.test_client()
+    login, new = {"username": "anna", "password": PASSWORD}, "a horse that is even more correct"
+    refused, changed = race(
+        monkeypatch,
+        ("housing_accounts", "authenticate"),
+        lambda: thief.post("/login", data=login),
+        lambda: anna.browser.post("/account/password", data={"password": PASSWORD, "new": new}),
+    )
+    assert (refused.status_code, changed.status_code) == (401, 303)
+    assert thief.get("/account").status_code == 303
+
+
 # What the first and the second request are told. A deleted row can't be renamed, but deleting it again
 # does no harm.
 CHANGES = {
