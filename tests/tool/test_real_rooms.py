@@ -4,6 +4,7 @@ import json
 import os
 import py_compile
 import re
+from pathlib import Path
 
 import pytest
 import requests
