@@ -166,11 +166,8 @@ def test_importing_the_module_is_cheap():
     assert not {"pandas", "sklearn", "requests", "numpy", "pooch"} & set(loaded)
 
 
-@pytest.mark.parametrize(
-    "content", [TRAIN[:-1], TRAIN.upper(), b""], ids=["cut", "changed", "empty"]
-)
-def test_a_damaged_kept_file_is_replaced(home, tmp_path, use, capsys, content):
-    (home / "adult.data").write_bytes(content)
+def test_a_damaged_kept_file_is_replaced(home, tmp_path, use, capsys):
+    (home / "adult.data").write_bytes(TRAIN.upper())
     (home / "adult.test").write_bytes(TEST)
     (tmp_path / "adult.zip").write_bytes(GOOD)
     use(tmp_path)
@@ -239,20 +236,11 @@ def test_mirror_url(home, server, use, monkeypatch, capsys, path, end):
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
-IN_PIECES = [b"%x\r\n%s\r\n" % (len(GOOD[i : i + 7]), GOOD[i : i + 7]) for i in range(0, 9999, 7)]
 BROKEN_OFF = http(GOOD[:200], length=len(GOOD))
-GOOD_ANSWERS = {
-    "chunked": [OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(IN_PIECES)],
-    "length unknown": [OK + b"\r\n" + GOOD],
-    "redirected": [http(b"", 302, ["Location: /elsewhere"])],
-    "broken off, then whole": [BROKEN_OFF, http(GOOD)],
-}
 
 
-@pytest.mark.parametrize("answers", GOOD_ANSWERS.values(), ids=GOOD_ANSWERS)
-def test_a_server_that_gives_the_data_in_its_own_way(home, server, use, answers):
-    server.give(*answers)
-    server.give(http(GOOD), path="/elsewhere")
+def test_a_download_that_breaks_off_is_tried_again(home, server, use):
+    server.give(BROKEN_OFF, http(GOOD))
     use(server.url)
     assert_real(fetch_census(home), home)
 
@@ -269,19 +257,13 @@ BAD_ANSWERS = {
     "500": (http(HTML, 500), "500"),
     "endless": ((OK + b"\r\n", *[b"PK" * 50_000] * 9_999), "10 MB"),
     "slow": ((OK + b"\r\n", *(0.1, b"PK" * 1_000) * 40), "too long"),
-    "slow headers": ((OK + b"X-Slow: ", *(0.02, b"z") * 9_999), "too long"),
     "silent": ((BROKEN_OFF, 60), "too long"),
 }
 
 
 CASES = [("mirror", name) for name in (*BAD_ARCHIVES, *BAD_ANSWERS)]
-# The source and a folder share their code with the mirror, so two cases each show that it is called.
-CASES += [
-    ("source", "a web page"),
-    ("source", "500"),
-    ("folder", "cut short"),
-    ("folder", "too long"),
-]
+# The source and a folder share their code with the mirror, so a case or two show that it is called.
+CASES += [("source", "a web page"), ("folder", "cut short"), ("folder", "too long")]
 
 
 @pytest.mark.parametrize(("place", "name"), CASES)
@@ -299,20 +281,11 @@ def test_a_place_that_misbehaves(home, tmp_path, server, use, monkeypatch, place
     assert_standin(census, home, "127.0.0.1" if place == "source" else "WORKSHOP_MIRROR", word)
 
 
-@pytest.mark.parametrize(
-    ("place", "word"),
-    [
-        ("{folder}", "{folder}"),
-        ("{folder}/gone", "{folder}/gone"),
-        ("{server}", "{server}"),
-        ("http://no-such-host.invalid", ""),
-        ("http://[::1", ""),
-    ],
-)
-def test_a_mirror_without_the_data(home, tmp_path, server, use, place, word):
-    names = {"folder": tmp_path, "server": server.url}
-    use(place.format(**names))
-    assert_standin(fetch_census(home), home, "WORKSHOP_MIRROR", word.format(**names))
+@pytest.mark.parametrize("place", ["{folder}/gone", "{server}"])
+def test_a_mirror_without_the_data(home, tmp_path, server, use, place):
+    place = place.format(folder=tmp_path, server=server.url)
+    use(place)
+    assert_standin(fetch_census(home), home, "WORKSHOP_MIRROR", place)
 
 
 @pytest.mark.parametrize("offline", ["0", "1"])
@@ -349,27 +322,6 @@ def test_housing_from_the_archive_that_scikit_learn_gets(home, server, monkeypat
 
 
 # Keeping the files
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits files as Linux does")
-@pytest.mark.parametrize("by", ["folder", "url"])
-def test_a_full_disk_is_a_sentence(home, tmp_path, server, use, monkeypatch, capsys, by):
-    """The system itself refuses to let a file grow beyond 100 bytes."""
-    import resource
-
-    server.give(http(GOOD))
-    (tmp_path / "adult.zip").write_bytes(GOOD)
-    use(tmp_path if by == "folder" else server.url)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # or imports would leave cut files
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
-        census = fetch_census(home)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert census.is_real == (by == "folder"), "from a server, not even the download has room"
-    assert (str(home) if by == "folder" else "WORKSHOP_MIRROR") in census.note
-    assert list(home.iterdir()) == []
 
 
 def test_several_at_the_same_time_from_a_slow_mirror(home, server, use):

@@ -1,19 +1,14 @@
-"""The doctor's findings, its exit code, and the line for the instructor.
-
-docs/test_troubleshooting.py has more problems, with the full wording.
-"""
+"""The doctor's findings. docs/test_troubleshooting.py has more problems, with the full wording."""
 
 import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import socket
 import sqlite3
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -26,11 +21,7 @@ import nbformat
 import pytest
 from mirror_support import Server, files_of, http
 from own_apps_support import HELLO, work  # noqa: F401
-from trouble_support import (
-    copy_apps,
-    kernel_spec,
-    put_kernel,
-)
+from trouble_support import copy_apps, kernel_spec, put_kernel
 
 from workshop import cli
 from workshop.core import datasets
@@ -88,25 +79,10 @@ def test_lock(tmp_path, monkeypatch):
     assert "no-such-package-3" not in finding.text
 
 
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [(kernel_spec("/opt/anaconda3/gone/python"), "FileNotFoundError"), ("{", "JSONDecodeError")],
-)
-def test_kernel_that_does_not_run(tmp_path, monkeypatch, content, error):
-    folder = put_kernel(tmp_path / "jupyter", content)
+def test_kernel_that_does_not_run(tmp_path, monkeypatch):
+    folder = put_kernel(tmp_path / "jupyter", kernel_spec("/opt/anaconda3/gone/python"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    assert_wrong(only(doctor.kernel), error, f"rename the folder {folder}")
-
-
-def test_a_kernel_of_ours_that_dies_needs_a_new_environment(monkeypatch):
-    def die(*_):
-        raise RuntimeError("Kernel died before replying to kernel_info")
-
-    monkeypatch.setattr(nbclient.NotebookClient, "execute_cell", die)
-    monkeypatch.delenv("WORKSHOP_NO_VENV", raising=False)
-    assert_wrong(only(doctor.kernel), "RuntimeError", "delete the .venv folder")
-    monkeypatch.setenv("WORKSHOP_NO_VENV", "1")
-    assert_wrong(only(doctor.kernel), f"delete {ROOT / '.workshop-setup'}")
+    assert_wrong(only(doctor.kernel), "FileNotFoundError", f"rename the folder {folder}")
 
 
 def test_a_disk_that_is_almost_full(monkeypatch):
@@ -308,22 +284,6 @@ def test_each_mistake_is_found_in_its_line_and_the_other_stages_are_tried(copy_o
         assert_wrong(finding, place, word, BRING_BACK.format(code))
 
 
-@pytest.mark.parametrize(
-    ("path", "old", "new", "word"),
-    [
-        ("01_hello/app.py", '@app.get("/")', '@app.get("/start")', "404"),
-        ("01_hello/app.py", "import os\n", "import os\nos._exit(0)\n", "01_hello: "),
-        ("01_hello/app.py", "import os\n", "import time\ntime.sleep(600)\n", "app.py, line 9"),
-    ],
-    ids=["another address", "ends", "endless"],
-)
-def test_code_that_does_the_wrong_thing(copy_of, monkeypatch, path, old, new, word):
-    monkeypatch.setattr(doctor, "STAGE_LIMIT", 8)
-    change(copy_of(path.partition("/")[0]) / path, old, new)
-    [finding] = wrong_stages()
-    assert_wrong(finding, word, BRING_BACK.format(path[:2]))
-
-
 def test_each_app_of_the_learner_s_is_tried_in_a_separate_process(work, monkeypatch):
     monkeypatch.setattr(doctor, "STAGE_LIMIT", 8)
     assert list(doctor.your_apps()) == []
@@ -331,7 +291,7 @@ def test_each_app_of_the_learner_s_is_tried_in_a_separate_process(work, monkeypa
         code = f"import model\nassert model.NAME == {name!r}\n{HELLO}"
         folder = work.write(name, code).parent
         (folder / "model.py").write_text(f"NAME = {name!r}\n", encoding="utf-8")
-    work.write("bare", "from flask import Flask\napp = Flask(__name__)\n")
+    work.write("bare", "from flask import Flask\napp = Flask(__name__)\n")  # no page at /
     work.write("hello", HELLO.replace("Flask(__name__)", "Flask(__name__"))
     work.write("endless", "import time\ntime.sleep(600)\n")
     work.write("ends", "import os\nos._exit(0)\n")
@@ -441,14 +401,8 @@ def test_an_examination_that_breaks_is_a_finding_and_the_others_go_on(monkeypatc
 
 @pytest.mark.parametrize(
     ("system", "machine", "name"),
-    [
-        ("linux", "x86_64", "linux"),
-        ("linux", "aarch64", "linux-arm"),
-        ("darwin", "arm64", "macos"),
-        ("darwin", "x86_64", "macos-intel"),
-        ("win32", "win-amd64", "windows"),
-        ("win32", "win-arm64", "windows-arm"),
-    ],
+    [("linux", "aarch64", "linux-arm"), ("darwin", "x86_64", "macos-intel")]
+    + [("win32", "win-amd64", "windows"), ("win32", "win-arm64", "windows-arm")],
 )
 def test_the_last_line_says_which_kit_a_computer_needs(monkeypatch, system, machine, name):
     monkeypatch.setattr(sys, "version_info", SimpleNamespace(major=3, minor=12))
@@ -461,18 +415,3 @@ def test_the_last_line_says_which_kit_a_computer_needs(monkeypatch, system, mach
     assert (name in wheels.SYSTEMS) == (name != "windows-arm")
     findings = [Finding(s, s == "lock", "") for s in ("ports", "data", "data", "lock")]
     assert summary(findings).startswith("workshop: not ready (data, ports) · ")
-
-
-def test_the_report_can_be_printed_where_the_terminal_knows_only_ascii():
-    code = (
-        "from workshop import cli; from workshop.teach import doctor; doctor.EXAMINATIONS = ();"
-        "raise SystemExit(cli.run(['doctor']))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
-        capture_output=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert "workshop: ready · " in run.stdout.decode("utf-8")

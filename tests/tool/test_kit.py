@@ -127,14 +127,10 @@ def test_this_computer(monkeypatch):
 @pytest.mark.parametrize(
     ("system", "python", "tag", "serves"),
     [
-        ("windows", "3.12", "py3-none-any", True),
-        ("windows", "3.12", "cp312-cp312-win_arm64", False),
         ("windows", "3.13", "cp310-abi3-win_amd64", True),
         ("windows", "3.14", "cp314-cp314t-win_amd64", False),
-        ("macos", "3.12", "cp312-cp312-macosx_11_0_arm64", True),
         ("macos", "3.12", "cp312-cp312-macosx_14_0_arm64", False),
         ("macos-intel", "3.12", "cp312-cp312-macosx_10_9_x86_64", True),
-        ("linux", "3.12", "cp312-cp312-manylinux_2_28_x86_64", True),
         ("linux", "3.12", "cp312-cp312-manylinux_2_34_x86_64", False),
         ("linux", "3.12", "cp312-cp312-musllinux_1_2_x86_64", False),
         ("linux-arm", "3.12", "cp312-cp312-manylinux_2_17_aarch64", True),
@@ -247,24 +243,9 @@ def test_the_repository_without_git_is_all_but_a_few_folders(stick, house, no_wh
         assert set(packed.namelist()) == {f"{REPOSITORY}/{name}" for name in wanted}
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed here")
-def test_the_repository_with_git_is_what_git_tracks(house):
-    def files():
-        return {file.as_posix() for file in usb_kit.repository_files()}
-
-    for command in (["init", "-q"], ["add", "requirements.txt", "apps/04_iris/app.py"]):
-        subprocess.run(["git", *command], cwd=house, check=True)
-    (house / "my-notes.txt").touch()
-    assert files() == {"requirements.txt", "apps/04_iris/app.py"}
-    (house / "requirements.txt").unlink()
-    assert files() == {"apps/04_iris/app.py"}
-
-
 def test_the_available_data_is_laid_out_as_a_mirror(stick, house, no_wheels, tmp_path, monkeypatch):
-    for name, folder, file in (
-        ("CENSUS", "adult", "adult.data"),
-        ("HOUSING", "housing", "cal.data"),
-    ):
+    data = ("CENSUS", "adult", "adult.data"), ("HOUSING", "housing", "cal.data")
+    for name, folder, file in data:
         member = datasets.Member(file, len(file), hashlib.sha256(file.encode()).hexdigest())
         small = datasets.RemoteData(f"{name.title()} data", f"{folder}.zip", folder, (member,))
         monkeypatch.setattr(datasets, name, small)
@@ -273,9 +254,7 @@ def test_the_available_data_is_laid_out_as_a_mirror(stick, house, no_wheels, tmp
     (house / "data" / "cal.data").write_bytes(b"not verified")
     make_kit(stick, ["linux"], ["3.11"])
     assert not (stick / "housing").exists()
-    text = (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
-    assert "census data" in text
-    assert "housing data" not in text
+    assert "census data" in (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
 
     monkeypatch.setenv("WORKSHOP_MIRROR", str(stick))
     found = datasets.fetch_files(datasets.CENSUS, tmp_path / "learner")

@@ -121,9 +121,7 @@ def settled(wheels, tmp_path_factory):
 def test_first_call_sets_up_without_a_network_and_runs_the_command(settled):
     told = runs(settled.first).splitlines()
     assert [step for step in STEPS if any(line.startswith(step) for line in told)] == list(STEPS)
-    assert not any(line.startswith(" + ") for line in told), (
-        "no list of packages outside a terminal"
-    )
+    assert not any(line.startswith(" + ") for line in told), "a list is for terminals"
     assert imported_from(settled.folder) == settled.folder
     if os.name == "posix":  # Windows copies its launcher
         link = settled.folder / ".venv" / PYTHON
@@ -154,9 +152,8 @@ def test_a_moved_folder_works_again_from_a_kit_that_is_served(settled, wheels, t
     assert "Setting up" not in call(moved).stderr
 
 
-@pytest.mark.parametrize("gone", ["click", "click/core.py"])
-def test_packages_that_are_gone_are_installed_again_by_the_next_call(settled, gone):
-    (package,) = (settled.folder / ".venv").rglob(f"site-packages/{gone}")
+def test_packages_that_are_gone_are_installed_again_by_the_next_call(settled):
+    (package,) = (settled.folder / ".venv").rglob("site-packages/click")
     stamp = settled.stamp.read_text()
     package.rename(package.with_name("elsewhere"))
     try:
@@ -178,11 +175,6 @@ def test_the_doctor_repairs_a_damaged_package_in_place_or_leaves_all_as_it_is(se
     assert "Setting up" not in call(settled.folder).stderr
 
 
-def test_an_environment_without_its_file_of_settings_is_made_again(settled, wheels):
-    (settled.folder / ".venv" / "pyvenv.cfg").unlink()  # now its Python is the computer's
-    assert STEPS[0] in runs(call(settled.folder, WORKSHOP_MIRROR=str(wheels)))
-
-
 def test_modules_of_others_are_not_imported(house_to_fill, wheels, tmp_path):
     for file in (tmp_path / "csv.py", tmp_path / "click.py", house_to_fill / "random.py"):
         file.write_text("raise SystemExit('not ours')", encoding="utf-8")
@@ -191,13 +183,6 @@ def test_modules_of_others_are_not_imported(house_to_fill, wheels, tmp_path):
     assert "Setting up" not in runs(call(house_to_fill, **theirs))
     python = house_to_fill / ".venv" / PYTHON
     assert "Setting up" not in runs(call(house_to_fill, python=python, **theirs))
-
-
-def test_where_uv_is_not_available_it_is_named(house_to_fill, wheels, tmp_path):
-    stick = shutil.copytree(wheels, tmp_path / "stick", ignore=shutil.ignore_patterns("uv-*"))
-    run = call(house_to_fill, WORKSHOP_MIRROR=str(stick), PIP_NO_INDEX="1")
-    assert "uv, which installs" in run.stderr
-    assert str(stick) in refuses(run)
 
 
 @pytest.fixture
@@ -317,16 +302,6 @@ def test_a_server_without_https_is_trusted_for_what_it_serves():
     url = "http://me:open-sesame@192.168.1.20:9000/wheels/"
     assert installer.find_links(url) == [*options, url, "--trusted-host", "192.168.1.20:9000"]
     assert mirror.shown(url) == "http://192.168.1.20:9000/wheels/"
-
-
-def test_only_a_server_in_the_room_is_asked_past_the_proxy(monkeypatch):
-    near = ("192.168.1.20", "10.0.0.7", "[fe80::1]", "annas-laptop.local", "annas-laptop")
-    for host in (*near, "internal", "mirror.example.org", "93.184.215.14"):
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "internal")
-        mirror.go_past_proxy(f"http://{host}:9000")
-        direct = f"internal,{host.strip('[]')}" if host in near else "internal"
-        assert (os.environ["NO_PROXY"], os.environ["no_proxy"]) == (direct, direct)
 
 
 # The current interpreter: Codespaces, Binder, conda.
