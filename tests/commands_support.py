@@ -16,7 +16,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import nbformat
 from setup_support import make_house
 from wheel_support import lock_of, pack, pretend
 
@@ -33,7 +32,6 @@ if FORKS:
         "sklearn.linear_model",
         "sklearn.model_selection",
         "workshop.teach.usb_kit",
-        "workshop.upkeep.refresh_notebooks",
     )
     FORKS.set_forkserver_preload(["commands_support", *HEAVY])
 
@@ -123,20 +121,6 @@ def command(*arguments):
     return partial(cli.run, [str(argument) for argument in arguments])
 
 
-def refresh(root):
-    """`refresh 01` for the notebook in `root`, without a kernel: each cell's output is its source."""
-    import nbformat
-
-    from workshop.upkeep import refresh_notebooks as notebooks
-
-    def run(notebook, folder, name):
-        for cell in notebook.cells:
-            cell.outputs = [nbformat.v4.new_output("stream", text=cell.source)]
-
-    cli.ROOT, notebooks.run = Path(root), run
-    return cli.run(["refresh", "01"])
-
-
 def make_kit(house, index, stick):
     """`kit STICK` in the small workshop `house`; pip gets wheels from `index`."""
     from workshop.core import datasets
@@ -164,19 +148,6 @@ def set_up(house, wheels):
     return main([])
 
 
-def fetch(home, mirror, members):
-    """Fetch a small data set of these `members` from the folder `mirror` into `home`."""
-    from workshop.core import datasets
-
-    os.environ["WORKSHOP_MIRROR"] = str(mirror)
-    members = tuple(datasets.Member(*member) for member in members)
-    datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)
-    try:
-        return 0 if datasets.fetch_files(datasets.CENSUS, home).files else 1
-    except KeyboardInterrupt:
-        return 130  # not a command, so it doesn't print a sentence
-
-
 # Each of these prepares a folder, and returns the function to call and the folder to watch. The parent's path
 # has no spaces. `settings` returns the environment variables.
 
@@ -199,17 +170,6 @@ def going_back(folder):
 def training(folder):
     call(command("catch-up", "01"), folder, **settings(folder))
     return command("train", "04"), folder / "work" / "apps" / "04_iris"
-
-
-def refreshing(folder):
-    (folder / "notebooks").mkdir()
-    write_notebook(folder / "notebooks" / "01_hello.ipynb", "a cell")
-    return partial(refresh, folder), folder / "notebooks"
-
-
-def write_notebook(file, source):
-    cell = nbformat.v4.new_code_cell(source, id="one")
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
 
 
 def a_kit(folder):
@@ -236,7 +196,6 @@ PLACES = {
     "catch-up": the_copy,
     "catch-up --fresh": going_back,
     "train": training,
-    "refresh": refreshing,
     "kit": a_kit,
     "set-up": a_set_up,
 }
