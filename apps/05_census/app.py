@@ -40,6 +40,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     )
     app.config.from_mapping(config)
     app.json.sort_keys = False
+    app.add_template_global(app.info, "api")  # for the page that documents it
     app.add_template_filter(percent)
     app.add_template_filter(spell_out)
     app.register_error_handler(HTTPException, http_error)

@@ -72,6 +72,7 @@ def create_app(config: dict[str, Any] | None = None) -> OpenAPI:
     app.secret_key = app.secret_key or secret_key(app)
     app.json.sort_keys = False
     app.jinja_env.filters.update(dollars=dollars, plain=plain, compass=compass, spoken=spoken)
+    app.add_template_global(app.info, "api")  # for the page that documents it
     guard(app)
     init_engine(app)
     init_login(app)

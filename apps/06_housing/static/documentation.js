@@ -8,8 +8,8 @@ const follow = () => document.documentElement.classList.toggle("dark-mode", dark
 dark.addEventListener("change", follow);
 follow();
 
-// What the page consists of. The library's layout has its own `main`, which can't be inside ours.
-const PARTS = ["InfoContainer", "AuthorizeBtnContainer", "errors", "operations", "Models"];
+// What the library draws. Its own layout has a `main`, which can't be inside ours, and a title.
+const PARTS = ["AuthorizeBtnContainer", "errors", "operations", "Models"];
 const ourLayout = ({ React }) => ({
   components: {
     OurLayout: ({ getComponent }) => React.createElement(
