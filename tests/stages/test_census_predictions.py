@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 import tracemalloc
 
@@ -17,12 +16,8 @@ import pandas as pd
 import pytest
 from app_support import PERSON as ADA
 from app_support import python
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
@@ -37,11 +32,6 @@ PERSON, CATEGORIES = census_model.FEATURES, census_model.CATEGORIES
 
 EXACT = 1e-12
 BATCH = "/api/v1/predictions/batch"
-# Each example is many people, because it's the calls of the pipeline that take the time. A failure isn't
-# made smaller, because `assert_same` names the person.
-searching = settings(
-    max_examples=15, deadline=None, derandomize="CI" in os.environ, database=None, phases=[Phase.generate]
-)  # fmt: skip
 
 
 def make_people(features, count):
@@ -64,39 +54,8 @@ def by_pipeline(pipeline, people):
 
 def assert_same(found, expected, asked):
     """Assert that all probabilities are those of the pipeline; if not, name the person furthest off."""
-    assert len(found) == len(expected) == len(asked)
     apart = np.abs(np.subtract(found, expected))
     assert apart.max() < EXACT, asked[apart.argmax()]
-
-
-def assert_agrees_on_people(model, expected, people):
-    """Assert that a batch and single predictions have the same digits, and the contributions add up."""
-    answers, errors = census_csv.score_people(model, pd.DataFrame(people, columns=PERSON))
-    assert errors == []
-    found = [probability for probability, _ in answers]
-    assert_same(found, expected, people)
-    one_by_one = [model.answer(each) for each in people[:100]]
-    assert [(each.probability, each.label) for each in one_by_one] == answers[:100]
-    for each, probability in zip(one_by_one, found, strict=False):
-        assert list(each.contributions) == PERSON
-        log_odds = model.card["intercept"] + sum(each.contributions.values())
-        assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(probability, abs=EXACT)
-
-
-# The sums
-
-
-@searching
-@given(data=st.data())
-def test_the_sums_predict_for_everybody_as_the_pipeline_does(income, census_folder, data):
-    pipeline, card = income
-    values = {"age": st.integers(17, 120), "hours_per_week": st.integers(1, 168)}
-    for name in CATEGORIES:
-        missing = [None, math.nan] if name == "workclass" else []
-        values[name] = st.sampled_from([*missing, *card["features"][name]["categories"]])
-    person = st.fixed_dictionaries({name: values[name] for name in PERSON})
-    people = data.draw(st.lists(person, min_size=50, max_size=200))
-    assert_agrees_on_people(census_model.load(census_folder), by_pipeline(pipeline, people), people)
 
 
 def fit(census, change):
@@ -113,6 +72,7 @@ def reverse_columns(pipeline):
 
 
 CHANGES = {
+    "nothing": lambda pipeline: None,
     "parts": lambda pipeline: pipeline["prepare"].transformers.reverse(),
     "columns": reverse_columns,
     "settings": lambda p: p["classify"].set_params(C=0.01, class_weight="balanced"),
@@ -120,31 +80,36 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_pipeline_in_another_order_has_the_right_table(census, income, tmp_path, change):
+def test_the_sums_predict_for_everybody_as_the_pipeline_does(census, income, tmp_path, change):
+    """In a batch and one by one, with the same digits; and the contributions add up."""
     pipeline = fit(census, change)
     census_model.save(pipeline, income[1], tmp_path)
-    people = make_people(income[1]["features"], 300)
-    assert_agrees_on_people(census_model.load(tmp_path), by_pipeline(pipeline, people), people)
+    model, people = census_model.load(tmp_path), make_people(income[1]["features"], 2_000)
+    people[0]["workclass"] = math.nan  # missing, as pandas has it
+    answers, errors = census_csv.score_people(model, pd.DataFrame(people, columns=PERSON))
+    assert errors == []
+    assert_same([share for share, _ in answers], by_pipeline(pipeline, people), people)
+    for person, (share, label) in zip(people[:100], answers, strict=False):
+        answer = model.answer(person)
+        assert (answer.probability, answer.label) == (share, label)
+        assert list(answer.contributions) == PERSON
+        log_odds = model.card["intercept"] + sum(answer.contributions.values())
+        assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(share, abs=EXACT)
 
 
 OTHERS = {  # the last table is read without a complaint, but its sums differ from the pipeline's
     "a tree": {"classify": DecisionTreeClassifier(max_depth=3)},
-    "calibrated": {"classify": CalibratedClassifierCV(LogisticRegression(), cv=2)},
     "products": {"prepare__numbers": make_pipeline(StandardScaler(), PolynomialFeatures(2))},
     "numbers that count twice": {"prepare__transformer_weights": {"numbers": 2}},
+    "one more category": {},
 }
 
 
-@pytest.mark.parametrize("name", [*OTHERS, "other parts", "one more category"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_another_estimator_is_refused_and_nothing_is_written(census, income, tmp_path, name):
-    pipeline, card = income[0], json.loads(json.dumps(income[1]))
-    if name in OTHERS:
-        pipeline = fit(census, lambda pipeline: pipeline.set_params(**OTHERS[name]))
-    elif name == "other parts":
-        ranks = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-        pipeline = make_pipeline(ranks, DecisionTreeClassifier(max_depth=5))
-        pipeline.fit(census.train[PERSON], census.train["income"])
-    else:
+    pipeline = fit(census, lambda pipeline: pipeline.set_params(**OTHERS[name]))
+    card = json.loads(json.dumps(income[1]))
+    if name == "one more category":
         card["features"]["sex"]["categories"].append("Other")
     with pytest.raises(census_model.ModelUnavailable) as refused:
         census_model.save(pipeline, card, tmp_path)
@@ -161,9 +126,6 @@ def test_exported_data_trains_the_same_model(tmp_path, census, monkeypatch):
     for part in ("train", "test"):
         exported = getattr(table, part).drop(columns="part")
         pd.testing.assert_frame_equal(exported, census[part], check_dtype=False)
-
-
-# Serving
 
 
 def test_serving_never_imports_scikit_learn_and_pandas_only_for_a_batch(census_folder):
@@ -183,14 +145,6 @@ print(json.dumps([[each.status_code for each in answers], heavy, "sklearn" in sy
     assert json.loads(done.stdout) == [[200] * 7, [], False], done.stderr
 
 
-def ask(app, body, kind):
-    """Call an app as a server does, which sends each piece and forgets it; yield the pieces."""
-    environ = EnvironBuilder(BATCH, method="POST", content_type=kind, data=body).get_environ()
-    pieces, status, _ = run_wsgi_app(app, environ | {"HTTP_ACCEPT": kind})
-    assert status == "200 OK"
-    yield from pieces
-
-
 @pytest.mark.parametrize("kind", ["application/json", "text/csv"])
 def test_ten_thousand_people_in_one_call_in_little_memory(census_folder, income, kind):
     people = make_people(income[1]["features"], 10_000)
@@ -198,16 +152,23 @@ def test_ten_thousand_people_in_one_call_in_little_memory(census_folder, income,
     body = json.dumps({"people": people}).encode()
     if kind == "text/csv":
         body = pd.DataFrame(people, columns=PERSON).to_csv(index=False).encode()
-    told = b"".join(ask(app, body, kind)).decode()
+
+    def answer():
+        """Call the app as a server does, which sends each piece and forgets it."""
+        environ = EnvironBuilder(BATCH, method="POST", content_type=kind, data=body).get_environ()
+        pieces, status, _ = run_wsgi_app(app, environ | {"HTTP_ACCEPT": kind})
+        assert status == "200 OK"
+        yield from pieces
+
+    told = b"".join(answer()).decode()
     rows = json.loads(told)["predictions"] if "json" in kind else csv.DictReader(io.StringIO(told))
     found = [float(row["probability"]) for row in rows]
     assert_same(found, by_pipeline(income[0], people), people)
     del told, found, rows
-
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        for _ in ask(app, body, kind):
+        for _ in answer():
             pass
         assert tracemalloc.get_traced_memory()[1] - before < 10 * len(body)
     finally:

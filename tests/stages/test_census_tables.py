@@ -22,9 +22,8 @@ def client(census_folder):
 
 def send(client, table, **headers):
     """Send a table to the batch of the API."""
-    content = table if isinstance(table, bytes) else table.encode()
     headers = {"Accept": "text/csv"} | headers
-    return client.post(BATCH, data=content, content_type="text/csv", headers=headers)
+    return client.post(BATCH, data=table, content_type="text/csv", headers=headers)
 
 
 def upload(client, table, query=""):
@@ -45,11 +44,10 @@ WORKS = {
     "dashes, dots and spaces": TABLE.replace(HEADER, TITLED.replace("_", "-")).replace("-W", ". w"),
     "an index without a name": f",{HEADER}\n0,{ROW}\n1,{ROW}\n",
     "commas at the ends": f"{HEADER}\n{ROW},\n{ROW},,,\n",
-    "commas at the ends, of the header too": f"{HEADER},,\n{ROW},,\n{ROW},,\n",
+    "of the header, too": f"{HEADER},,\n{ROW},,\n{ROW},,\n",
     "a byte-order mark and an empty line": f"\ufeff{TABLE}\r\n",
     "lines that end with CR": TABLE.replace("\n", "\r"),
-    "a note for Excel": f"sep=,\r\n{TABLE}",
-    "a note in quotes": f'"SEP=,"\n{TABLE}',
+    "a note for Excel": f'"SEP=,"\r\n{TABLE}',
     "empty rows of Excel": f",,,,,,\n{TABLE},,,,,,\n , ,,,,,\n",
     "a column and one like it": f"{HEADER},Age\n{ROW},old\n{ROW},39\n",
     "a comment of two lines": f'{HEADER},comment\n{ROW},"a\nb, c"\n{ROW},\n',
@@ -77,41 +75,31 @@ def test_a_table_comes_back_as_it_was_sent_with_two_more_columns(client):
         "Bo,Male,40,39,Bachelors,White,Never-married,\r\n"
     )
     answer = send(client, text)
-    assert answer.content_type == "text/csv; charset=utf-8"
     header, first, _, second = csv.reader(io.StringIO(text))
     people = [PERSON, {name: each for name, each in PERSON.items() if name != "workclass"}]
     found = client.post(BATCH, json={"people": people}).json["predictions"]
     known, unknown = ([repr(each["probability"]), each["label"]] for each in found)
-    assert rows_of(answer) == [
-        [*header, "probability", "label"], [*first, *known], [*second, *unknown]
-    ]  # fmt: skip
+    scored = [[*header, "probability", "label"], [*first, *known], [*second, *unknown]]
+    assert rows_of(answer) == scored
     without = f"{HEADER}\n{ROW}".replace("workclass,", "").replace("State-gov,", "")
     assert rows_of(send(client, without))[1][-2:] == unknown
-    assert send(client, HEADER).text == HEADER + ",probability,label\r\n"
-
-
-def test_the_answer_is_csv_if_the_request_prefers_it(client):
-    preferences = {
-        "application/json": ["", "*/*", "application/json, text/csv", "image/png", "x"],
-        "text/csv": ["text/csv", "text/*", "text/csv;q=0.9, application/json;q=0.1"],
-    }
-    for mimetype, accepts in preferences.items():
-        for accept in accepts:
-            assert send(client, TABLE, Accept=accept).mimetype == mimetype
-            sent = {"json": {"people": [PERSON]}, "headers": {"Accept": accept}}
-            assert client.post(BATCH, **sent).mimetype == mimetype
+    for mimetype, accepts in {
+        "application/json": ["", "*/*", "application/json, text/csv", "x"],
+        "text/csv": ["text/*", "text/csv;q=0.9, application/json;q=0.1"],
+    }.items():
+        assert {send(client, TABLE, Accept=each).mimetype for each in accepts} == {mimetype}
 
 
 # Tables that don't
 
 
 def swap(old, new):
-    return TABLE[::-1].replace(old[::-1], new[::-1], 1)[::-1]  # in the last row
+    """Return the table with a value exchanged in its last row."""
+    return TABLE[::-1].replace(old[::-1], new[::-1], 1)[::-1]
 
 
 REFUSED = {  # index and field of each error, and a word that the first message needs
-    "empty": ("", [(None, "body")], "empty"),
-    "empty lines": ("\n,,\n\r\n", [(None, "body")], "empty"),
+    "empty": ("\n,,\n\r\n", [(None, "body")], "empty"),
     "no header": (ROW, [(None, "body")], "first row"),
     "a title": (f"People of 1994,,\n{TABLE}", [(None, "body")], "title"),
     "not CSV": ('{"people": [{}, {}]}', [(None, "body")], "hours_per_week"),
@@ -122,34 +110,21 @@ REFUSED = {  # index and field of each error, and a word that the first message 
     "too many columns": (f"{HEADER}{',' * 60}\n{ROW}{',' * 60}", [(None, "body")], "50"),
     "too many rows": (f"{HEADER}\n" + f"{ROW}\n" * 10_001, [(None, "people")], "10,000"),
     "a missing column": (HEADER.replace(",sex", ""), [(None, "sex")], "missing"),
-    "a column twice": (f"{HEADER},age\n{ROW},39", [(None, "age")], "once"),
-    "twice, in two spellings": (f"{TITLED},AGE\n{ROW},39", [(None, "age")], "once"),
+    "a column twice": (f"{TITLED},AGE\n{ROW},39", [(None, "age")], "once"),
     "the answer's own column": (f"{HEADER},label\n{ROW},1", [(None, "label")], "Rename"),
-    "scored before, not at the end": (f"label,{HEADER}\nx,{ROW}", [(None, "label")], "Rename"),
     "unknown, as UCI has it": (swap("State-gov", "?"), [(1, "workclass")], "empty"),
-    "unknown, as R has it": (swap("State-gov", "NA"), [(1, "workclass")], "empty"),
     "unknown, as pandas has it": (swap("State-gov", "NaN"), [(1, "workclass")], "empty"),
-    "a gap": (swap("39", "n/a"), [(1, "age")], "required"),
-    "a gap in numbers": (swap("40", "nan"), [(1, "hours_per_week")], "required"),
-    "empty cells": (
-        f"{HEADER}\n{ROW}\n,,,,,,40",
-        [(1, name) for name in PERSON if name not in ("workclass", "hours_per_week")],
-        "required",
-    ),
+    "a gap": (swap("40", "n/a"), [(1, "hours_per_week")], "required"),
+    "empty cells": (f"{HEADER}\n{ROW}\n,,,,Other,Male,40",
+                    [(1, name) for name in ("age", "education", "marital_status")], "required"),
     "no number": (swap("39", "abc"), [(1, "age")], "integer"),
-    "an underscore": (swap("40", "4_0"), [(1, "hours_per_week")], "integer"),
     "out of range": (swap("39", "390"), [(1, "age")], "120"),
-    "unknown category": (swap("Male", "x"), [(1, "sex")], "Female"),
-    "a null": (swap("Male", "\0"), [(1, "sex")], "Female"),
-    "an index, as R has it": (
-        f"{HEADER}\n1,{ROW}\n{ROW}\n2,{ROW}",
-        [(0, "person"), (2, "person")],
-        "without a name",
-    ),
+    "unknown category": (swap("Male", "\0"), [(1, "sex")], "Female"),
+    "an index, as R has it": (f"{HEADER}\n1,{ROW}\n{ROW}\n2,{ROW}",
+                              [(0, "person"), (2, "person")], "without a name"),
     "a row too short": (f"{HEADER}\n{ROW}\n39,Private", [(1, "person")], "2 cells"),
     "rows in a cell": (f'n,{HEADER}\nA,{ROW}\n"B,{ROW}\nC",{ROW}\n', [(1, "person")], "1 row "),
-    "more of them": (f'{HEADER},n\n{ROW},"A\n{ROW},B\n{ROW},C"\n', [(0, "person")], "2 rows"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("table", "places", "word"), REFUSED.values(), ids=REFUSED)
@@ -163,10 +138,8 @@ def test_a_bad_table_is_refused_with_the_place_of_each_error_and_what_to_do(
 
 UNREADABLE = {  # the status, and words that the sentence needs
     "never closed": (f'{HEADER}\n{ROW}\n39,"State{ROW}\n{ROW}\n{ROW}\n', 400, "line 3 ", " 2 more"),
-    "closed too late": (f'{HEADER}\n"39,x\n{ROW}\n"Ada",\n', 400, "line 2 ", " 2 more"),
     "a long cell": (f"{HEADER}\n{'9' * 200_000}", 400, "line 2 "),
     "not UTF-8": (f"{HEADER}\n{ROW}\nBüro,".encode("latin-1"), 400, "line 3 ", "UTF-8"),
-    "UTF-16": (TABLE.encode("utf-16"), 400, "UTF-16", "CSV UTF-8"),
     "UTF-16 without a mark": (TABLE.encode("utf-16-le"), 400, "UTF-16", "CSV UTF-8"),
     "a workbook": (b"PK\x03\x04 and so on", 400, "workbook"),
     "compressed": (gzip.compress(TABLE.encode()), 415, "compressed"),
@@ -179,38 +152,31 @@ def test_a_file_that_is_not_csv_is_named_for_what_it_is_with_the_line(client, ca
     found = problem(send(client, table), status)
     assert all(word in found["detail"] for word in words), found["detail"]
     assert found["errors"] == []
-    if status == 415:
-        problem(send(client, TABLE, **{"Content-Encoding": "br"}), 415)
 
 
 # The page for a file
 
 
 def test_a_file_is_previewed_with_its_errors_by_line_and_saved_with_its_answers(client):
-    first = {"name": "Łucja <b>"} | PERSON
-    bad = first | {"age": "forty"}
-    table = "\r\n".join(
-        [",".join(map(str, row)) for row in (first, *map(dict.values, (first, bad, first)))]
-    )
+    good = f"Łucja <b>,{ROW}"
+    table = f"name,{HEADER}\r\n{good}\r\n{good.replace('39', 'forty')}\r\n{good}"
     page = Page(upload(client, table))
     assert "2 of 3 people have an answer" in page.text
     assert "Line 3, age: Input should be a valid integer" in page.text
     assert "Łucja <b>" in page.in_tag("td")
     saved = upload(client, table, "?save=1")
-    assert (saved.mimetype, "attachment" in saved.headers["Content-Disposition"]) == (
-        "text/csv",
-        True,
-    )
+    assert saved.mimetype == "text/csv"
+    assert "attachment" in saved.headers["Content-Disposition"]
     probability = client.post("/api/v1/predictions", json=PERSON).json["probability"]
     assert page.in_tag("td").count(f"{probability:.1%}") == 2
-    good = [repr(probability), "<=50K"]
-    assert [row[-2:] for row in rows_of(saved)] == [["probability", "label"], good, ["", ""], good]
+    scored = [repr(probability), "<=50K"]
+    columns = [["probability", "label"], scored, ["", ""], scored]
+    assert [row[-2:] for row in rows_of(saved)] == columns
 
 
 def test_a_file_that_is_no_table_of_people_is_refused_on_the_page(client):
-    files = {"": 422, "age;sex": 422, b"\xff\xfe": 400, "name\nx": 422, '"': 400}
-    files |= {HEADER + "\n1" * 10_001: 422, "," * 600_000: 422}
-    for table, status in files.items():
+    files = {"": 422, b"\xff\xfe": 400, "name\nx": 422, '"': 400, "," * 600_000: 422}
+    for table, status in (files | {HEADER + "\n1" * 10_001: 422}).items():
         for query in ("", "?save=1"):
             answer = upload(client, table, query)
             assert answer.status_code == status, table[:20]
@@ -221,8 +187,7 @@ def test_a_file_that_is_no_table_of_people_is_refused_on_the_page(client):
 
 # Files that we return, in spreadsheets
 
-RUN = ["=1+1", "+1;x", "-x", "@SUM(1)", " =1", "\t=1", "＝1", "－x", "＠x", "a;=1", 'a;"=1"']
-RUN += ["a\n=1", "a|@x", "a\t+x", "﹦1"]
+RUN = ["=1+1", "+1;x", "-x", "@SUM(1)", " =1", "\t=1", "＝1", "a;=1", 'a;"=1"', "a\n=1", "a|@x"]
 NUMBERS = ("-5", "+3.5", "-1,5")
 HARMLESS = [*NUMBERS, "1e-5", "a-b", "a = b", "x;y", "'=1", "2026-11-29", ""]
 
@@ -237,7 +202,7 @@ def assert_runs_nothing(text):
                 assert safe, (separator, cell)
 
 
-def test_no_spreadsheet_runs_a_cell_of_a_scored_table_and_other_cells_stay(client):
+def test_no_spreadsheet_runs_a_cell_of_a_file_that_we_return(client, anna):
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(["=head", *PERSON])
@@ -247,14 +212,11 @@ def test_no_spreadsheet_runs_a_cell_of_a_scored_table_and_other_cells_stay(clien
     first = [row[0] for row in rows_of(answer)][1:]
     assert first[len(RUN) :] == HARMLESS
     assert [name.replace("'", "") for name in first[: len(RUN)]] == RUN
-
-
-def test_no_spreadsheet_runs_the_name_of_a_saved_prediction(anna):
+    # Stage 06 returns an account's predictions. Of their numbers, only longitudes begin with a minus sign.
     names = [name for name in RUN if name.isprintable()]
     for name in names:
         anna.saves(name)
     answer = anna.browser.get("/saved/download.csv")
-    # Of the numbers, only the longitudes begin with a minus sign.
     assert_runs_nothing(answer.text.replace(",-1", ",1"))
     found = [row[1].replace("'", "") for row in rows_of(answer)][1:]
     assert found == [name.strip() for name in names]
