@@ -12,13 +12,13 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from urllib.parse import urlencode
 
 import pytest
 from app_support import FLOWER, NEW, PERSON, SLUGS, body
-from flask import Flask, got_request_exception
+from flask import Flask
 from host_support import Mounted
 from housing_support import BERKELEY, join
 from hypothesis import HealthCheck, given, settings
@@ -63,13 +63,11 @@ class Target:
     slug: str
     application: object
     rules: list[tuple[str, set[str]]]
-    prefix: str = ""
-    crashes: list[Exception] = field(default_factory=list)
     somebody: object = lambda: {}
 
-    def ask(self, path: str, method: str = "GET", **sent) -> int:
-        """Send a request, check the answer, return its status. `raw` is added to the environ unchanged."""
-        raw, self.crashes[:] = sent.pop("raw", {}), []
+    def ask(self, path: str, method: str = "GET", **sent) -> None:
+        """Send a request and check the answer. `raw` is added to the environ unchanged."""
+        raw = sent.pop("raw", {})
         environ = EnvironBuilder("/", method=method, **sent).get_environ()
         # As a server passes a path on: each byte as one character.
         environ["PATH_INFO"] = path.encode("utf-8", "surrogatepass").decode("latin-1")
@@ -80,12 +78,11 @@ class Target:
         code = int(status.split()[0])
         inner = re.sub(r"^/\d\d_\w+(?=/|$)", "", path) if self.slug == "gallery" else path
         is_oops = "/oops" in path and code == 500  # stage 01 crashes there on purpose
-        assert code < 500 or is_oops, (status, body, self.crashes)
+        assert code < 500 or is_oops, (status, body)
         assert b"Traceback" not in body
         assert took <= SECONDS
         if code >= 400 and method != "HEAD":
             assert_documented(inner, code, headers["Content-Type"], body)
-        return code
 
 
 def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
@@ -95,18 +92,16 @@ def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
         told = json.loads(body)
         assert list(told) == ["title", "status", "detail", "errors"]
         assert told["status"] == code
-        assert told["detail"]
     elif path.split("/")[1:2] == ["notes"] and b"does not go by the name" not in body:  # the host's
         assert kind == "application/json", (kind, body)
         assert json.loads(body)["status"] == code
     else:
         assert kind == "text/html; charset=utf-8", (kind, body)
         assert b'<html lang="en">' in body  # Werkzeug's own pages have none
-        assert re.search(b"<h1[ >]", body)
 
 
 def routes(app: Flask, prefix: str = "") -> list[tuple[str, set[str]]]:
-    """Return every rule of an app, with its `<...>`, and its methods."""
+    """Return the address of every route of an app, with its `<...>`, and its methods."""
     return [(prefix + rule.rule, rule.methods) for rule in app.url_map.iter_rules()]
 
 
@@ -134,12 +129,7 @@ def target(request, apps) -> Target:
         found = Target("gallery", whole, routes(gallery.create_app({})) + rules)
     if request.param == "06_housing":
         found.somebody = somebody(apps["06_housing"], "carla")
-
-    def remember(sender, exception, **_):
-        found.crashes.append(exception)
-
-    with got_request_exception.connected_to(remember):
-        yield found
+    return found
 
 
 def somebody(app: Flask, name: str) -> Callable[[], dict[str, str]]:
@@ -148,8 +138,7 @@ def somebody(app: Flask, name: str) -> Callable[[], dict[str, str]]:
     It makes a new session each time, because a request may have logged out of the last one.
     """
     joined = join(app, name)
-    database = sys.modules["housing_database"]
-    login = sys.modules["housing_login"]
+    database, login = sys.modules["housing_database"], sys.modules["housing_login"]
 
     def headers() -> dict[str, str]:
         with app.test_request_context() as context:
@@ -177,19 +166,13 @@ value = st.one_of(
     st.integers(),
     st.lists(st.integers(), max_size=3),
 )
-MEDIA_TYPES = ["application/json", "application/x-www-form-urlencoded", "text/csv", "", "x", "é"]
-MEDIA_TYPES += [f"multipart/form-data{end}" for end in ("", "; boundary=x", "; boundary=")]
-MEDIA_TYPES += ["application/json; charset=nonsense", "text/csv; charset=utf-16"]
-media = st.sampled_from(MEDIA_TYPES)
+MEDIA_TYPES = ["application/json", "application/x-www-form-urlencoded", "", "x", "é"]
+MEDIA_TYPES += ["multipart/form-data", "multipart/form-data; boundary=", "text/csv; charset=utf-16"]
 ODD_HEADERS = {
     "HTTP_ACCEPT": ["text/csv", "*/*;q=x", "application/json;q=0", ",,,", "é" * 50],
-    "HTTP_ACCEPT_LANGUAGE": [",;q=", "é"],
     "HTTP_AUTHORIZATION": ["Bearer", "Bearer x", "Basic é", "Bearer \xff", "Digest a=,b"],
     "HTTP_COOKIE": ["housing_session=x", "session=e30.x.y", "=;=;;", "é=\xff", "a" * 5000],
     "HTTP_HOST": ["", "evil.example", "localhost:x", "[::1", "é", "a b", "localhost:99999999"],
-    "HTTP_IF_MODIFIED_SINCE": ["never", "Sat, 99 Foo 9999 99:99:99 GMT"],
-    "HTTP_IF_NONE_MATCH": ['"', 'W/"x', "*"],
-    "HTTP_RANGE": ["bytes=5-1", "bytes=-0", "bytes=99999999999999999999-", "x=1"],
     "HTTP_X_FORWARDED_PREFIX": ["//evil", "é"],
     "HTTP_TRANSFER_ENCODING": ["gzip", "chunked"],
     "HTTP_CONTENT_ENCODING": ["gzip"],
@@ -203,11 +186,10 @@ odd_headers = st.fixed_dictionaries(
 
 def spoilt(good: dict, values) -> st.SearchStrategy[dict]:
     """Return `good` with some values exchanged, and some fields missing or added."""
-    names = st.sampled_from([*good, "a", ""])
-    changed = st.dictionaries(names, values, max_size=2)
-    left_out = st.lists(st.sampled_from(list(good)), max_size=1)
+    changed = st.dictionaries(st.sampled_from([*good, "a", ""]), values, max_size=2)
+    left_out = st.sampled_from([None, *good])
     return st.builds(
-        lambda change, less: {k: v for k, v in {**good, **change}.items() if k not in less},
+        lambda change, less: {k: v for k, v in {**good, **change}.items() if k != less},
         changed,
         left_out,
     )
@@ -217,15 +199,8 @@ def as_form(fields: dict) -> bytes:
     return urlencode(fields, errors="surrogatepass").encode()
 
 
-def as_multipart(fields: dict) -> bytes:
-    start = '--x\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
-    parts = [start.format(*each) for each in fields.items()]
-    return ("".join(parts) + "--x--\r\n").encode(errors="surrogatepass")
-
-
 def as_table(row: dict) -> bytes:
-    cells = ",".join(map(str, row.values()))
-    return f"{','.join(row)}\n{cells}".encode(errors="surrogatepass")
+    return f"{','.join(row)}\n{','.join(map(str, row.values()))}".encode(errors="surrogatepass")
 
 
 def bodies(slug: str) -> st.SearchStrategy[tuple[str, bytes]]:
@@ -237,19 +212,18 @@ def bodies(slug: str) -> st.SearchStrategy[tuple[str, bytes]]:
     honest = st.one_of(
         st.tuples(st.just("application/json"), as_json),
         st.tuples(st.just("application/x-www-form-urlencoded"), fields.map(as_form)),
-        st.tuples(st.just("multipart/form-data; boundary=x"), fields.map(as_multipart)),
         st.tuples(st.just("text/csv"), fields.map(as_table)),
     )
-    dishonest = st.tuples(media, st.one_of(as_json, fields.map(as_table), st.binary(max_size=20)))
+    dishonest = st.tuples(
+        st.sampled_from(MEDIA_TYPES),
+        st.one_of(as_json, fields.map(as_table), st.binary(max_size=20)),
+    )
     return st.one_of(honest, dishonest)
 
 
 def fill(rule: str, word: str) -> str:
     """Return an address of a route, with a word for each `<...>`."""
     return re.sub("<[^>]+>", lambda _: word, rule)
-
-
-# The tests
 
 
 def test_every_method_on_every_route(target):
@@ -281,11 +255,9 @@ def test_every_request_gets_an_answer_that_is_documented(target, data):
 
 # The largest bodies that are accepted, of the slowest kinds: each once took an app seconds.
 LONGEST = {
-    "empty lists": ("application/json", '{"people":[', "[],", "[]]}"),
     "lists in lists": ("application/json", '{"people":[', f"{'[' * 190}{']' * 190},", "[]]}"),
     "empty objects": ("application/json", '{"people":[', "{},", "{}]}"),
     "fields": ("application/json", "{", '"a":1,', '"b":1}'),
-    "brackets": ("application/json", "", "[", ""),
     "columns": ("text/csv", "", ",", ""),
     "empty lines": ("text/csv", f"{','.join(PERSON)}\n", "\n", ""),
     "form fields": ("application/x-www-form-urlencoded", "", "a&", ""),
