@@ -19,8 +19,7 @@ PREFIX = "/some/where"
 # Other pages than the first one, for valid and invalid queries.
 PAGES = {
     "01_hello": ["/profile/Ada", "/visits", "/oops"],
-    "02_templates": ["/heading", "/extend", "/list", "/list?names=", "/condition?day=4"]
-    + ["/condition?day=x"],
+    "02_templates": ["/heading", "/extend", "/list", "/condition?day=4", "/condition?day=x"],
     "04_iris": ["/home", "/model", f"/classify?{urlencode(FLOWER)}", "/classify?x=y"],
     "05_census": ["/home", "/model", "/table", "/probability", "/openapi/swagger"],
     "06_housing": ["/model", "/predict?x=y", "/register", "/login?next=/saved"],
@@ -29,19 +28,13 @@ PAGES = {
 }
 
 
-def below_prefix(app):
-    """Return a client of an app that is served below a prefix."""
-    return Client(DispatcherMiddleware(Flask("outside"), {PREFIX: app}))
-
-
 def answers(slug, client):
     """Yield responses of an app: of all its pages, its form, and an address without a page."""
     yield from (client.get(path) for path in ["/", *PAGES.get(slug, ()), "/nothing"])
     if slug == "06_housing":
         anna = join(client.application, f"anna-{secrets.token_hex(4)}")
-        saved = anna.saves("Anna's own")["id"]
-        paths = ("/", "/saved", f"/saved/{saved}", f"/saved/{saved}/delete")
-        for path in (*paths, "/account", "/account/delete"):
+        saved = f"/saved/{anna.saves('her own')['id']}"
+        for path in ("/", "/saved", saved, f"{saved}/delete", "/account", "/account/delete"):
             yield anna.browser.get(path)
     if slug in WITH_API:
         field = "number" if slug == "03_prime" else None
@@ -58,14 +51,13 @@ def assert_valid(page, path):
         assert tag != "script" or attributes.get("src"), path
         assert not [name for name in attributes if name == "style" or name.startswith("on")], path
         named = [
-            attributes.get(key) or "" for key in ("aria-describedby", "aria-labelledby", "for")
+            attributes.get(name) or "" for name in ("aria-describedby", "aria-labelledby", "for")
         ]
         if (attributes.get("href") or "").startswith("#"):
             named.append(attributes["href"][1:])
         assert set(" ".join(named).split()) <= set(ids), path
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1, path
-    assert levels.count(1) == 1, path
+    assert levels.index(1) == 0 and levels.count(1) == 1, path
     assert all(after - before <= 1 for before, after in pairwise(levels)), path
     assert page.all("html")[0]["lang"] == "en", path
     assert len(page.all("main")) == 1, path
@@ -77,7 +69,8 @@ def assert_valid(page, path):
 
 
 def test_every_page_is_valid_and_its_links_stay_below_a_prefix(slug, apps, client):
-    mounted, links = below_prefix(apps[slug]), set()
+    mounted = Client(DispatcherMiddleware(Flask("outside"), {PREFIX: apps[slug]}))
+    links = set()
     for answer in answers(slug, client):
         if answer.request.path != "/openapi/swagger":  # the library's, which has scripts
             assert_valid(Page(answer), answer.request.path)
@@ -115,10 +108,8 @@ def test_no_two_pages_of_the_workshop_have_the_same_title(apps):
 def test_the_documentation_page_and_its_files_need_no_network(slug, client):
     assert client.get("/openapi/").location == "/openapi/swagger"
     page = Page(client.get("/openapi/swagger"))
-    [config] = [
-        json.loads(each["data-config"]) for each in page.all("div") if "data-config" in each
-    ]
-    assert config["validatorUrl"] is None, "the page would ask another host for a badge"
+    (config,) = (each["data-config"] for each in page.all("div") if "data-config" in each)
+    assert json.loads(config)["validatorUrl"] is None, "the page would ask another host for a badge"
     assert all("defer" in script for script in page.all("script")), "the page appears first"
     # Browsers cache these files, so another version needs another address.
     large = {link for link in page.links if link.startswith("/openapi/swagger/")}
@@ -148,20 +139,16 @@ def test_an_address_or_method_that_is_not_there_gets_a_page_that_leads_back(clie
     answer = client.delete("/")
     assert (answer.status_code, answer.mimetype) == (405, "text/html")
     assert "GET" in answer.headers["Allow"]
-    assert "/" in Page(answer).links
 
 
-@pytest.mark.parametrize("slug", WITH_API)
+@pytest.mark.parametrize("slug", [slug for slug in WITH_API if slug != "05_census"])
 def test_an_invalid_body_shows_the_form_again(slug, client):
     path = FORM.get(slug, "/predict")
-    bodies = [{"json": {"number": 97}}, {"json": [1]}]
-    bodies += [{"data": b"\xff\x00%", "content_type": "application/x-www-form-urlencoded"}]
-    for multipart in ("multipart/form-data; boundary=x", "multipart/form-data"):
-        bodies.append({"data": b"--x\r\nbroken", "content_type": multipart})
-    if slug == "05_census":  # its form is a GET
-        assert client.get(path).status_code == 422
-        return
-    for sent in bodies:
+    for sent in (
+        {"json": {"number": 97}},
+        {"data": b"\xff\x00%", "content_type": "application/x-www-form-urlencoded"},
+        {"data": b"--x\r\nbroken", "content_type": "multipart/form-data; boundary=x"},
+    ):
         answer = client.post(path, **sent)
         assert answer.status_code == 422 or (slug, answer.location) == ("06_housing", "/"), sent
         assert answer.location or 'class="message"' in answer.text
@@ -175,14 +162,13 @@ def test_a_crash_shows_no_details(slug, models, tmp_path, caplog):
     def crash():
         raise RuntimeError("a secret detail")
 
-    paths = ["/crash", "/api/crash"] if slug in WITH_API else ["/crash"]
-    for path in paths:
+    kinds = {"/crash": "text/html"} | ({"/api/crash": PROBLEM} if slug in WITH_API else {})
+    for path in kinds:
         app.add_url_rule(path, endpoint=path, view_func=crash)
-    for path in paths:
+    for path, kind in kinds.items():
         answer = app.test_client().get(path)
-        assert answer.status_code == 500
+        assert (answer.status_code, answer.mimetype) == (500, kind)
         assert not re.search("secret|Traceback|RuntimeError", answer.text)
-        assert answer.mimetype == (PROBLEM if path == "/api/crash" else "text/html")
     assert "a secret detail" in caplog.text  # in the log only
 
 
