@@ -28,10 +28,9 @@ def heading(response):
 
 
 def error(response, status):
-    """Check the shape of a JSON error, and return its sentence."""
+    """Check that a response is an error in JSON, and return its sentence."""
     assert (response.status_code, response.mimetype) == (status, "application/json")
-    assert response.json.keys() == {"error", "status"}
-    assert response.json["status"] == status
+    assert response.json == {"error": response.json["error"], "status": status}
     return response.json["error"]
 
 
@@ -72,8 +71,6 @@ def test_a_note_is_created_read_changed_and_deleted_at_its_location(client):
         changed = client.put(address, json={"text": "three bottles"})
         assert (changed.status_code, changed.json) == (200, note | {"text": "three bottles"})
     assert error(client.post("/notes", json={"name": "#1", "text": "overwritten?"}), 422)
-    other = hello_app.create_app().test_client()  # each app has its own notes
-    assert error(other.get("/notes/%231"), 404)
     deleted = client.delete(address)
     assert (deleted.status_code, deleted.text) == (204, "")
     assert error(client.get(address), 404)
@@ -81,12 +78,11 @@ def test_a_note_is_created_read_changed_and_deleted_at_its_location(client):
     assert client.put(address, json={"text": "two bottles"}).status_code == 201
 
 
-NO_NOTES = [[], "text", None, {}, {"name": "a"}, {"text": "b"}, NOTE | {"more": "c"}]
-NO_NOTES += [NOTE | {"text": text} for text in (None, 5, "", " ")]
+NO_NOTES = [[], None, {"name": "a"}, {"text": "b"}, NOTE | {"more": "c"}, NOTE | {"text": " "}]
 NO_NOTES += [NOTE | {"name": name} for name in (5, " ", "a/b", "..", "a\nb", "x" * 41, "\ud800")]
 
 
-def test_an_invalid_note_is_refused_with_a_reason(client):
+def test_what_is_no_note_is_refused_in_json_with_a_reason(client):
     for body in NO_NOTES:
         sent = client.post("/notes", data=json.dumps(body), content_type="application/json")
         assert re.match("(Send|Choose) ", error(sent, 422)), body
@@ -95,18 +91,13 @@ def test_an_invalid_note_is_refused_with_a_reason(client):
     assert client.get("/notes/milk").status_code == 404
     for name in ("x" * 41, "%00"):
         assert error(client.put(f"/notes/{name}", json={"text": "t"}), 422)
-
-
-def test_each_kind_of_mistake_has_its_status_in_json(client):
     for body in (b"", b"{", b"\xff\xfe\x00", b"[" * 4096):
         response = client.post("/notes", data=body, content_type="application/json")
         assert "not valid JSON" in error(response, 400)
-    for kind in (None, "application/x-www-form-urlencoded"):
-        for method, path in (("POST", "/notes"), ("PUT", "/notes/a")):
-            response = client.open(path, method=method, data=b'{"text": "t"}', content_type=kind)
-            assert "application/json" in error(response, 415)
+    for method, path in (("POST", "/notes"), ("PUT", "/notes/a")):
+        response = client.open(path, method=method, data=b'{"text": "t"}')
+        assert "application/json" in error(response, 415)
     assert "4,096 bytes" in error(client.post("/notes", json=NOTE | {"text": "x" * 5000}), 413)
-    assert error(client.get("/notes/a/b"), 404)
     for method, path, right in [("GET", "/notes", "POST"), ("PATCH", "/notes/a", "PUT")]:
         response = client.open(path, method=method)
         assert error(response, 405)
@@ -114,12 +105,10 @@ def test_each_kind_of_mistake_has_its_status_in_json(client):
 
 
 def test_the_number_of_notes_is_limited(client):
-    free = hello_notes.MAX_NOTES - 1  # one is there from the start
-    codes = [client.put(f"/notes/{i}", json={"text": "t"}).status_code for i in range(free)]
-    assert set(codes) == {201}
+    for i in range(hello_notes.MAX_NOTES - 1):  # one is there from the start
+        assert client.put(f"/notes/{i}", json={"text": "t"}).status_code == 201
     assert "delete one" in error(client.put("/notes/more", json={"text": "t"}), 422)
     assert "delete one" in error(client.post("/notes", json=NOTE), 422)
-    assert client.put("/notes/0", json={"text": "changed"}).status_code == 200
     client.delete("/notes/0")
     assert client.post("/notes", json=NOTE).status_code == 201
 

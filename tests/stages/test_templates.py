@@ -74,10 +74,10 @@ def test_an_invalid_day_gets_a_message(client):
 
 
 def test_a_broken_template_becomes_a_page_without_its_source():
-    for broken in ("index.html", "base.html", "_macros.html"):
+    for broken in ("index.html", "base.html"):
         app = templates_app.create_app()
-        loaders = [DictLoader({broken: "{% for secret_name in %}"}), app.jinja_env.loader]
-        app.jinja_env.loader = ChoiceLoader(loaders)
+        broken_one = DictLoader({broken: "{% for secret_name in %}"})
+        app.jinja_env.loader = ChoiceLoader([broken_one, app.jinja_env.loader])
         reply = app.test_client().get("/")
         assert reply.status_code == 500
         assert not re.search("secret_name|Traceback", reply.text)
