@@ -48,8 +48,9 @@ PERSON = {
     "hours_per_week": 40,
 }
 BODY = {"04_iris": FLOWER, "05_census": PERSON, "06_housing": BERKELEY}
-# A feature that is a number, and the address of an app's form.
+# A feature that is always a number, and the address of an app's form.
 NUMBER = {"04_iris": "sepal_length", "05_census": "age", "06_housing": "latitude"}
+NUMBER |= {"07_yours": "year", NEW: UNUSUAL[0]}
 FORM = {"03_prime": "/prime", "04_iris": "/classify", "05_census": "/probability"}
 
 
@@ -64,14 +65,6 @@ def body(slug: str, client: FlaskClient) -> dict[str, Any]:
         return BODY[slug]
     card = client.get("/api/v1/model").json
     return {feature["name"]: feature["typical"] for feature in card["features"]}
-
-
-def number_field(slug: str, client: FlaskClient) -> str:
-    """Return the name of a feature that is a number."""
-    if slug in NUMBER:
-        return NUMBER[slug]
-    features = client.get("/api/v1/model").json["features"]
-    return next(each["name"] for each in features if each["kind"] == "number" and not each["gaps"])
 
 
 def submit(slug: str, client: FlaskClient, **changes: Any) -> TestResponse:

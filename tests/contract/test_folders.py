@@ -3,18 +3,14 @@
 import ast
 import json
 import re
-import subprocess
 import sys
-import time
 from importlib.metadata import packages_distributions
 
 import pytest
-import requests
 from app_support import BODY, NEW, api, copy_of_folder, python
 from yours_support import FOLDER, TEMPLATE_FILES
 
 from workshop.core.stages import find_stage, stages_with_app
-from workshop.host.ports import free_port
 from workshop.setup.process import ROOT
 
 STAGES = stages_with_app()
@@ -28,32 +24,11 @@ TRAINING = {
 HEAVY = "[m for m in ('pandas', 'numpy', 'sklearn', 'scipy', 'workshop') if m in sys.modules]"
 
 
-def served(folder, path):
-    """Start `flask run` in a folder, and return the response to a GET of `path`."""
-    port = free_port()
-    command = [sys.executable, "-m", "flask", "--app", "app.py", "run", "--port", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server, deadline = subprocess.Popen(command, cwd=folder, **quiet), time.monotonic() + 60
-    try:
-        while True:
-            try:
-                return requests.get(f"http://127.0.0.1:{port}{path}", timeout=30)
-            except requests.ConnectionError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-    finally:
-        server.terminate()
-        server.wait()
-
-
 @pytest.mark.parametrize("slug", [stage.slug for stage in STAGES if not stage.model])
 def test_an_app_without_a_model_runs_from_a_copy_and_loads_no_data_library(slug, tmp_path):
     copy = copy_of_folder(slug, tmp_path / "müde App")
     code = f"import app, sys; print(app.create_app().test_client().get('/').status_code, {HEAVY})"
     assert python(copy, "-c", code).stdout == "200 []\n"
-    if slug == "01_hello":  # the others are served in the same way
-        assert served(copy, "/").status_code == 200
 
 
 @pytest.mark.parametrize("slug", TRAINING)
@@ -133,8 +108,6 @@ def test_a_file_that_several_apps_have_is_the_same_in_each():
     scripts = set(ROOT.glob("apps/*/static/what_if.js")) - {*ROOT.glob("apps/06*/static/*")}
     assert len({script.read_bytes() for script in scripts}) == 1 < len(scripts)
 
-
-# What a folder's requirements.txt says
 
 # Packages that another one requires: an app may import them without naming them.
 REQUIRED_BY = {"werkzeug": "flask", "jinja2": "flask", "wtforms": "flask-wtf", "numpy": "pandas"}
