@@ -11,7 +11,6 @@ import pytest
 from app_support import PERSON, Page, assert_refused, problem
 from sklearn.metrics import brier_score_loss, confusion_matrix, roc_auc_score
 
-from workshop.core.datasets import fetch_census
 from workshop.core.stages import load_app_module
 
 census_app = load_app_module("05_census")
@@ -39,18 +38,6 @@ def ask(client, person, **more):
     """Request a prediction as the form does, which sends a missing value as an empty one."""
     typed = {name: "" if value is None else value for name, value in (person | more).items()}
     return client.get("/probability", query_string=typed)
-
-
-def test_the_reference_numbers_are_reached_on_the_real_data():
-    real = fetch_census()
-    if not real.is_real:
-        pytest.skip("the real census data is not here: set WORKSHOP_MIRROR to test the numbers")
-    _, card = census_model.train(real)
-    metrics, data = card["metrics"], card["data"]
-    assert metrics["accuracy"] >= 0.8277
-    assert round(metrics["roc_auc"], 4) >= 0.8774
-    assert round(metrics["brier"], 4) <= 0.1168
-    assert (data["rows_train"], data["rows_test"], data["is_real"]) == (32_561, 16_281, True)
 
 
 @pytest.mark.parametrize("line", [0, 30, 50])
@@ -82,48 +69,43 @@ def test_the_counts_in_the_card_give_the_rates_of_everybody_and_of_each_group(ce
         assert [found[name] for name in cells] == counts
 
 
-def test_the_card_says_what_the_model_was_trained_on(census, income):
-    train, card = census.train, income[1]
+def test_the_card_has_what_the_training_people_have_and_the_form_offers_it(census, client, model):
+    train, card, page = census.train, model.card, Page(client.get("/"))
     assert (card["data"]["source"], card["data"]["is_real"]) == (census.source, False)
+    assert "people who don't exist" in page.text
     assert list(card["features"]) == FEATURES
     known = train["age"].agg(["min", "median", "max"]).to_dict()
     assert card["features"]["age"] == {"type": "number", "unit": "years", **known}
+    assert page.by_id("age")["value"] == str(round(known["median"]))
     for name in CATEGORIES:
         feature = card["features"][name]
         assert set(feature["categories"]) == set(train[name].dropna())
-        assert feature["most_common"] == train[name].mode()[0]
         assert feature["optional"] is (name == "workclass")
-    assert card["features"]["education"]["categories"][-1] == "Doctorate", "in their order"
-
-
-# Pages
-
-
-def test_the_forms_choices_are_those_of_the_model(client, model):
-    page = Page(client.get("/"))
-    for name, feature in model.card["features"].items():
-        if feature["type"] == "number":
-            assert page.by_id(name)["value"] == str(round(feature["median"]))
-            continue
         options = re.search(rf'<select[^>]* id="{name}".*?</select>', page.html, re.DOTALL)[0]
         offered = Page(options).all("option")
         values = [option["value"] for option in offered]
         assert values == [""] * feature["optional"] + feature["categories"]
-        chosen = [option["value"] for option in offered if "selected" in option]
-        assert chosen == [feature["most_common"]]
+        (chosen,) = (option["value"] for option in offered if "selected" in option)
+        assert chosen == feature["most_common"] == train[name].mode()[0]
+    assert card["features"]["education"]["categories"][-1] == "Doctorate", "in their order"
     assert ask(client, model.typical).status_code == 200
 
 
-def test_the_page_shows_the_probability_in_the_agreed_words_and_its_warnings(client, model):
+def test_the_page_shows_the_probability_its_warnings_and_the_other_sex(client, model):
     for person in [PERSON, RICHER, UNKNOWN_EMPLOYER]:
         answer = ask(client, person)
         probability = model.answer(person).probability
         assert f"<h1>Probability of earning more than $50K: {probability:.1%}</h1>" in answer.text
     assert "Kind of employer: Not known" in answer.text
     assert "never use this to decide about a person" in Page(answer).text
-    assert "people who don't exist" in Page(client.get("/")).text
     assert "outside the training range" not in answer.text
     assert "120 years is outside the training range" in ask(client, PERSON, age=120).text
+    plain, both = (Page(ask(client, PERSON, **more)) for more in ({}, {"compare": "sex"}))
+    for sex in ("Female", "Male"):
+        share = f"{model.answer(PERSON | {'sex': sex}).probability:.1%}"
+        assert f"{sex} {share}" in both.text
+        assert f"{sex} {share}" not in plain.text
+    assert "compare=sex" in both.text, "in the address to copy"
 
 
 def test_the_page_shows_each_contribution_as_a_bar_and_in_words(client, census, model):
@@ -140,15 +122,6 @@ def test_the_page_shows_each_contribution_as_a_bar_and_in_words(client, census, 
     # They are measured from the average of the training people.
     terms = pd.DataFrame([model.explain(row) for row in census.train[FEATURES].to_dict("records")])
     assert terms.mean().tolist() == pytest.approx([0] * 7, abs=1e-9)
-
-
-def test_the_page_and_its_address_can_compare_with_the_other_sex(client, model):
-    plain, both = (Page(ask(client, PERSON, **more)) for more in ({}, {"compare": "sex"}))
-    for sex in ("Female", "Male"):
-        share = f"{model.answer(PERSON | {'sex': sex}).probability:.1%}"
-        assert f"{sex} {share}" in both.text
-        assert f"{sex} {share}" not in plain.text
-    assert "compare=sex" in both.text, "in the address to copy"
 
 
 def test_a_curve_leads_through_the_person_and_is_straight_in_log_odds(model):
@@ -195,24 +168,17 @@ def test_the_models_card_is_a_page_whose_line_can_be_moved(client, model):
         assert f"Line at {line}%" in Page(client.get(f"/model{query}")).text
 
 
-# The API
-
-
-def test_the_api_answers_one_person_with_the_reasons(client, model):
+def test_the_api_answers_one_person_with_the_reasons_or_the_known_categories(client, model):
     answer = client.post(ONE, json=PERSON).json
     assert list(answer) == ["probability", "label", "contributions", "model_version"]
     assert answer["contributions"] == model.explain(PERSON)
-    assert answer["model_version"] == model.version
     assert (answer["label"], client.post(ONE, json=RICHER).json["label"]) == ("<=50K", ">50K")
     left_out = {k: v for k, v in PERSON.items() if k != "workclass"}
     for person in (UNKNOWN_EMPLOYER, left_out, left_out | {"age": 39.0, "hours_per_week": 4e1}):
         answer = client.post(ONE, json=person).json
         assert answer["probability"] == model.answer(UNKNOWN_EMPLOYER).probability
-
-
-def test_an_unknown_category_is_refused_with_the_list_of_known_ones(client, model):
     for name in CATEGORIES:
-        for value in (1, ["Male"], "", "Male ", "x"):
+        for value in (1, ["Male"], "", "Male "):
             (error,) = problem(client.post(ONE, json=PERSON | {name: value}), 422)["errors"]
             assert error["field"] == name
         known = model.card["features"][name]["categories"]
@@ -258,15 +224,12 @@ def test_a_batch_has_its_own_limit_and_media_types(client):
         problem(client.post(BATCH, data=body, content_type="application/json"), 400)
 
 
-def test_the_document_lists_the_models_categories_and_ranges(client, model, tmp_path):
+def test_the_document_lists_the_models_categories_and_ranges(client, model):
     person = client.get("/openapi/openapi.json").json["components"]["schemas"]["Person"]
     found = person["properties"]
     limits = [(found[name]["minimum"], found[name]["maximum"]) for name in NUMBERS]
     assert limits == [(17, 120), (1, 168)]
     for name in CATEGORIES:
-        feature, kinds = model.card["features"][name], found[name].get("anyOf", [found[name]])
-        assert kinds[0]["enum"] == feature["categories"]
-        assert ({"type": "null"} in kinds) is feature["optional"]
-        assert (name in person["required"]) is not feature["optional"]
-    untrained = census_app.create_app({"MODEL_FOLDER": tmp_path}).test_client()
-    assert "enum" not in untrained.get("/openapi/openapi.json").text
+        kinds = found[name].get("anyOf", [found[name]])
+        assert kinds[0]["enum"] == model.card["features"][name]["categories"]
+    assert set(FEATURES) - set(person["required"]) == {"workclass"}
