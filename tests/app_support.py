@@ -3,8 +3,6 @@
 In addition to the stages' apps, there is `my_app`, which `new` has made from an unusual table.
 """
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -63,8 +61,8 @@ def body(slug: str, client: FlaskClient) -> dict[str, Any]:
     """Return a valid body for the API; for stage 07's apps, the typical values in their card."""
     if slug in BODY:
         return BODY[slug]
-    card = client.get("/api/v1/model").json
-    return {feature["name"]: feature["typical"] for feature in card["features"]}
+    features = client.get("/api/v1/model").json["features"]
+    return {feature["name"]: feature["typical"] for feature in features}
 
 
 def submit(slug: str, client: FlaskClient, **changes: Any) -> TestResponse:
@@ -100,7 +98,7 @@ def models(built, tmp_path_factory) -> dict[str, Path]:
     return folders
 
 
-def make(slug: str, instance: Path, model: Path | None = None, **settings: Any) -> Flask:
+def make(slug: str, instance: Path, model: Path | None = None) -> Flask:
     """Return the app `slug` with this model, or with none; stage 06 gets a new database.
 
     `my_app` is made from stage 07's files, which are the same as its own.
@@ -111,7 +109,7 @@ def make(slug: str, instance: Path, model: Path | None = None, **settings: Any) 
         "SECRET_KEY": "a key that only the tests know",
         "PREDICTION_LOG": "off",
         "WTF_CSRF_ENABLED": False,  # has separate tests
-    } | settings
+    }
     if slug == "06_housing":
         return make_app(config)
     return load_app_module("07_yours" if slug == NEW else slug).create_app(config)
@@ -168,20 +166,13 @@ def python(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
     """Assert that a response is a complete `application/problem+json`; return it."""
     assert (response.status_code, response.mimetype) == (status, PROBLEM), response.text
-    assert set(response.json) == {"title", "status", "detail", "errors"}
-    assert response.json["status"] == status
-    assert response.json["title"]
-    assert response.json["detail"]
-    for error in response.json["errors"]:
+    found = response.json
+    assert set(found) == {"title", "status", "detail", "errors"}
+    assert found["status"] == status
+    assert found["title"] and found["detail"]
+    for error in found["errors"]:
         assert set(error) - {"index"} == {"field", "message"}
-        assert error["message"]
-    return response.json
-
-
-def card_hash(card: dict[str, Any]) -> str:
-    """Return the SHA-256 of a card's fields, except the hash itself."""
-    fields = {name: value for name, value in card.items() if name != "card_sha256"}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return found
 
 
 class Page(HTMLParser):
@@ -246,8 +237,7 @@ def assert_refused(
     Leave out `typed` for a list, which can't contain an invalid value. Returns the page.
     """
     page = Page(response)
-    assert response.status_code == 422
-    assert list(page.messages) == [name], typed
+    assert (response.status_code, list(page.messages)) == (422, [name]), typed
     assert message in page.messages[name], typed
     assert f"{name}-message" in page.by_id(name)["aria-describedby"].split()
     marked = [a.get("id") for _, a in page.elements if a.get("aria-invalid") == "true"]

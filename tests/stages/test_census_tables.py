@@ -20,10 +20,9 @@ def client(census_folder):
     return load_app_module("05_census").create_app({"MODEL_FOLDER": census_folder}).test_client()
 
 
-def send(client, table, **headers):
+def send(client, table, accept="text/csv"):
     """Send a table to the batch of the API."""
-    headers = {"Accept": "text/csv"} | headers
-    return client.post(BATCH, data=table, content_type="text/csv", headers=headers)
+    return client.post(BATCH, data=table, content_type="text/csv", headers={"Accept": accept})
 
 
 def upload(client, table, query=""):
@@ -35,8 +34,6 @@ def upload(client, table, query=""):
 def rows_of(answer):
     return list(csv.reader(io.StringIO(answer.text)))
 
-
-# Tables that work
 
 TITLED = HEADER.title()
 WORKS = {
@@ -87,10 +84,7 @@ def test_a_table_comes_back_as_it_was_sent_with_two_more_columns(client):
         "application/json": ["", "*/*", "application/json, text/csv", "x"],
         "text/csv": ["text/*", "text/csv;q=0.9, application/json;q=0.1"],
     }.items():
-        assert {send(client, TABLE, Accept=each).mimetype for each in accepts} == {mimetype}
-
-
-# Tables that don't
+        assert {send(client, TABLE, each).mimetype for each in accepts} == {mimetype}
 
 
 def swap(old, new):
@@ -150,23 +144,17 @@ UNREADABLE = {  # the status, and words that the sentence needs
 def test_a_file_that_is_not_csv_is_named_for_what_it_is_with_the_line(client, case):
     table, status, *words = UNREADABLE[case]
     found = problem(send(client, table), status)
-    assert all(word in found["detail"] for word in words), found["detail"]
-    assert found["errors"] == []
-
-
-# The page for a file
+    assert [word for word in words if word not in found["detail"]] == found["errors"] == []
 
 
 def test_a_file_is_previewed_with_its_errors_by_line_and_saved_with_its_answers(client):
     good = f"Łucja <b>,{ROW}"
     table = f"name,{HEADER}\r\n{good}\r\n{good.replace('39', 'forty')}\r\n{good}"
-    page = Page(upload(client, table))
+    page, saved = Page(upload(client, table)), upload(client, table, "?save=1")
     assert "2 of 3 people have an answer" in page.text
     assert "Line 3, age: Input should be a valid integer" in page.text
     assert "Łucja <b>" in page.in_tag("td")
-    saved = upload(client, table, "?save=1")
-    assert saved.mimetype == "text/csv"
-    assert "attachment" in saved.headers["Content-Disposition"]
+    assert (saved.mimetype, saved.headers["Content-Disposition"][:10]) == ("text/csv", "attachment")
     probability = client.post("/api/v1/predictions", json=PERSON).json["probability"]
     assert page.in_tag("td").count(f"{probability:.1%}") == 2
     scored = [repr(probability), "<=50K"]
@@ -185,8 +173,6 @@ def test_a_file_that_is_no_table_of_people_is_refused_on_the_page(client):
         assert client.post("/table", data=sent).status_code == 422
 
 
-# Files that we return, in spreadsheets
-
 RUN = ["=1+1", "+1;x", "-x", "@SUM(1)", " =1", "\t=1", "＝1", "a;=1", 'a;"=1"', "a\n=1", "a|@x"]
 NUMBERS = ("-5", "+3.5", "-1,5")
 HARMLESS = [*NUMBERS, "1e-5", "a-b", "a = b", "x;y", "'=1", "2026-11-29", ""]
@@ -198,8 +184,7 @@ def assert_runs_nothing(text):
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
             for cell in row:
                 begins = cell.strip(' \t"')[:1]
-                safe = begins not in tuple("=+-@＝－＠﹦") or cell.startswith(NUMBERS)
-                assert safe, (separator, cell)
+                assert begins not in tuple("=+-@＝－＠﹦") or cell.startswith(NUMBERS), cell
 
 
 def test_no_spreadsheet_runs_a_cell_of_a_file_that_we_return(client, anna):
@@ -213,10 +198,9 @@ def test_no_spreadsheet_runs_a_cell_of_a_file_that_we_return(client, anna):
     assert first[len(RUN) :] == HARMLESS
     assert [name.replace("'", "") for name in first[: len(RUN)]] == RUN
     # Stage 06 returns an account's predictions. Of their numbers, only longitudes begin with a minus sign.
-    names = [name for name in RUN if name.isprintable()]
-    for name in names:
+    for name in RUN[:5]:
         anna.saves(name)
     answer = anna.browser.get("/saved/download.csv")
     assert_runs_nothing(answer.text.replace(",-1", ",1"))
     found = [row[1].replace("'", "") for row in rows_of(answer)][1:]
-    assert found == [name.strip() for name in names]
+    assert found == [name.strip() for name in RUN[:5]]
