@@ -9,9 +9,7 @@ import gc
 import json
 import os
 import re
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from urllib.parse import urlencode
@@ -20,7 +18,7 @@ import pytest
 from app_support import FLOWER, NEW, PERSON, SLUGS, body
 from flask import Flask
 from host_support import Mounted
-from housing_support import BERKELEY, join
+from housing_support import BERKELEY, PASSWORD, Person, join
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
@@ -38,8 +36,8 @@ FIELDS = {
     "04_iris": FLOWER,
     "05_census": PERSON,
     "06_housing": BERKELEY
-    | {"name": "a", "place": "", "username": "b", "password": "c", "model_version": "d"}
-    | {"csrf_token": "e", "sort": "price", "next": "/saved"},
+    | dict.fromkeys(("name", "place", "username", "password", "model_version", "csrf_token"), "a")
+    | {"sort": "price", "next": "/saved"},
     "07_yours": {f"f{place}": "1" for place in range(7)},
 }
 JSON = {
@@ -50,31 +48,41 @@ JSON = {
 
 @dataclass
 class Target:
-    """A WSGI application and its routes; `somebody` returns the headers of a logged-in visitor."""
+    """A WSGI application, its routes with the `<...>` in them, and perhaps somebody with an account."""
 
     slug: str
     application: object
     rules: list[tuple[str, set[str]]]
-    somebody: object = lambda: {}
+    somebody: Person | None = None
 
-    def ask(self, path: str, method: str = "GET", **sent) -> None:
-        """Send a request and check the answer. `raw` is added to the environ unchanged."""
-        raw = sent.pop("raw", {})
+    def ask(self, rule: str, word: str, method: str, raw=None, **sent) -> None:
+        """Send a request with `word` for each `<...>`, and check the answer. `raw` goes into the environ."""
+        path = re.sub("<[^>]+>", lambda _: word, rule)
         environ = EnvironBuilder("/", method=method, **sent).get_environ()
         # As a server passes a path on: each byte as one character.
         environ["PATH_INFO"] = path.encode("utf-8", "surrogatepass").decode("latin-1")
         began = time.process_time()
-        pieces, status, headers = run_wsgi_app(self.application, environ | raw)
+        pieces, status, headers = run_wsgi_app(self.application, environ | (raw or {}))
         body = b"".join(pieces)
         took = time.process_time() - began
         code = int(status.split()[0])
-        inner = re.sub(r"^/\d\d_\w+(?=/|$)", "", path) if self.slug == "gallery" else path
         is_oops = "/oops" in path and code == 500  # stage 01 crashes there on purpose
         assert code < 500 or is_oops, (status, body)
         assert b"Traceback" not in body
         assert took <= SECONDS
         if code >= 400 and method != "HEAD":
+            inner = re.sub(r"^/\d\d_\w+(?=/|$)", "", path) if self.slug == "gallery" else path
             assert_documented(inner, code, headers["Content-Type"], body)
+
+    def login(self) -> dict[str, str]:
+        """Return the session and the token of somebody, whom an earlier request may have logged out."""
+        if not self.somebody:
+            return {}
+        browser, token = self.somebody.browser, self.somebody.headers["Authorization"]
+        answer = browser.post("/login", data={"username": "carla", "password": PASSWORD})
+        assert answer.status_code == 303
+        session = browser.get_cookie("housing_session").value
+        return {"HTTP_COOKIE": f"housing_session={session}", "HTTP_AUTHORIZATION": token}
 
 
 def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
@@ -93,7 +101,7 @@ def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
 
 
 def routes(app: Flask, prefix: str = "") -> list[tuple[str, set[str]]]:
-    """Return the address of every route of an app, with its `<...>`, and its methods."""
+    """Return the rule of each route of an app, and its methods."""
     return [(prefix + rule.rule, rule.methods) for rule in app.url_map.iter_rules()]
 
 
@@ -109,38 +117,16 @@ def collect_only_the_apps_garbage():
 def target(request, apps) -> Target:
     slug = request.param
     if slug in apps:
-        found = Target(slug, apps[slug], routes(apps[slug]))
         if slug in ("07_yours", NEW):
             JSON[slug] = [body(slug, apps[slug].test_client())]
-    else:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gallery, "Mount", lambda stage, **_: Mounted(stage, apps[stage.slug]))
-            patch.setattr(gallery, "end_with_main_process", lambda: None)
-            whole = gallery.create_gallery()
-        rules = [rule for slug in SLUGS[:-1] for rule in routes(apps[slug], f"/{slug}")]
-        found = Target("gallery", whole, routes(gallery.create_app({})) + rules)
-    if slug == "06_housing":
-        found.somebody = somebody(apps[slug])
-    return found
-
-
-def somebody(app: Flask) -> Callable[[], dict[str, str]]:
-    """Register an account; return a function that returns its session and token as WSGI headers.
-
-    It makes a new session each time, because a request may have logged out of the last one.
-    """
-    token = join(app, "carla").headers["Authorization"]
-    database, login = sys.modules["housing_database"], sys.modules["housing_login"]
-
-    def headers() -> dict[str, str]:
-        with app.test_request_context() as context:
-            accounts = database.open_session().query(database.Account)
-            login.log_in(accounts.filter_by(username="carla").one())
-            signer = app.session_interface.get_signing_serializer(app)
-            cookie = signer.dumps(dict(context.session))
-        return {"HTTP_COOKIE": f"housing_session={cookie}", "HTTP_AUTHORIZATION": token}
-
-    return headers
+        somebody = join(apps[slug], "carla") if slug == "06_housing" else None
+        return Target(slug, apps[slug], routes(apps[slug]), somebody)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "Mount", lambda stage, **_: Mounted(stage, apps[stage.slug]))
+        patch.setattr(gallery, "end_with_main_process", lambda: None)
+        whole = gallery.create_gallery()
+    rules = [rule for slug in SLUGS[:-1] for rule in routes(apps[slug], f"/{slug}")]
+    return Target("gallery", whole, routes(gallery.create_app({})) + rules)
 
 
 NASTY = [
@@ -201,16 +187,11 @@ def bodies(slug: str) -> st.SearchStrategy[tuple[str, bytes]]:
     )
 
 
-def fill(rule: str, word: str) -> str:
-    """Return an address of a route, with a word for each `<...>`."""
-    return re.sub("<[^>]+>", lambda _: word, rule)
-
-
 def test_every_method_on_every_route(target):
     for rule, _ in target.rules:
-        headers = target.somebody()
+        headers = target.login()
         for method in METHODS:
-            target.ask(fill(rule, "1"), method, raw=headers)
+            target.ask(rule, "1", method, headers)
 
 
 @settings(
@@ -226,14 +207,13 @@ def test_every_request_gets_an_answer_that_is_documented(target, data):
     fields = data.draw(spoilt(FIELDS.get(target.slug, FLOWER), text))
     odd = {"QUERY_STRING": as_form(fields).decode(), "CONTENT_LENGTH": str(len(body))}
     odd["wsgi.input_terminated"] = True  # as granian sets it
-    odd |= data.draw(st.sampled_from([dict, target.somebody]))()
+    odd |= data.draw(st.sampled_from([dict, target.login]))()
     odd |= data.draw(st.one_of(st.just({}), st.fixed_dictionaries({}, optional=ODD_HEADERS)))
     word = data.draw(text)
     # Each example goes to several routes: making it takes longer than answering it.
     for rule, methods in data.draw(st.lists(st.sampled_from(target.rules), min_size=8, max_size=8)):
         method = data.draw(st.sampled_from([*sorted(methods), "POST"]))
-        sent = {"input_stream": BytesIO(body), "content_type": kind}
-        target.ask(fill(rule, word), method, raw=odd, **sent)
+        target.ask(rule, word, method, odd, input_stream=BytesIO(body), content_type=kind)
 
 
 # The largest bodies that are accepted, of the slowest kinds: each once took an app seconds.
@@ -257,4 +237,4 @@ def test_the_largest_bodies_are_answered_quickly(apps, longest):
         target = Target(slug, app, routes(app))
         for rule, methods in target.rules:
             if "POST" in methods:
-                target.ask(fill(rule, "1"), "POST", data=sent, content_type=kind)
+                target.ask(rule, "1", "POST", data=sent, content_type=kind)
