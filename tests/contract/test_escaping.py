@@ -8,12 +8,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from app_support import PROBLEM, SLUGS, Page, make, submit
-from host_support import Mounted
 from housing_support import BERKELEY, PASSWORD, join
 from yours_support import fit, plain_rows, write
-
-from workshop.core.stages import STAGES
-from workshop.host import gallery
 
 # These try to leave text, an attribute with either quote, a title, a text area and a comment, or to run.
 HOSTILE = [
@@ -105,11 +101,3 @@ def test_the_names_and_words_of_a_table_are_never_markup(tmp_path):
     answer = submit("07_yours", client)
     assert shows(assert_only_text(answer, "/predict"), "<zz>big")
     assert_forms_escape(client, "/")
-
-
-def test_the_gallery_shows_a_broken_app_s_error_as_text():
-    for text in HOSTILE:
-        mounts = {stage.slug: Mounted(stage, None, text) for stage in STAGES if stage.app}
-        client = gallery.create_app(mounts).test_client()
-        assert shows(assert_only_text(client.get("/"), "/"), text)
-        assert_only_text(client.get(f"/{quote(text, safe='')}"), text)

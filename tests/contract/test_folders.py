@@ -7,8 +7,7 @@ import sys
 from importlib.metadata import packages_distributions
 
 import pytest
-from app_support import BODY, NEW, api, copy_of_folder, python
-from yours_support import FOLDER, TEMPLATE_FILES
+from app_support import BODY, api, copy_of_folder, python
 
 from workshop.core.stages import find_stage, stages_with_app
 from workshop.setup.process import ROOT
@@ -68,16 +67,6 @@ print(untrained.get("/healthz").json["reason"])
     done = python(copy, "-c", code)
     assert done.stdout.splitlines()[-2:-1] == ["[200, 200, 200]"], done.stderr
     assert f"python {script[0]} data.csv" in done.stdout, "the remedy works in the copy"
-
-
-def test_the_files_of_an_app_made_by_new_are_those_of_stage_07(models):
-    for name in TEMPLATE_FILES:
-        assert (models[NEW].parent / name).read_bytes() == (FOLDER / name).read_bytes()
-
-
-def test_module_names_are_unique_across_apps():
-    names = [file.stem for stage in STAGES for file in stage.folder.glob("*.py")]
-    assert sorted({*names} - {"app"}) == sorted(name for name in names if name != "app")
 
 
 def test_a_file_that_several_apps_have_is_the_same_in_each():

@@ -53,36 +53,25 @@ def assert_predicted(pipeline, people, found):
     assert apart.max() < EXACT, people[apart.argmax()]
 
 
-def fit(census, change):
-    """Return the workshop's pipeline, trained after a change."""
-    pipeline = census_model.build_pipeline()
-    change(pipeline)
-    return pipeline.fit(census.train[PERSON], census.train["income"])
-
-
-CHANGES = {
-    "none": lambda pipeline: None,
-    "order": lambda pipeline: pipeline["prepare"].transformers.reverse(),
-    "settings": lambda p: p["classify"].set_params(C=0.01, class_weight="balanced"),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_the_sums_predict_for_everybody_as_the_pipeline_does(census, income, tmp_path, change):
+def test_the_sums_predict_for_everybody_as_the_pipeline_does(census, income, tmp_path):
     """In a batch and one by one, with the same digits; and the contributions add up."""
-    pipeline = fit(census, change)
-    census_model.save(pipeline, income[1], tmp_path)
-    model, people = census_model.load(tmp_path), make_people(income[1]["features"], 2_000)
+    people = make_people(income[1]["features"], 5_000)
     people[0]["workclass"] = math.nan  # missing, as pandas has it
-    answers, errors = census_csv.score_people(model, pd.DataFrame(people, columns=PERSON))
-    assert errors == []
-    assert_predicted(pipeline, people, [share for share, _ in answers])
-    for person, (share, label) in zip(people[:100], answers, strict=False):
-        answer = model.answer(person)
-        assert (answer.probability, answer.label) == (share, label)
-        assert list(answer.contributions) == PERSON
-        log_odds = model.card["intercept"] + sum(answer.contributions.values())
-        assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(share, abs=EXACT)
+    other = census_model.build_pipeline().set_params(classify__class_weight="balanced")
+    other["prepare"].transformers.reverse()
+    other.fit(census.train[PERSON], census.train["income"])
+    for pipeline in (income[0], other):
+        census_model.save(pipeline, income[1], tmp_path)
+        model = census_model.load(tmp_path)
+        answers, errors = census_csv.score_people(model, pd.DataFrame(people, columns=PERSON))
+        assert errors == []
+        assert_predicted(pipeline, people, [share for share, _ in answers])
+        for person, (share, label) in zip(people[:100], answers, strict=False):
+            answer = model.answer(person)
+            assert (answer.probability, answer.label) == (share, label)
+            assert list(answer.contributions) == PERSON
+            log_odds = model.card["intercept"] + sum(answer.contributions.values())
+            assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(share, abs=EXACT)
 
 
 OTHERS = {
@@ -96,7 +85,8 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_estimator_is_refused_and_nothing_is_written(census, income, tmp_path, name):
-    pipeline = fit(census, lambda pipeline: pipeline.set_params(**OTHERS[name]))
+    pipeline = census_model.build_pipeline().set_params(**OTHERS[name])
+    pipeline.fit(census.train[PERSON], census.train["income"])
     card = json.loads(json.dumps(income[1]))
     if name == "one more category":
         card["features"]["sex"]["categories"].append("Other")
