@@ -1,17 +1,24 @@
-"""Stage 05: the model and its card, the form and the prediction with its reasons, and the API."""
+"""Stage 05: the model and its card, the form and the prediction with its reasons, and the API.
+
+For many people in one request, see test_census_tables.py.
+"""
 
 import json
-import math
 import re
 import sys
 from itertools import pairwise
 
 import pandas as pd
 import pytest
-from app_support import PERSON, Page, assert_refused, problem
+from app_support import PERSON, Page, assert_refused, problem, python
 from sklearn.metrics import brier_score_loss, confusion_matrix, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
+from workshop import cli
 from workshop.core.stages import load_app_module
+from workshop.setup.process import ROOT
 
 census_app = load_app_module("05_census")
 census_model = sys.modules["census_model"]
@@ -21,7 +28,8 @@ NUMBERS = ["age", "hours_per_week"]
 
 RICHER = PERSON | {"age": 50, "marital_status": "Married-civ-spouse", "education": "Doctorate"}
 UNKNOWN_EMPLOYER = PERSON | {"workclass": None}
-ONE, BATCH = "/api/v1/predictions", "/api/v1/predictions/batch"
+LEFT_OUT = {name: value for name, value in PERSON.items() if name != "workclass"}
+ONE = "/api/v1/predictions"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,39 @@ def test_the_counts_in_the_card_give_the_rates_of_everybody_and_of_each_group(ce
         cells = ("true_negatives", "false_positives", "false_negatives", "true_positives")
         counts = confusion_matrix(truth, says, labels=[0, 1]).ravel().tolist()
         assert [found[name] for name in cells] == counts
+
+
+OTHERS = {
+    "a tree": {"classify": DecisionTreeClassifier(max_depth=3)},
+    "products": {"prepare__numbers": make_pipeline(StandardScaler(), PolynomialFeatures(2))},
+    # Its table is read without a complaint, but the sums differ from the pipeline's.
+    "numbers that count twice": {"prepare__transformer_weights": {"numbers": 2}},
+    "one more category": {},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_estimator_is_refused_and_nothing_is_written(census, income, tmp_path, name):
+    pipeline = census_model.build_pipeline().set_params(**OTHERS[name])
+    pipeline.fit(census.train[FEATURES], census.train["income"])
+    card = json.loads(json.dumps(income[1]))
+    if name == "one more category":
+        card["features"]["sex"]["categories"].append("Other")
+    with pytest.raises(census_model.ModelUnavailable) as refused:
+        census_model.save(pipeline, card, tmp_path)
+    assert name == "one more category" or "stage 07" in str(refused.value)
+    assert str(refused.value).endswith("python3 -m workshop train 05")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exported_data_trains_the_same_model(tmp_path, census, monkeypatch):
+    monkeypatch.setattr(cli, "use_my_copy", lambda: None)
+    monkeypatch.setattr("workshop.core.datasets.fetch_census", lambda: census)
+    assert cli.run(["train", "05", "--export", str(tmp_path / "people.csv")]) == 0
+    table = census_model.read_table(tmp_path / "people.csv")
+    for part in ("train", "test"):
+        exported = getattr(table, part).drop(columns="part")
+        pd.testing.assert_frame_equal(exported, census[part], check_dtype=False)
 
 
 def test_the_card_has_what_the_training_people_have_and_the_form_offers_it(census, client, model):
@@ -173,8 +214,7 @@ def test_the_api_answers_one_person_with_the_reasons_or_the_known_categories(cli
     assert list(answer) == ["probability", "label", "contributions", "model_version"]
     assert answer["contributions"] == model.explain(PERSON)
     assert (answer["label"], client.post(ONE, json=RICHER).json["label"]) == ("<=50K", ">50K")
-    left_out = {k: v for k, v in PERSON.items() if k != "workclass"}
-    for person in (UNKNOWN_EMPLOYER, left_out, left_out | {"age": 39.0, "hours_per_week": 4e1}):
+    for person in (UNKNOWN_EMPLOYER, LEFT_OUT, LEFT_OUT | {"age": 39.0, "hours_per_week": 4e1}):
         answer = client.post(ONE, json=person).json
         assert answer["probability"] == model.answer(UNKNOWN_EMPLOYER).probability
     for name in CATEGORIES:
@@ -185,40 +225,17 @@ def test_the_api_answers_one_person_with_the_reasons_or_the_known_categories(cli
         assert all(category in error["message"] for category in known)
 
 
-NO_BATCHES = [  # each with the index, the field and a word of its first error
-    ([], None, "body", ""),
-    ({"people": PERSON}, None, "people", ""),
-    ({"people": [PERSON] * 10_001}, None, "people", "10000"),
-    ({"people": [], "more": 1}, None, "more", ""),
-    ({"people": [PERSON, 3]}, 1, "person", ""),
-    ({"people": [PERSON, PERSON | {"age": math.nan}]}, 1, "age", "NaN"),
-    ({"people": [PERSON, PERSON, PERSON | {"0": 1}]}, 2, "0", ""),
-]
-
-
-def test_every_mistake_in_a_batch_is_named_and_nothing_is_predicted(client):
-    for body, index, field, word in NO_BATCHES:
-        response = client.post(BATCH, data=json.dumps(body), content_type="application/json")
-        error = problem(response, 422)["errors"][0]
-        assert (error["index"], error["field"]) == (index, field)
-        assert word in error["message"]
-    people = [PERSON, PERSON | {"age": 5}, PERSON, {"age": 39}, PERSON | {"sex": "x", "race": "y"}]
-    found = problem(client.post(BATCH, json={"people": people}), 422)
-    places = [(error["index"], error["field"]) for error in found["errors"]]
-    missing = ["education", "marital_status", "race", "sex", "hours_per_week"]
-    assert places == [(1, "age"), *((3, name) for name in missing), (4, "race"), (4, "sex")]
-    found = problem(client.post(BATCH, json={"people": [{}] * 200}), 422)
-    assert len(found["errors"]) == 1000
-    assert "the first 1,000 of 1,200 errors" in found["detail"]
-    assert client.post(BATCH, json={"people": []}).json["predictions"] == []
-
-
-def test_a_batch_has_its_own_limit_and_media_types(client):
-    problem(client.post(ONE, data="39", content_type="text/csv"), 415)
-    refused = client.post(BATCH, data="x", content_type="text/plain")
-    assert "text/csv" in problem(refused, 415)["detail"]
-    big = b" " * (census_app.BODY_LIMIT + 1)
-    for kind in ("application/json", "text/csv"):
-        problem(client.post(BATCH, data=big, content_type=kind), 413)
-    for body in (b"", b"{", b"[" * 60_000, b'{"\\ud800": 1}'):
-        problem(client.post(BATCH, data=body, content_type="application/json"), 400)
+def test_serving_never_imports_scikit_learn_and_pandas_only_for_a_batch(census_folder):
+    code = f"""
+import json, sys
+import app
+client = app.create_app({{"MODEL_FOLDER": {str(census_folder)!r}}}).test_client()
+answers = [client.get(path) for path in ("/", "/model", "/healthz", "/openapi/openapi.json")]
+answers.append(client.get("/probability", query_string={LEFT_OUT}))
+answers.append(client.post("/api/v1/predictions", json={LEFT_OUT}))
+heavy = sorted({{"joblib", "numpy", "pandas", "scipy", "sklearn"}} & set(sys.modules))
+answers.append(client.post("/api/v1/predictions/batch", json={{"people": [{LEFT_OUT}]}}))
+print(json.dumps([[each.status_code for each in answers], heavy, "sklearn" in sys.modules]))
+"""
+    done = python(ROOT / "apps" / "05_census", "-c", code)
+    assert json.loads(done.stdout) == [[200] * 7, [], False], done.stderr

@@ -1,15 +1,27 @@
-"""Stage 05's tables: people's CSV files work, or one sentence says what to do; and the files we return."""
+"""Stage 05's batches: every prediction is the trained pipeline's; people's CSV files work, or one sentence
+says what to do; and no spreadsheet runs a cell of the files we return."""
 
 import csv
 import gzip
 import io
+import json
+import math
+import sys
+import tracemalloc
 
+import numpy as np
+import pandas as pd
 import pytest
 from app_support import PERSON, Page, problem
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from workshop.core.stages import load_app_module
 
-BATCH = "/api/v1/predictions/batch"
+census_app = load_app_module("05_census")
+census_csv, census_model = sys.modules["census_csv"], sys.modules["census_model"]
+CATEGORIES = census_model.CATEGORIES
+EXACT = 1e-12
+ONE, BATCH = "/api/v1/predictions", "/api/v1/predictions/batch"
 ROW = ",".join(map(str, PERSON.values()))
 HEADER = ",".join(PERSON)
 TABLE = f"{HEADER}\n{ROW}\n{ROW}\n"
@@ -17,7 +29,7 @@ TABLE = f"{HEADER}\n{ROW}\n{ROW}\n"
 
 @pytest.fixture(scope="module")
 def client(census_folder):
-    return load_app_module("05_census").create_app({"MODEL_FOLDER": census_folder}).test_client()
+    return census_app.create_app({"MODEL_FOLDER": census_folder}).test_client()
 
 
 def send(client, table, accept="text/csv"):
@@ -33,6 +45,114 @@ def upload(client, table, query=""):
 
 def rows_of(answer):
     return list(csv.reader(io.StringIO(answer.text)))
+
+
+def make_people(features, count):
+    """People who don't exist, drawn from everything the model's card allows."""
+    draw = np.random.default_rng(0)
+    columns = {"age": draw.integers(17, 121, count), "hours_per_week": draw.integers(1, 169, count)}
+    columns = {name: column.tolist() for name, column in columns.items()}
+    for name in CATEGORIES:
+        values = features[name]["categories"] + [None] * (name == "workclass")
+        columns[name] = [values[i] for i in draw.integers(len(values), size=count)]
+    return [{name: columns[name][i] for name in PERSON} for i in range(count)]
+
+
+def assert_predicted(pipeline, people, found):
+    """Assert that all probabilities are the pipeline's; if not, name the person furthest off."""
+    table = pd.DataFrame(people, columns=[*PERSON]).astype(dict.fromkeys(CATEGORIES, object))
+    table[CATEGORIES] = table[CATEGORIES].where(table[CATEGORIES].notna(), np.nan)
+    apart = np.abs(pipeline.predict_proba(table)[:, 1] - found)
+    assert apart.max() < EXACT, people[apart.argmax()]
+
+
+def test_the_sums_predict_for_everybody_as_the_pipeline_does(census, income, tmp_path):
+    """In a batch and one by one, with the same digits; and the contributions add up."""
+    people = make_people(income[1]["features"], 5_000)
+    people[0]["workclass"] = math.nan  # missing, as pandas has it
+    other = census_model.build_pipeline().set_params(classify__class_weight="balanced")
+    other["prepare"].transformers.reverse()
+    other.fit(census.train[[*PERSON]], census.train["income"])
+    for pipeline in (income[0], other):
+        census_model.save(pipeline, income[1], tmp_path)
+        model = census_model.load(tmp_path)
+        answers, errors = census_csv.score_people(model, pd.DataFrame(people, columns=[*PERSON]))
+        assert errors == []
+        assert_predicted(pipeline, people, [share for share, _ in answers])
+        for person, (share, label) in zip(people[:100], answers, strict=False):
+            answer = model.answer(person)
+            assert (answer.probability, answer.label) == (share, label)
+            assert list(answer.contributions) == [*PERSON]
+            log_odds = model.card["intercept"] + sum(answer.contributions.values())
+            assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(share, abs=EXACT)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/csv"])
+def test_ten_thousand_people_in_one_call_in_little_memory(census_folder, income, kind):
+    people = make_people(income[1]["features"], 10_000)
+    app = census_app.create_app({"MODEL_FOLDER": census_folder})
+    body = json.dumps({"people": people}).encode()
+    if kind == "text/csv":
+        body = pd.DataFrame(people, columns=[*PERSON]).to_csv(index=False).encode()
+
+    def answer():
+        """Call the app as a server does, which sends each piece and forgets it."""
+        environ = EnvironBuilder(BATCH, method="POST", content_type=kind, data=body).get_environ()
+        pieces, status, _ = run_wsgi_app(app, environ | {"HTTP_ACCEPT": kind})
+        assert status == "200 OK"
+        yield from pieces
+
+    told = b"".join(answer()).decode()
+    rows = json.loads(told)["predictions"] if "json" in kind else csv.DictReader(io.StringIO(told))
+    assert_predicted(income[0], people, [float(row["probability"]) for row in rows])
+    del told, rows
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in answer():
+            pass
+        assert tracemalloc.get_traced_memory()[1] - before < 10 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+NO_BATCHES = [  # each with the index, the field and a word of its first error
+    ([], None, "body", ""),
+    ({"people": PERSON}, None, "people", ""),
+    ({"people": [PERSON] * 10_001}, None, "people", "10000"),
+    ({"people": [], "more": 1}, None, "more", ""),
+    ({"people": [PERSON, 3]}, 1, "person", ""),
+    ({"people": [PERSON, PERSON | {"age": math.nan}]}, 1, "age", "NaN"),
+    ({"people": [PERSON, PERSON, PERSON | {"0": 1}]}, 2, "0", ""),
+]
+
+
+def test_every_mistake_in_a_batch_is_named_and_nothing_is_predicted(client):
+    for body, index, field, word in NO_BATCHES:
+        response = client.post(BATCH, data=json.dumps(body), content_type="application/json")
+        error = problem(response, 422)["errors"][0]
+        assert (error["index"], error["field"]) == (index, field)
+        assert word in error["message"]
+    people = [PERSON, PERSON | {"age": 5}, PERSON, {"age": 39}, PERSON | {"sex": "x", "race": "y"}]
+    found = problem(client.post(BATCH, json={"people": people}), 422)
+    places = [(error["index"], error["field"]) for error in found["errors"]]
+    missing = ["education", "marital_status", "race", "sex", "hours_per_week"]
+    assert places == [(1, "age"), *((3, name) for name in missing), (4, "race"), (4, "sex")]
+    found = problem(client.post(BATCH, json={"people": [{}] * 200}), 422)
+    assert len(found["errors"]) == 1000
+    assert "the first 1,000 of 1,200 errors" in found["detail"]
+    assert client.post(BATCH, json={"people": []}).json["predictions"] == []
+
+
+def test_a_batch_has_its_own_limit_and_media_types(client):
+    problem(client.post(ONE, data="39", content_type="text/csv"), 415)
+    refused = client.post(BATCH, data="x", content_type="text/plain")
+    assert "text/csv" in problem(refused, 415)["detail"]
+    big = b" " * (census_app.BODY_LIMIT + 1)
+    for kind in ("application/json", "text/csv"):
+        problem(client.post(BATCH, data=big, content_type=kind), 413)
+    for body in (b"", b"{", b"[" * 60_000, b'{"\\ud800": 1}'):
+        problem(client.post(BATCH, data=body, content_type="application/json"), 400)
 
 
 TITLED = HEADER.title()
@@ -151,7 +271,7 @@ def test_a_file_is_previewed_with_its_errors_by_line_and_saved_with_its_answers(
     assert "Line 3, age: Input should be a valid integer" in page.text
     assert "Łucja <b>" in page.in_tag("td")
     assert (saved.mimetype, saved.headers["Content-Disposition"][:10]) == ("text/csv", "attachment")
-    probability = client.post("/api/v1/predictions", json=PERSON).json["probability"]
+    probability = client.post(ONE, json=PERSON).json["probability"]
     assert page.in_tag("td").count(f"{probability:.1%}") == 2
     scored = [repr(probability), "<=50K"]
     columns = [["probability", "label"], scored, ["", ""], scored]
