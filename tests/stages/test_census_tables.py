@@ -60,7 +60,7 @@ def make_people(features, count):
 
 def assert_predicted(pipeline, people, found):
     """Assert that all probabilities are the pipeline's; if not, name the person furthest off."""
-    table = pd.DataFrame(people, columns=[*PERSON]).astype(dict.fromkeys(CATEGORIES, object))
+    table = pd.DataFrame(people).astype(dict.fromkeys(CATEGORIES, object))
     table[CATEGORIES] = table[CATEGORIES].where(table[CATEGORIES].notna(), np.nan)
     apart = np.abs(pipeline.predict_proba(table)[:, 1] - found)
     assert apart.max() < EXACT, people[apart.argmax()]
@@ -76,7 +76,7 @@ def test_the_sums_predict_for_everybody_as_the_pipeline_does(census, income, tmp
     for pipeline in (income[0], other):
         census_model.save(pipeline, income[1], tmp_path)
         model = census_model.load(tmp_path)
-        answers, errors = census_csv.score_people(model, pd.DataFrame(people, columns=[*PERSON]))
+        answers, errors = census_csv.score_people(model, pd.DataFrame(people))
         assert errors == []
         assert_predicted(pipeline, people, [share for share, _ in answers])
         for person, (share, label) in zip(people[:100], answers, strict=False):
@@ -93,7 +93,7 @@ def test_ten_thousand_people_in_one_call_in_little_memory(census_folder, income,
     app = census_app.create_app({"MODEL_FOLDER": census_folder})
     body = json.dumps({"people": people}).encode()
     if kind == "text/csv":
-        body = pd.DataFrame(people, columns=[*PERSON]).to_csv(index=False).encode()
+        body = pd.DataFrame(people).to_csv(index=False).encode()
 
     def answer():
         """Call the app as a server does, which sends each piece and forgets it."""
