@@ -27,7 +27,6 @@ iris_app = load_app_module("04_iris")
 iris_model = sys.modules["iris_model"]
 FEATURES, ModelUnavailable = iris_model.FEATURES, iris_model.ModelUnavailable
 SPECIES = ["setosa", "versicolor", "virginica"]
-VIRGINICA = {"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +60,17 @@ def test_training_reaches_the_reference_numbers_and_the_card_says_on_what(
     assert list(flowers["species"]) == [str(bunch.target_names[i]) for i in bunch.target]
     pipeline, card = trained
     training, test = train_test_split(flowers, random_state=0)
-    assert card["metrics"]["accuracy"] == pytest.approx(0.9736842105263158, abs=1e-12)
     assert pipeline.score(test[FEATURES], test["species"]) == card["metrics"]["accuracy"]
     assert card["metrics"]["confusion_matrix"] == [[13, 0, 0], [0, 15, 1], [0, 0, 9]]
-    assert (card["classes"], list(card["features"])) == (SPECIES, FEATURES)
-    for name, feature in card["features"].items():  # the ranges don't include the test flowers
+    for name in FEATURES:  # the ranges don't include the test flowers
         known = training[name].agg(["min", "median", "max"]).to_dict()
-        assert feature == {"unit": "cm", **known}
-    # Its fingerprint does not depend on line ends.
+        assert card["features"][name] == {"unit": "cm", **known}
+    # The data's fingerprint does not depend on line ends.
     text = (ROOT / "data" / "iris.csv").read_bytes().replace(b"\r\n", b"\n")
     (tmp_path / "windows.csv").write_bytes(text.replace(b"\n", b"\r\n"))
     _, again = iris_model.train(pd.read_csv(tmp_path / "windows.csv"))
     expected = hashlib.sha256(text).hexdigest()
-    assert card["data"]["sha256"] == again["data"]["sha256"] == expected
+    assert again["data"]["sha256"] == expected
     page = Page(client.get("/model")).text
     for part in ("97.4%", "data/iris.csv: 112 flowers to train, 38 held out", expected):
         assert part in page
@@ -98,15 +95,14 @@ def test_any_estimator_works_on_the_page_and_in_the_api(
     asked = some[FEATURES].to_dict("records")
     found = [client.post("/api/predict", json=flower).json for flower in asked]
     assert [each["species"] for each in found] == list(estimator.predict(some[names]))
-    page = classify(client)
-    assert page.status_code == 200
     if hasattr(estimator, "predict_proba"):
         assert list(found[0]["probabilities"]) == SPECIES
         shares = [list(each["probabilities"].values()) for each in found]
         assert shares == pytest.approx(estimator.predict_proba(some[names]), abs=1e-12)
     else:
         assert list(found[0]) == ["species"]
-    assert ("How sure is the model?" in page.text) is hasattr(estimator, "predict_proba")
+    said = "How sure is the model?" in classify(client).text
+    assert said is hasattr(estimator, "predict_proba")
 
 
 @pytest.mark.parametrize("codes", [(10, 20, 30), (True, False, False)], ids=str)
@@ -182,7 +178,7 @@ def test_an_answer_has_an_address_to_share_and_a_qr_code_in_an_open_room(client)
 
 
 def test_the_picture_shows_all_flowers_and_yours_and_describes_them(client):
-    answer = Page(classify(client, **VIRGINICA))
+    answer = Page(classify(client, petal_length=6.0, petal_width=2.5))
     marks = [use for use in answer.all("use") if "x" in use]
     known = [use for use in marks if use["href"] != "#star"]
     hollow = [use for use in known if "hollow" in use["class"]]

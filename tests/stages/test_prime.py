@@ -54,16 +54,6 @@ ANSWERS = {
     "0" * 5_000 + "97": "97 is a prime number",
     "९७": "97 is a prime number",
 }
-REASONS = {
-    "0": "Zero has infinitely many",
-    "97": "nothing from 2 to 9 divides it",
-    "3": "even 2 × 2 is more than 3",
-    "91": "it goes into 91 exactly 13 times",
-}
-DOTS = {
-    91: "91 dots in rows of 13: they fill a rectangle of 7 × 13",
-    97: "97 dots in rows of 9: the last row has only 7",
-}
 
 
 def test_a_number_is_answered_with_a_page_a_reason_and_a_picture_if_it_is_small(client):
@@ -72,14 +62,18 @@ def test_a_number_is_answered_with_a_page_a_reason_and_a_picture_if_it_is_small(
         assert response.status_code == 200
         assert Page(response).in_tag("h1") == [answer]
         assert f"<title>{answer} · " in response.text
-    for number, reason in REASONS.items():
-        assert reason in Page(ask(client, number)).text
-    for number, title in DOTS.items():
+    for number, dots, words in (
+        (0, 0, "Zero has infinitely many"),
+        (3, 0, "even 2 × 2 is more than 3"),
+        (91, 91, "it goes into 91 exactly 13 times"),
+        (91, 91, "91 dots in rows of 13: they fill a rectangle of 7 × 13"),
+        (97, 97, "nothing from 2 to 9 divides it"),
+        (97, 97, "97 dots in rows of 9: the last row has only 7"),
+        (401, 0, "401 is a prime number"),
+    ):
         response = ask(client, str(number))
-        assert response.text.count("<circle") == number
-        assert title in Page(response).text
-    for number in (0, 1, 3, 194, 401, 10**12):
-        assert "<svg" not in ask(client, str(number)).text
+        assert words in Page(response).text
+        assert response.text.count("<circle") == dots
 
 
 # What somebody types, by the message that it gets.
