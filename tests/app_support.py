@@ -85,17 +85,15 @@ def module_of(slug: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def models(built, tmp_path_factory) -> dict[str, Path]:
     """A folder with a small model for each app that needs one. Don't change it: copy it."""
-    folders = {"06_housing": built}
-    for slug, data in (("04_iris", read_iris), ("05_census", lambda: few(fetch_census()))):
+    place = tmp_path_factory.mktemp("models")
+    folders = {slug: place / slug for slug in WITH_MODEL} | {"06_housing": built}
+    for slug, data in (("04_iris", read_iris()), ("05_census", few(fetch_census()))):
         module = module_of(slug)
-        folders[slug] = module.save(*module.train(data()), tmp_path_factory.mktemp(slug)).parent
-    folders["07_yours"] = tmp_path_factory.mktemp("07_yours")
+        module.save(*module.train(data), folders[slug])
     fit(PENGUINS, "species", folders["07_yours"], kind="linear")
-    place = tmp_path_factory.mktemp("apps")
     table = unusual_table(place / "Tabelle.csv")
     made = new_app(NEW, table, UNUSUAL[-1], model="linear", say=str, apps_folder=place / "apps")
-    folders[NEW] = made / "model"
-    return folders
+    return folders | {NEW: made / "model"}
 
 
 def make(slug: str, instance: Path, model: Path | None = None) -> Flask:
@@ -170,8 +168,7 @@ def problem(response: TestResponse, status: int) -> dict[str, Any]:
     assert set(found) == {"title", "status", "detail", "errors"}
     assert found["status"] == status
     assert found["title"] and found["detail"]
-    for error in found["errors"]:
-        assert set(error) - {"index"} == {"field", "message"}
+    assert all(set(error) - {"index"} == {"field", "message"} for error in found["errors"])
     return found
 
 

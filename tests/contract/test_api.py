@@ -94,9 +94,7 @@ def test_a_wrong_value_or_field_is_a_422_that_names_it(slug, client):
 @pytest.mark.parametrize("slug", WITH_API)
 def test_under_api_every_error_is_problem_json(slug, client):
     problem(client.get("/api/nothing"), 404)
-    problem(client.get("/api/"), 404)
-    address = "/api/prime/97" if slug == "03_prime" else api(slug)
-    answer = client.delete(address)
+    answer = client.delete("/api/prime/97" if slug == "03_prime" else api(slug))
     problem(answer, 405)
     assert ("GET" if slug == "03_prime" else "POST") in answer.headers["Allow"]
 
@@ -110,28 +108,25 @@ def test_the_document_lists_the_api_and_its_examples_are_answered(slug, apps, cl
     assert "openapi/" not in WITH_DOCUMENT[slug] or document["servers"] == [{"url": "/some/where"}]
     assert document["openapi"] == "3.1.0"
     rules = {re.sub("<(.+?)>", r"{\1}", rule.rule) for rule in apps[slug].url_map.iter_rules()}
-    routes = {rule for rule in rules if rule.startswith("/api/") and "openapi" not in rule}
-    assert set(document["paths"]) == routes
-    operations = [
-        (path, method, operation)
-        for path, operations in document["paths"].items()
-        for method, operation in operations.items()
-    ]
-    for path, method, operation in operations:
-        assert operation["summary"]
-        assert {"200", "201", "204"} & set(operation["responses"])
-        # Only what needs a token names the token.
-        needs_token = path.startswith("/api/v1/saved")
-        assert ("security" in operation) is ("401" in operation["responses"]) is needs_token
-        for status, response in operation["responses"].items():
-            if status > "4" and "content" in response:
-                assert "application/problem+json" in response["content"]
-        for media_type, sent in operation.get("requestBody", {}).get("content", {}).items():
-            if "example" in sent and not needs_token:
-                data = sent["example"]
-                data = data if isinstance(data, str) else json.dumps(data)
-                answer = client.open(path, method=method, data=data, content_type=media_type)
-                assert answer.status_code == 200, (path, media_type)
+    assert set(document["paths"]) == {
+        rule for rule in rules if re.match("/api/(?!.*openapi)", rule)
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"]
+            assert {"200", "201", "204"} & set(operation["responses"])
+            # Only what needs a token names the token.
+            needs_token = path.startswith("/api/v1/saved")
+            assert ("security" in operation) is ("401" in operation["responses"]) is needs_token
+            for status, response in operation["responses"].items():
+                if status > "4" and "content" in response:
+                    assert "application/problem+json" in response["content"]
+            for media_type, sent in operation.get("requestBody", {}).get("content", {}).items():
+                if "example" in sent and not needs_token:
+                    data = sent["example"]
+                    data = data if isinstance(data, str) else json.dumps(data)
+                    answer = client.open(path, method=method, data=data, content_type=media_type)
+                    assert answer.status_code == 200, (path, media_type)
     references = re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document))
     assert set(references) <= set(document["components"]["schemas"])
 

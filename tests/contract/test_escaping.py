@@ -26,12 +26,10 @@ def assert_only_text(answer, path):
     """Assert that hostile text is only text in the response; return the page, or None for JSON and CSV."""
     if answer.mimetype != "text/html":
         assert answer.mimetype in ("application/json", PROBLEM, "text/csv"), path
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
         return None
     page = Page(answer)
     for tag, attributes in page.elements:
-        assert not tag.startswith("zz"), path
-        assert not [name for name in attributes if name.startswith("onzz")], path
+        assert not [name for name in (tag, *attributes) if name.startswith(("zz", "onzz"))], path
     assert not [link for link in page.links if link.startswith("javascript:")], path
     assert "7777777" not in answer.text, f"{path}: a template ran what was typed"
     return page

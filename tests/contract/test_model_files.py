@@ -176,8 +176,9 @@ def test_another_minor_release_of_scikit_learn_is_refused_and_another_patch_is_l
     assert sentence.endswith(f"python3 -m workshop train {kept.slug[:2]}")
 
 
-def in_other_bytes(estimator):
+def in_other_bytes(model_file):
     """Return the same model, which makes another file."""
+    estimator = joblib.load(model_file)
     if isinstance(estimator, dict):
         return estimator | {"low": estimator["high"]}
     estimator.other = "in other bytes"
@@ -188,12 +189,11 @@ def in_other_bytes(estimator):
 def test_saving_replaces_the_two_files_and_refuses_what_load_would_refuse(kept):
     estimator, card = joblib.load(kept.model_file), kept.card
     before = kept.contents()
-    assert set(before) == {kept.card_file.name, kept.model_file.name}
     # With a class of this repository in it, the pickle would depend on a module that may move.
     assert kept.slug[3:].encode() + b"_" not in before[kept.model_file.name]
     incomplete = {name: value for name, value in card.items() if name != "data"}
-    for wrong, named in [((estimator, incomplete), "data"), (({}, card), None)]:
-        with pytest.raises(kept.module.ModelUnavailable, match=named):
+    for wrong in ((estimator, incomplete), ({}, card)):
+        with pytest.raises(kept.module.ModelUnavailable):
             kept.module.save(*wrong, kept.folder)
         assert kept.contents() == before
     kept.module.save(estimator, card | {"name": "The newer one"}, kept.folder)
@@ -204,18 +204,14 @@ def test_saving_replaces_the_two_files_and_refuses_what_load_would_refuse(kept):
 @each_saving
 def test_load_looks_again_while_somebody_saves(kept, monkeypatch):
     newer, card = kept.folder / "new", kept.card | {"name": "The newer one"}
-    kept.module.save(in_other_bytes(joblib.load(kept.model_file)), card, newer)
+    kept.module.save(in_other_bytes(kept.model_file), card, newer)
     (newer / kept.model_file.name).replace(kept.model_file)
-    waited = []
 
     def let_the_saver_finish(seconds):
-        if seconds:
-            waited.append(seconds)
-            (newer / kept.card_file.name).replace(kept.card_file)
+        (newer / kept.card_file.name).replace(kept.card_file)
 
     monkeypatch.setattr(kept.module.time, "sleep", let_the_saver_finish)
     assert kept.module.load(kept.folder).card["name"] == "The newer one"
-    assert len(waited) == 1
 
 
 KILLED = """
@@ -241,14 +237,12 @@ module.save(estimator, card, folder)
 def test_a_kill_while_saving_leaves_the_old_model_or_one_that_is_refused(kept, moment, tmp_path):
     """Kill the process (`kill -9`, or its equivalent on Windows) before each of the two renames."""
     before, card, model = kept.contents(), kept.card_file.name, kept.model_file.name
-    joblib.dump(in_other_bytes(joblib.load(kept.model_file)), tmp_path / "newer")
+    joblib.dump(in_other_bytes(kept.model_file), tmp_path / "newer")
     renamed = model if moment == "before the first" else card
     command = [sys.executable, "-c", KILLED, kept.module.__name__, kept.folder, renamed]
     killed = subprocess.run([*command, tmp_path / "newer"], cwd=find_stage(kept.slug).folder)
     assert killed.returncode not in (0, 1)
-    after = kept.contents()
-    assert after[card] == before[card]
-    if renamed == model:
-        assert after[model] == before[model]
-    else:
-        assert model in kept.refusal()
+    assert kept.contents()[card] == before[card]
+    assert (
+        (kept.contents()[model] == before[model]) if renamed == model else model in kept.refusal()
+    )

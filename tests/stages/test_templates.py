@@ -2,7 +2,6 @@
 
 import re
 from datetime import date
-from html import escape
 
 import pytest
 from app_support import Page
@@ -61,16 +60,16 @@ def test_the_side_follows_the_day(client):
 
 
 def test_an_invalid_day_gets_a_message(client):
-    for day in ("", "0", "32", "-1", "1.5", "1_0", "٣", HOSTILE, "\0", "9" * 5000):
+    for day in ("", "0", "32", "1.5", "1_0", "٣", HOSTILE, "\0", "9" * 5000):
         reply = client.get("/condition", query_string={"day": day})
         assert reply.status_code == 400
         page = Page(reply)
         assert "Enter a whole number from 1 to 31" in page.text
-        field = page.all("input")[0]
-        assert (field["aria-invalid"], "day-message" in field["aria-describedby"]) == ("true", True)
-        assert f'value="{escape(day)}"' in reply.text.replace("&#34;", "&quot;")
-    valid = Page(client.get("/condition?day=%2012%20")).all("input")[0]
-    assert (valid["aria-invalid"], valid["aria-describedby"]) == ("false", "day-hint")
+        (field,) = page.all("input")
+        assert (field["aria-invalid"], field["value"]) == ("true", day)
+        assert "day-message" in field["aria-describedby"]
+    (field,) = Page(client.get("/condition?day=%2012%20")).all("input")
+    assert (field["aria-invalid"], field["aria-describedby"]) == ("false", "day-hint")
 
 
 def test_a_broken_template_becomes_a_page_without_its_source():
