@@ -226,9 +226,7 @@ class Page(HTMLParser):
         return dict(re.findall(r'class="message" id="([^"]+)-message">([^<]+)<', self.html))
 
 
-def assert_refused(
-    response: TestResponse, name: str, message: str, typed: str | None = None
-) -> Page:
+def assert_refused(response: TestResponse, name: str, message: str, typed: Any = None) -> Page:
     """Assert that the form is shown again with one message, at its field, and with what was typed.
 
     Leave out `typed` for a list, which can't contain an invalid value. Returns the page.

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,23 +80,18 @@ class Bait:
         return os.mkdir, (str(self.path),)
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
 GONE = pickle.dumps(Bait(Path("x"))).replace(b"mkdir", b"mkdur")
 # Each kind of damage, and what the sentence names: the card, the model file or nothing.
 DAMAGE = {
-    "nothing there": (lambda k: shutil.rmtree(k.folder), "no trained model"),
     "card missing": (lambda k: k.card_file.unlink(), "no trained model"),
     "model missing": (lambda k: k.model_file.unlink(), ""),
-    "card cut": (lambda k: cut(k.card_file), "card"),
+    "card cut": (lambda k: k.card_file.write_bytes(k.card_file.read_bytes()[:99]), "card"),
     "card not UTF-8": (lambda k: k.card_file.write_bytes(b'{"stage": "\xff"}'), "card"),
     "card too deep": (lambda k: k.card_file.write_bytes(b"[" * 100_000), "card"),
     "card a list": (lambda k: k.card_file.write_bytes(b"[]"), "card"),
     "card of another stage": (lambda k: k.edit(stage="01_hello"), "card"),
     "card that flatters": (lambda k: k.edit(metrics=k.card["metrics"] | {"accuracy": 1}), "card"),
-    "model cut": (lambda k: cut(k.model_file), "model"),
+    "model cut": (lambda k: k.model_file.write_bytes(k.model_file.read_bytes()[:99]), "model"),
     "of another thing": (lambda k: k.forge(pickle.dumps({"a": "dictionary"})), "model"),
     "of a function that is gone": (lambda k: k.forge(GONE), "model"),
 }

@@ -34,26 +34,20 @@ def error(response, status):
     return response.json["error"]
 
 
-SHOWN = {
-    "/hello": "hello world",
-    "/profile/नमस्ते": "Profile of नमस्ते",
-    "/profile/<script>": "Profile of &lt;script&gt;",
-    f"/square/{10**20}": f"{10**20} × {10**20} = {10**40}",
-    "/half/2.5": "2.5 / 2 = 1.25",
-    "/files/a/b/c.txt": "You asked for a/b/c.txt",
-}
-
-
 def test_a_part_of_the_address_reaches_the_view_and_another_address_is_a_404(client):
-    for path, shown in SHOWN.items():
+    for path, shown in {
+        "/hello": "hello world",
+        "/profile/<script>": "Profile of &lt;script&gt;",
+        f"/square/{10**20}": f"{10**20} × {10**20} = {10**40}",
+        "/half/2.5": "2.5 / 2 = 1.25",
+        "/files/a/b/c.txt": "You asked for a/b/c.txt",
+    }.items():
         response = client.get(path)
         assert (response.status_code, heading(response)) == (200, shown)
-    for path in ("/hello/", "/profile/", "/square/twelve", "/square/-1", "/half/3"):
+    for path in ("/hello/", "/profile/", "/square/-1", "/half/3", f"/square/{'9' * 5000}"):
         assert heading(client.get(path)) == "There is no page here (404)"
-    assert client.get(f"/square/{'9' * 5000}").status_code == 404
     refused = client.get(f"/square/{'9' * 4000}")
-    assert refused.status_code == 400
-    assert "at most 100 digits" in refused.text
+    assert (refused.status_code, "at most 100 digits" in refused.text) == (400, True)
 
 
 def test_a_note_is_created_read_changed_and_deleted_at_its_location(client):
