@@ -10,12 +10,8 @@ import re
 import pytest
 from app_support import FORM, NUMBER, WITH_API, WITH_MODEL, Page, api, body, problem, submit
 
-WITH_DOCUMENT = {
-    "05_census": "/openapi/openapi.json",
-    "06_housing": "/openapi/openapi.json",
-    "07_yours": "/api/v1/openapi.json",
-    "my_app": "/api/v1/openapi.json",
-}
+WITH_DOCUMENT = dict.fromkeys(["05_census", "06_housing"], "/openapi/openapi.json")
+WITH_DOCUMENT |= dict.fromkeys(["07_yours", "my_app"], "/api/v1/openapi.json")
 each_with_model = pytest.mark.parametrize("slug", WITH_MODEL)
 each_with_document = pytest.mark.parametrize("slug", WITH_DOCUMENT)
 

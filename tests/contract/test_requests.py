@@ -7,7 +7,6 @@ most a second of CPU time. (Elapsed time would include the machine's other work.
 
 import gc
 import json
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -194,13 +193,7 @@ def test_every_method_on_every_route(target):
             target.ask(rule, "1", method, headers)
 
 
-@settings(
-    max_examples=12,
-    deadline=None,
-    derandomize="CI" in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_every_request_gets_an_answer_that_is_documented(target, data):
     kind, body = data.draw(bodies(target.slug))
@@ -219,7 +212,6 @@ def test_every_request_gets_an_answer_that_is_documented(target, data):
 # The largest bodies that are accepted, of the slowest kinds: each once took an app seconds.
 LONGEST = {
     "lists in lists": ("application/json", '{"people":[', f"{'[' * 190}{']' * 190},", "[]]}"),
-    "empty objects": ("application/json", '{"people":[', "{},", "{}]}"),
     "fields": ("application/json", "{", '"a":1,', '"b":1}'),
     "columns": ("text/csv", "", ",", ""),
     "empty lines": ("text/csv", f"{','.join(PERSON)}\n", "\n", ""),

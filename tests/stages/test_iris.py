@@ -25,17 +25,13 @@ from workshop.setup.process import ROOT
 iris_app = load_app_module("04_iris")
 iris_model = sys.modules["iris_model"]
 FEATURES, ModelUnavailable = iris_model.FEATURES, iris_model.ModelUnavailable
+FLOWERS = read_iris()
 SPECIES = ["setosa", "versicolor", "virginica"]
 
 
 @pytest.fixture(scope="module")
-def flowers():
-    return read_iris()
-
-
-@pytest.fixture(scope="module")
-def trained(flowers):
-    return iris_model.train(flowers)
+def trained():
+    return iris_model.train(FLOWERS)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +47,12 @@ def classify(client, **changes):
     return client.post("/classify", data=FLOWER | changes, follow_redirects=True)
 
 
-def test_training_reaches_the_reference_numbers_as_the_card_says(flowers, trained, client):
+def test_training_reaches_the_reference_numbers_as_the_card_says(trained, client):
     bunch = load_iris()
-    assert np.array_equal(flowers[FEATURES].to_numpy(), bunch.data)
-    assert list(flowers["species"]) == [str(bunch.target_names[i]) for i in bunch.target]
+    assert np.array_equal(FLOWERS[FEATURES].to_numpy(), bunch.data)
+    assert list(FLOWERS["species"]) == [str(bunch.target_names[i]) for i in bunch.target]
     pipeline, card = trained
-    training, test = train_test_split(flowers, random_state=0)
+    training, test = train_test_split(FLOWERS, random_state=0)
     assert pipeline.score(test[FEATURES], test["species"]) == card["metrics"]["accuracy"]
     assert card["metrics"]["confusion_matrix"] == [[13, 0, 0], [0, 15, 1], [0, 0, 9]]
     for name in FEATURES:  # the ranges don't include the test flowers
@@ -78,10 +74,8 @@ ESTIMATORS = {
 
 
 @pytest.mark.parametrize(("estimator", "names"), ESTIMATORS.values(), ids=ESTIMATORS)
-def test_any_estimator_works_on_the_page_and_in_the_api(
-    flowers, trained, tmp_path, estimator, names
-):
-    training, test = train_test_split(flowers, random_state=0)
+def test_any_estimator_works_on_the_page_and_in_the_api(trained, tmp_path, estimator, names):
+    training, test = train_test_split(FLOWERS, random_state=0)
     estimator.fit(training[names], training["species"])
     iris_model.save(estimator, trained[1], tmp_path)
     client, some = client_of(tmp_path), test.head(8)
@@ -99,8 +93,8 @@ def test_any_estimator_works_on_the_page_and_in_the_api(
 
 
 @pytest.mark.parametrize("codes", [(10, 20, 30), (True, False, False)], ids=str)
-def test_classes_may_be_numbers_or_true_and_false(flowers, tmp_path, codes):
-    table = flowers.assign(species=flowers["species"].map(dict(zip(SPECIES, codes, strict=True))))
+def test_classes_may_be_numbers_or_true_and_false(tmp_path, codes):
+    table = FLOWERS.assign(species=FLOWERS["species"].map(dict(zip(SPECIES, codes, strict=True))))
     iris_model.save(*iris_model.train(table), tmp_path)
     client, classes = client_of(tmp_path), sorted(set(codes))
     answer = client.post("/api/predict", json=FLOWER).json
@@ -110,7 +104,7 @@ def test_classes_may_be_numbers_or_true_and_false(flowers, tmp_path, codes):
     assert client.get("/model").status_code == 200
 
 
-def test_save_refuses_what_the_app_could_not_use(flowers, trained, tmp_path, monkeypatch):
+def test_save_refuses_what_the_app_could_not_use(trained, tmp_path, monkeypatch):
     def logarithm(table):
         return np.log1p(table)
 
@@ -118,7 +112,7 @@ def test_save_refuses_what_the_app_could_not_use(flowers, trained, tmp_path, mon
     logarithm.__module__, logarithm.__qualname__ = "__main__", "logarithm"
     monkeypatch.setattr(sys.modules["__main__"], "logarithm", logarithm, raising=False)
     own = make_pipeline(FunctionTransformer(logarithm), LogisticRegression(max_iter=500))
-    table, species = flowers[FEATURES], flowers["species"]
+    table, species = FLOWERS[FEATURES], FLOWERS["species"]
     other_names = LogisticRegression(max_iter=500).fit(table.rename(columns=str.upper), species)
     for estimator, reason in (
         (iris_model.build_pipeline(), "iris.joblib"),  # untrained
