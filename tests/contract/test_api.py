@@ -70,9 +70,6 @@ def test_a_wrong_value_or_field_is_a_422_that_names_it(slug, client):
         found = problem(answer, 400 if answer.status_code == 400 and value in NOT_JSON else 422)
         if answer.status_code == 422:
             assert [error["field"] for error in found["errors"]] == [name], value
-        if value in NOT_JSON[:2]:
-            said = found["errors"][0]["message"] if found["errors"] else found["detail"]
-            assert value.lstrip("-") in said
 
     def fields(sent):
         found = problem(post(client, slug, json.dumps(sent)), 422)

@@ -127,10 +127,3 @@ def test_the_key_is_a_setting_or_made_once_and_kept_where_nobody_else_can_read_i
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     monkeypatch.setenv("SECRET_KEY", "from the environment")
     assert hello_app.create_app().secret_key == "from the environment"
-
-
-def test_in_debug_mode_the_crash_reaches_the_debugger():
-    app = hello_app.create_app()
-    app.debug = True  # what `flask run --debug` does
-    with pytest.raises(IndexError):
-        app.test_client().get("/oops")
