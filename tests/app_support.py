@@ -36,15 +36,8 @@ WITH_API = ["03_prime", *WITH_MODEL]
 PROBLEM = "application/problem+json"
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
-PERSON = {
-    "age": 39,
-    "workclass": "State-gov",
-    "education": "Bachelors",
-    "marital_status": "Never-married",
-    "race": "White",
-    "sex": "Male",
-    "hours_per_week": 40,
-}
+PERSON = {"age": 39, "workclass": "State-gov", "education": "Bachelors"}
+PERSON |= {"marital_status": "Never-married", "race": "White", "sex": "Male", "hours_per_week": 40}
 BODY = {"04_iris": FLOWER, "05_census": PERSON, "06_housing": BERKELEY}
 # A feature that is always a number, and the address of an app's form.
 NUMBER = {"04_iris": "sepal_length", "05_census": "age", "06_housing": "latitude"}
@@ -134,12 +127,6 @@ def slug(request) -> str:
 def client(slug, apps) -> FlaskClient:
     """A client of this app that isn't logged in."""
     return apps[slug].test_client()
-
-
-@pytest.fixture
-def folder(slug, models, tmp_path) -> Path:
-    """A copy of this app's model."""
-    return Path(shutil.copytree(models[slug], tmp_path / "the model"))
 
 
 def copy_of_folder(slug: str, place: Path) -> Path:

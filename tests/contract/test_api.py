@@ -93,8 +93,8 @@ def test_under_api_every_error_is_problem_json(slug, client):
 
 
 @each_with_document
-def test_the_document_lists_the_api_and_its_examples_are_answered(slug, apps, client, folder):
-    card = json.loads(next(folder.glob("*.json")).read_bytes())
+def test_the_document_lists_the_api_and_its_examples_are_answered(slug, apps, client, models):
+    card = json.loads(next(models[slug].glob("*.json")).read_bytes())
     assert client.get("/api/v1/model").json == {"model_version": card["sha256"][:12], **card}
     below = {"SCRIPT_NAME": "/some/where"}
     document = client.get(WITH_DOCUMENT[slug], environ_overrides=below).json

@@ -68,12 +68,9 @@ print(untrained.get("/healthz").json["reason"])
     assert f"python {script[0]} data.csv" in done.stdout, "the remedy works in the copy"
 
 
-def test_the_files_of_an_app_made_by_new_are_those_of_stage_07(models):
-    for name in TEMPLATE_FILES:
+def test_a_file_that_several_apps_have_is_the_same_in_each(models):
+    for name in TEMPLATE_FILES:  # an app made by `new`, and stage 07
         assert (models[NEW].parent / name).read_bytes() == (FOLDER / name).read_bytes()
-
-
-def test_a_file_that_several_apps_have_is_the_same_in_each():
     shared = {"static/style.css": 6, "static/documentation.css": 2, "static/documentation.js": 2}
     shared |= {"static/what_if.css": 3, "templates/_errors.html": 2}
     for name, at_least in shared.items():

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +67,8 @@ class Kept:
 
 
 @pytest.fixture
-def kept(slug, folder):
-    return Kept(slug, folder)
+def kept(slug, models, tmp_path):
+    return Kept(slug, Path(shutil.copytree(models[slug], tmp_path / "the model")))
 
 
 class Bait:
@@ -156,9 +157,8 @@ def test_another_minor_release_of_scikit_learn_is_refused_and_another_patch_is_l
     patch = ".".join(sklearn.__version__.split(".")[:2]) + ".99"
     trained_with(scikit_learn=patch)
     kept.module.load(kept.folder)
-    assert [(each.levelname, patch in each.message) for each in caplog.records] == [
-        ("WARNING", True)
-    ]
+    (record,) = caplog.records
+    assert (record.levelname, patch in record.getMessage()) == ("WARNING", True)
     trained_with(scikit_learn="0.24.2")
     sentence = kept.refusal()
     assert sklearn.__version__ in sentence

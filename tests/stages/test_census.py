@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 from app_support import PERSON, Page, assert_refused, problem, python
 from sklearn.metrics import brier_score_loss, confusion_matrix, roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from workshop import cli
@@ -79,7 +77,6 @@ def test_the_counts_in_the_card_give_the_rates_of_everybody_and_of_each_group(ce
 
 OTHERS = {
     "a tree": {"classify": DecisionTreeClassifier(max_depth=3)},
-    "products": {"prepare__numbers": make_pipeline(StandardScaler(), PolynomialFeatures(2))},
     # Its table is read without a complaint, but the sums differ from the pipeline's.
     "numbers that count twice": {"prepare__transformer_weights": {"numbers": 2}},
     "one more category": {},

@@ -139,23 +139,20 @@ def test_every_mistake_in_a_batch_is_named_and_nothing_is_predicted(client):
     assert len(found["errors"]) == 1000
     assert "the first 1,000 of 1,200 errors" in found["detail"]
     assert client.post(BATCH, json={"people": []}).json["predictions"] == []
-
-
-def test_a_batch_has_its_own_limit_and_media_types(client):
+    # A single prediction takes no table, and a batch has its own limit.
     problem(client.post(ONE, data="39", content_type="text/csv"), 415)
     refused = client.post(BATCH, data="x", content_type="text/plain")
     assert "text/csv" in problem(refused, 415)["detail"]
-    big = b" " * (census_app.BODY_LIMIT + 1)
     for kind in ("application/json", "text/csv"):
+        big = b" " * (census_app.BODY_LIMIT + 1)
         problem(client.post(BATCH, data=big, content_type=kind), 413)
-    problem(client.post(BATCH, data=b"[" * 60_000, content_type="application/json"), 400)
 
 
 TITLED = HEADER.title()
 WORKS = {
-    "other case, dashes, dots and spaces": TABLE.replace(
-        HEADER, TITLED.replace("_", "-").replace("-W", ". w")
-    ),
+    "other case, dashes and dots": TABLE.replace(HEADER, TITLED)
+    .replace("_W", ". w")
+    .replace("_", "-"),
     "an index without a name": f",{HEADER}\n0,{ROW}\n1,{ROW}\n",
     "commas at the ends": f"{HEADER}\n{ROW},\n{ROW},,,\n",
     "of the header, too": f"{HEADER},,\n{ROW},,\n{ROW},,\n",

@@ -13,7 +13,6 @@ prime_app = load_app_module("03_prime")
 primes = sys.modules["primes"]
 
 LARGEST_PRIME = 999_999_999_989  # the largest one below 10**12
-LARGEST_SQUARE = 999_983**2  # 999,983 is the largest prime number below 10**6
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_numbers_are_prime_if_they_have_one_divisor_above_1():
         factors = [divisor for divisor in range(2, n + 1) if n % divisor == 0]
         assert primes.smallest_factor(n) == (factors[0] if factors else None)
         assert primes.is_prime(n) == (len(factors) == 1)
-    large = {LARGEST_SQUARE: 999_983, 999_961 * 999_983: 999_961, 10**12: 2, 10**12 - 1: 3}
+    large = {999_983**2: 999_983, 999_961 * 999_983: 999_961, 10**12: 2, 10**12 - 1: 3}
     for n, factor in (large | {LARGEST_PRIME: LARGEST_PRIME, 1_000_003: 1_000_003}).items():
         assert primes.smallest_factor(n) == factor
         assert primes.is_prime(n) == (factor == n)
