@@ -42,12 +42,8 @@ BODY = {"04_iris": FLOWER, "05_census": PERSON, "06_housing": BERKELEY}
 # A feature that is always a number, and the address of an app's form.
 NUMBER = {"04_iris": "sepal_length", "05_census": "age", "06_housing": "latitude"}
 NUMBER |= {"07_yours": "year", NEW: UNUSUAL[0]}
+API = dict.fromkeys(WITH_MODEL, "/api/v1/predictions") | {"04_iris": "/api/predict"}
 FORM = {"03_prime": "/prime", "04_iris": "/classify", "05_census": "/probability"}
-
-
-def api(slug: str) -> str:
-    """Return the address of an app's API."""
-    return "/api/predict" if slug == "04_iris" else "/api/v1/predictions"
 
 
 def body(slug: str, client: FlaskClient) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import re
 
 import pytest
-from app_support import FORM, NUMBER, WITH_API, WITH_MODEL, Page, api, body, problem, submit
+from app_support import API, FORM, NUMBER, WITH_API, WITH_MODEL, Page, body, problem, submit
 
 WITH_DOCUMENT = dict.fromkeys(["05_census", "06_housing"], "/openapi/openapi.json")
 WITH_DOCUMENT |= dict.fromkeys(["07_yours", "my_app"], "/api/v1/openapi.json")
@@ -25,7 +25,7 @@ NOT_JSON = ["NaN", "-Infinity", "9" * 5000]  # some parsers refuse these as JSON
 
 def post(client, slug, content, content_type="application/json", **headers):
     """Send bytes to an app's API."""
-    return client.post(api(slug), data=content, content_type=content_type, headers=headers)
+    return client.post(API[slug], data=content, content_type=content_type, headers=headers)
 
 
 @each_with_model
@@ -87,7 +87,7 @@ def test_a_wrong_value_or_field_is_a_422_that_names_it(slug, client):
 @pytest.mark.parametrize("slug", WITH_API)
 def test_under_api_every_error_is_problem_json(slug, client):
     problem(client.get("/api/nothing"), 404)
-    answer = client.delete("/api/prime/97" if slug == "03_prime" else api(slug))
+    answer = client.delete("/api/prime/97" if slug == "03_prime" else API[slug])
     problem(answer, 405)
     assert ("GET" if slug == "03_prime" else "POST") in answer.headers["Allow"]
 
@@ -101,9 +101,8 @@ def test_the_document_lists_the_api_and_its_examples_are_answered(slug, apps, cl
     assert "openapi/" not in WITH_DOCUMENT[slug] or document["servers"] == [{"url": "/some/where"}]
     assert document["openapi"] == "3.1.0"
     rules = {re.sub("<(.+?)>", r"{\1}", rule.rule) for rule in apps[slug].url_map.iter_rules()}
-    assert set(document["paths"]) == {
-        rule for rule in rules if re.match("/api/(?!.*openapi)", rule)
-    }
+    routes = {rule for rule in rules if re.match("/api/(?!.*openapi)", rule)}
+    assert set(document["paths"]) == routes
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["summary"]
@@ -130,6 +129,6 @@ def test_the_curl_command_of_an_answer_asks_the_same_question(slug, client):
     told = re.search(r'curl .*?-d "(\{.*?\})" http://localhost(\S+)', text)
     content = told[1].replace('\\"', '"')
     assert json.loads(content) == body(slug, client)
-    assert told[2] == api(slug)
-    assert post(client, slug, content).json == client.post(api(slug), json=body(slug, client)).json
+    assert told[2] == API[slug]
+    assert post(client, slug, content).json == client.post(API[slug], json=body(slug, client)).json
     assert "PowerShell" in text

@@ -5,7 +5,7 @@ import re
 from importlib.metadata import packages_distributions
 
 import pytest
-from app_support import BODY, NEW, api, copy_of_folder, python
+from app_support import API, BODY, NEW, copy_of_folder, python
 from yours_support import FOLDER, TEMPLATE_FILES
 
 from workshop.core.stages import find_stage, stages_with_app
@@ -58,7 +58,7 @@ made = app.create_app()
 if {find_stage(slug).database}:
     made.test_cli_runner().invoke(args=["init-db"])
 client = made.test_client()
-answers = client.get("/"), client.get("/healthz"), client.post({api(slug)!r}, json={row})
+answers = client.get("/"), client.get("/healthz"), client.post({API[slug]!r}, json={row})
 print([each.status_code for each in answers])
 untrained = app.create_app({{"MODEL_FOLDER": pathlib.Path("no model")}}).test_client()
 print(untrained.get("/healthz").json["reason"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import joblib
 import pytest
 import sklearn
-from app_support import FORM, api, make, module_of, problem
+from app_support import API, FORM, make, module_of, problem
 
 from workshop.core.stages import find_stage
 
@@ -112,7 +112,7 @@ def test_a_damaged_model_is_refused_with_a_reason_and_a_remedy(kept, name, tmp_p
     visitor = make(slug, tmp_path, kept.folder).test_client()
     assert sentence in caplog.text
     assert visitor.get(FORM.get(slug, "/predict")).status_code == 503
-    assert problem(visitor.post(api(slug), json={}), 503)["detail"] == sentence
+    assert problem(visitor.post(API[slug], json={}), 503)["detail"] == sentence
     health = visitor.get("/healthz")
     assert (health.status_code, health.json) == (503, {"status": "unavailable", "reason": sentence})
 

@@ -148,9 +148,7 @@ ODD_HEADERS = {
     "HTTP_AUTHORIZATION": ["Bearer", "Bearer x", "Basic é", "Bearer \xff", "Digest a=,b"],
     "HTTP_COOKIE": ["housing_session=x", "session=e30.x.y", "=;=;;", "é=\xff", "a" * 5000],
     "HTTP_HOST": ["", "evil.example", "localhost:x", "[::1", "é", "a b", "localhost:99999999"],
-    "HTTP_X_FORWARDED_PREFIX": ["//evil", "é"],
     "HTTP_TRANSFER_ENCODING": ["gzip", "chunked"],
-    "HTTP_CONTENT_ENCODING": ["gzip"],
     "CONTENT_LENGTH": ["-1", "x", "", "9" * 30, "1"],
     "QUERY_STRING": ["%", "%ff=%00", "a" * 5000, "&" * 2000, "next=//evil", "\xff\xfe", "sort=-"],
 }

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import requests
-from app_support import PROBLEM, SLUGS, WITH_API, make, problem
+from app_support import API, PROBLEM, SLUGS, WITH_API, make, problem
 from host_support import hosted
 
 from workshop import serve
@@ -116,19 +116,15 @@ def test_more_names_come_from_the_environment(monkeypatch, models, tmp_path):
 @pytest.mark.parametrize("name", ["01_hello", *WITH_API, *ALONE])
 def test_a_body_that_is_too_long_is_refused_without_a_content_length(name, guarded_apps):
     app, slug = guarded_apps[name], name.split()[0]
-    paths = {"01_hello": "/notes", "03_prime": "/prime", "04_iris": "/api/predict"}
-    kinds = {"01_hello": "application/json", "03_prime": "text/html"}  # of the answer
+    path = {"01_hello": "/notes", "03_prime": "/prime"}.get(slug) or API[slug]
+    answer_is = {"01_hello": "application/json", "03_prime": "text/html"}.get(slug, PROBLEM)
     content = b"[" + b"1," * (app.config["MAX_CONTENT_LENGTH"] // 2) + b"1]"
     chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    sent = {"data": content, "environ_overrides": chunked | {"CONTENT_LENGTH": ""}}
     for kind in ("application/json", "application/x-www-form-urlencoded", "text/csv"):
-        answer = app.test_client().post(
-            paths.get(slug, "/api/v1/predictions"),
-            data=content,
-            content_type=kind,
-            environ_overrides=chunked | {"CONTENT_LENGTH": ""},
-        )
+        answer = app.test_client().post(path, content_type=kind, **sent)
         assert answer.status_code in ((413,) if kind == "application/json" else (413, 415)), kind
-        assert answer.mimetype == kinds.get(slug, PROBLEM)
+        assert answer.mimetype == answer_is
 
 
 def test_the_gallery_refuses_another_name_for_its_apps_too():

@@ -115,9 +115,7 @@ def test_each_browser_has_its_own_count_and_a_forged_cookie_counts_for_nothing(c
         assert heading(other.get("/visits")) == "Visits from this browser: 1"
 
 
-def test_the_key_is_a_setting_or_made_once_and_kept_where_nobody_else_can_read_it(
-    tmp_path, monkeypatch
-):
+def test_the_key_is_a_setting_or_kept_where_only_its_owner_can_read_it(tmp_path, monkeypatch):
     made = Flask("app", instance_path=str(tmp_path / "instance"))
     file = tmp_path / "instance" / "secret_key"
     keys = {hello_app.kept_key(made), hello_app.kept_key(made)}
