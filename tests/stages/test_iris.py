@@ -174,16 +174,12 @@ def test_the_picture_shows_all_flowers_and_yours_and_describes_them(client):
     assert "Your flower: petals 6 cm long and 2.5 cm wide." in answer.text
 
 
-# What somebody types, by the message that it gets.
-MISTAKES = {
-    "Enter the petal length in cm": ["", "   "],
-    "This is not a number": ["1.4 cm", "1,234.5", "1_4", "<script>", "1\x004"],
-    "above 0 and at most 30": ["0", "-1.4", "30.01", "nan", "inf", "1e400", "9" * 5000],
-}
-
-
 def test_a_mistake_shows_the_form_again_with_its_message(client):
-    for message, mistakes in MISTAKES.items():
+    for message, mistakes in {
+        "Enter the petal length in cm": ["", "   "],
+        "This is not a number": ["1.4 cm", "1,234.5", "1_4", "<script>", "1\x004"],
+        "above 0 and at most 30": ["0", "-1.4", "30.01", "nan", "inf", "1e400", "9" * 5000],
+    }.items():
         for typed in mistakes:
             response = classify(client, petal_length=typed)
             page = assert_refused(response, "petal_length", message, typed)

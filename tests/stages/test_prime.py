@@ -44,19 +44,16 @@ def test_numbers_are_prime_if_they_have_one_divisor_above_1():
         assert primes.is_prime(n) == (factor == n)
 
 
-ANSWERS = {
-    "97": "97 is a prime number",
-    "91": "91 = 7 × 13, so it is not prime",
-    "4": "4 = 2 × 2, so it is not prime",
-    "0": "0 is not a prime number",
-    " 97 ": "97 is a prime number",
-    "0" * 5_000 + "97": "97 is a prime number",
-    "९७": "97 is a prime number",
-}
-
-
 def test_a_number_is_answered_with_a_page_a_reason_and_a_picture_if_it_is_small(client):
-    for typed, answer in ANSWERS.items():
+    for typed, answer in {
+        "97": "97 is a prime number",
+        "91": "91 = 7 × 13, so it is not prime",
+        "4": "4 = 2 × 2, so it is not prime",
+        "0": "0 is not a prime number",
+        " 97 ": "97 is a prime number",
+        "0" * 5_000 + "97": "97 is a prime number",
+        "९७": "97 is a prime number",
+    }.items():
         response = ask(client, typed)
         assert response.status_code == 200
         assert Page(response).in_tag("h1") == [answer]
@@ -75,19 +72,15 @@ def test_a_number_is_answered_with_a_page_a_reason_and_a_picture_if_it_is_small(
         assert response.text.count("<circle") == dots
 
 
-# What somebody types, by the message that it gets.
-MISTAKES = {
-    "Enter a whole number, for example": ["", "   "],
-    "This is not a whole number": ["97a", "1e3", "0x10", "nan", "²", "9\x007", "<script>"]
-    + ["9" * 60_000 + "x"],  # quadratic patterns take minutes
-    "no point, comma, space or sign": ["3.5", "3,5", "1 000", "1_000", "+7"],
-    "never negative": ["-7", "−7", "-0", "-" + "9" * 5_000],
-    "too large for this page": ["1000000000001", "9" * 4_300, "9" * 60_000],
-}
-
-
 def test_a_mistake_shows_the_form_again_with_a_message(client):
-    for message, mistakes in MISTAKES.items():
+    for message, mistakes in {
+        "Enter a whole number, for example": ["", "   "],
+        "This is not a whole number": ["97a", "1e3", "0x10", "nan", "²", "9\x007", "<script>"]
+        + ["9" * 60_000 + "x"],  # quadratic patterns take minutes
+        "no point, comma, space or sign": ["3.5", "3,5", "1 000", "1_000", "+7"],
+        "never negative": ["-7", "−7", "-0", "-" + "9" * 5_000],
+        "too large for this page": ["1000000000001", "9" * 4_300, "9" * 60_000],
+    }.items():
         for typed in mistakes:
             response = ask(client, typed)
             assert_refused(response, "number", message, typed)
