@@ -234,6 +234,7 @@ def test_a_kill_while_saving_leaves_the_old_model_or_one_that_is_refused(kept, m
     killed = subprocess.run([*command, tmp_path / "newer"], cwd=find_stage(kept.slug).folder)
     assert killed.returncode not in (0, 1)
     assert kept.contents()[card] == before[card]
-    assert (
-        (kept.contents()[model] == before[model]) if renamed == model else model in kept.refusal()
-    )
+    if renamed == model:
+        assert kept.contents()[model] == before[model]
+    else:
+        assert model in kept.refusal()
