@@ -3,8 +3,6 @@
 In addition to the stages' apps, there is `my_app`, which `new` has made from an unusual table.
 """
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -38,40 +36,22 @@ WITH_API = ["03_prime", *WITH_MODEL]
 PROBLEM = "application/problem+json"
 
 FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
-PERSON = {
-    "age": 39,
-    "workclass": "State-gov",
-    "education": "Bachelors",
-    "marital_status": "Never-married",
-    "race": "White",
-    "sex": "Male",
-    "hours_per_week": 40,
-}
+PERSON = {"age": 39, "workclass": "State-gov", "education": "Bachelors"}
+PERSON |= {"marital_status": "Never-married", "race": "White", "sex": "Male", "hours_per_week": 40}
 BODY = {"04_iris": FLOWER, "05_census": PERSON, "06_housing": BERKELEY}
-# A feature that is a number, and the address of an app's form.
+# A feature that is always a number, and the address of an app's form.
 NUMBER = {"04_iris": "sepal_length", "05_census": "age", "06_housing": "latitude"}
+NUMBER |= {"07_yours": "year", NEW: UNUSUAL[0]}
+API = dict.fromkeys(WITH_MODEL, "/api/v1/predictions") | {"04_iris": "/api/predict"}
 FORM = {"03_prime": "/prime", "04_iris": "/classify", "05_census": "/probability"}
-
-
-def api(slug: str) -> str:
-    """Return the address of an app's API."""
-    return "/api/predict" if slug == "04_iris" else "/api/v1/predictions"
 
 
 def body(slug: str, client: FlaskClient) -> dict[str, Any]:
     """Return a valid body for the API; for stage 07's apps, the typical values in their card."""
     if slug in BODY:
         return BODY[slug]
-    card = client.get("/api/v1/model").json
-    return {feature["name"]: feature["typical"] for feature in card["features"]}
-
-
-def number_field(slug: str, client: FlaskClient) -> str:
-    """Return the name of a feature that is a number."""
-    if slug in NUMBER:
-        return NUMBER[slug]
     features = client.get("/api/v1/model").json["features"]
-    return next(each["name"] for each in features if each["kind"] == "number" and not each["gaps"])
+    return {feature["name"]: feature["typical"] for feature in features}
 
 
 def submit(slug: str, client: FlaskClient, **changes: Any) -> TestResponse:
@@ -94,20 +74,18 @@ def module_of(slug: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def models(built, tmp_path_factory) -> dict[str, Path]:
     """A folder with a small model for each app that needs one. Don't change it: copy it."""
-    folders = {"06_housing": built}
-    for slug, data in (("04_iris", read_iris), ("05_census", lambda: few(fetch_census()))):
+    place = tmp_path_factory.mktemp("models")
+    folders = {slug: place / slug for slug in WITH_MODEL} | {"06_housing": built}
+    for slug, data in (("04_iris", read_iris()), ("05_census", few(fetch_census()))):
         module = module_of(slug)
-        folders[slug] = module.save(*module.train(data()), tmp_path_factory.mktemp(slug)).parent
-    folders["07_yours"] = tmp_path_factory.mktemp("07_yours")
+        module.save(*module.train(data), folders[slug])
     fit(PENGUINS, "species", folders["07_yours"], kind="linear")
-    place = tmp_path_factory.mktemp("apps")
     table = unusual_table(place / "Tabelle.csv")
     made = new_app(NEW, table, UNUSUAL[-1], model="linear", say=str, apps_folder=place / "apps")
-    folders[NEW] = made / "model"
-    return folders
+    return folders | {NEW: made / "model"}
 
 
-def make(slug: str, instance: Path, model: Path | None = None, **settings: Any) -> Flask:
+def make(slug: str, instance: Path, model: Path | None = None) -> Flask:
     """Return the app `slug` with this model, or with none; stage 06 gets a new database.
 
     `my_app` is made from stage 07's files, which are the same as its own.
@@ -118,7 +96,7 @@ def make(slug: str, instance: Path, model: Path | None = None, **settings: Any) 
         "SECRET_KEY": "a key that only the tests know",
         "PREDICTION_LOG": "off",
         "WTF_CSRF_ENABLED": False,  # has separate tests
-    } | settings
+    }
     if slug == "06_housing":
         return make_app(config)
     return load_app_module("07_yours" if slug == NEW else slug).create_app(config)
@@ -147,12 +125,6 @@ def client(slug, apps) -> FlaskClient:
     return apps[slug].test_client()
 
 
-@pytest.fixture
-def folder(slug, models, tmp_path) -> Path:
-    """A copy of this app's model."""
-    return Path(shutil.copytree(models[slug], tmp_path / "the model"))
-
-
 def copy_of_folder(slug: str, place: Path) -> Path:
     """Copy a stage's folder, as it is in the repository, to another place."""
     made = shutil.ignore_patterns("model", "instance", "__pycache__", ".pytest_cache")
@@ -175,20 +147,12 @@ def python(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
     """Assert that a response is a complete `application/problem+json`; return it."""
     assert (response.status_code, response.mimetype) == (status, PROBLEM), response.text
-    assert set(response.json) == {"title", "status", "detail", "errors"}
-    assert response.json["status"] == status
-    assert response.json["title"]
-    assert response.json["detail"]
-    for error in response.json["errors"]:
-        assert set(error) - {"index"} == {"field", "message"}
-        assert error["message"]
-    return response.json
-
-
-def card_hash(card: dict[str, Any]) -> str:
-    """Return the SHA-256 of a card's fields, except the hash itself."""
-    fields = {name: value for name, value in card.items() if name != "card_sha256"}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    found = response.json
+    assert set(found) == {"title", "status", "detail", "errors"}
+    assert found["status"] == status
+    assert found["title"] and found["detail"]
+    assert all(set(error) - {"index"} == {"field", "message"} for error in found["errors"])
+    return found
 
 
 class Page(HTMLParser):
@@ -245,16 +209,13 @@ class Page(HTMLParser):
         return dict(re.findall(r'class="message" id="([^"]+)-message">([^<]+)<', self.html))
 
 
-def assert_refused(
-    response: TestResponse, name: str, message: str, typed: str | None = None
-) -> Page:
+def assert_refused(response: TestResponse, name: str, message: str, typed: Any = None) -> Page:
     """Assert that the form is shown again with one message, at its field, and with what was typed.
 
     Leave out `typed` for a list, which can't contain an invalid value. Returns the page.
     """
     page = Page(response)
-    assert response.status_code == 422
-    assert list(page.messages) == [name], typed
+    assert (response.status_code, list(page.messages)) == (422, [name]), typed
     assert message in page.messages[name], typed
     assert f"{name}-message" in page.by_id(name)["aria-describedby"].split()
     marked = [a.get("id") for _, a in page.elements if a.get("aria-invalid") == "true"]

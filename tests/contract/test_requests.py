@@ -7,20 +7,17 @@ most a second of CPU time. (Elapsed time would include the machine's other work.
 
 import gc
 import json
-import os
 import re
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from urllib.parse import urlencode
 
 import pytest
 from app_support import FLOWER, NEW, PERSON, SLUGS, body
-from flask import Flask, got_request_exception
+from flask import Flask
 from host_support import Mounted
-from housing_support import BERKELEY, join
+from housing_support import BERKELEY, PASSWORD, Person, join
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
@@ -38,8 +35,8 @@ FIELDS = {
     "04_iris": FLOWER,
     "05_census": PERSON,
     "06_housing": BERKELEY
-    | {"name": "a", "place": "", "username": "b", "password": "c", "model_version": "d"}
-    | {"csrf_token": "e", "sort": "price", "next": "/saved"},
+    | dict.fromkeys(("name", "place", "username", "password", "model_version", "csrf_token"), "a")
+    | {"sort": "price", "next": "/saved"},
     "07_yours": {f"f{place}": "1" for place in range(7)},
 }
 JSON = {
@@ -47,45 +44,44 @@ JSON = {
     "06_housing": [BERKELEY, {"name": "a", "district": BERKELEY}, {"name": "a"}],
 }
 
-searching = settings(
-    max_examples=12,
-    deadline=None,
-    derandomize="CI" in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-
 
 @dataclass
 class Target:
-    """A WSGI application and its routes; `somebody` returns the headers of a logged-in visitor."""
+    """A WSGI application, its routes with the `<...>` in them, and perhaps somebody with an account."""
 
     slug: str
     application: object
     rules: list[tuple[str, set[str]]]
-    prefix: str = ""
-    crashes: list[Exception] = field(default_factory=list)
-    somebody: object = lambda: {}
+    somebody: Person | None = None
 
-    def ask(self, path: str, method: str = "GET", **sent) -> int:
-        """Send a request, check the answer, return its status. `raw` is added to the environ unchanged."""
-        raw, self.crashes[:] = sent.pop("raw", {}), []
+    def ask(self, rule: str, word: str, method: str, raw=None, **sent) -> None:
+        """Send a request with `word` for each `<...>`, and check the answer. `raw` goes into the environ."""
+        path = re.sub("<[^>]+>", lambda _: word, rule)
         environ = EnvironBuilder("/", method=method, **sent).get_environ()
         # As a server passes a path on: each byte as one character.
         environ["PATH_INFO"] = path.encode("utf-8", "surrogatepass").decode("latin-1")
         began = time.process_time()
-        pieces, status, headers = run_wsgi_app(self.application, environ | raw)
+        pieces, status, headers = run_wsgi_app(self.application, environ | (raw or {}))
         body = b"".join(pieces)
         took = time.process_time() - began
         code = int(status.split()[0])
-        inner = re.sub(r"^/\d\d_\w+(?=/|$)", "", path) if self.slug == "gallery" else path
         is_oops = "/oops" in path and code == 500  # stage 01 crashes there on purpose
-        assert code < 500 or is_oops, (status, body, self.crashes)
+        assert code < 500 or is_oops, (status, body)
         assert b"Traceback" not in body
         assert took <= SECONDS
         if code >= 400 and method != "HEAD":
+            inner = re.sub(r"^/\d\d_\w+(?=/|$)", "", path) if self.slug == "gallery" else path
             assert_documented(inner, code, headers["Content-Type"], body)
-        return code
+
+    def login(self) -> dict[str, str]:
+        """Return the session and the token of somebody, whom an earlier request may have logged out."""
+        if not self.somebody:
+            return {}
+        browser, token = self.somebody.browser, self.somebody.headers["Authorization"]
+        if browser.get("/account").status_code != 200:
+            browser.post("/login", data={"username": "carla", "password": PASSWORD})
+        session = browser.get_cookie("housing_session").value
+        return {"HTTP_COOKIE": f"housing_session={session}", "HTTP_AUTHORIZATION": token}
 
 
 def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
@@ -95,18 +91,16 @@ def assert_documented(path: str, code: int, kind: str, body: bytes) -> None:
         told = json.loads(body)
         assert list(told) == ["title", "status", "detail", "errors"]
         assert told["status"] == code
-        assert told["detail"]
     elif path.split("/")[1:2] == ["notes"] and b"does not go by the name" not in body:  # the host's
         assert kind == "application/json", (kind, body)
         assert json.loads(body)["status"] == code
     else:
         assert kind == "text/html; charset=utf-8", (kind, body)
         assert b'<html lang="en">' in body  # Werkzeug's own pages have none
-        assert re.search(b"<h1[ >]", body)
 
 
 def routes(app: Flask, prefix: str = "") -> list[tuple[str, set[str]]]:
-    """Return every rule of an app, with its `<...>`, and its methods."""
+    """Return the rule of each route of an app, and its methods."""
     return [(prefix + rule.rule, rule.methods) for rule in app.url_map.iter_rules()]
 
 
@@ -120,50 +114,19 @@ def collect_only_the_apps_garbage():
 
 @pytest.fixture(scope="module", params=[*SLUGS, "gallery"])
 def target(request, apps) -> Target:
-    if request.param in apps:
-        app = apps[request.param]
-        found = Target(request.param, app, routes(app))
-        if request.param in ("07_yours", NEW):
-            JSON[request.param] = [body(request.param, app.test_client())]
-    else:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gallery, "Mount", lambda stage, **_: Mounted(stage, apps[stage.slug]))
-            patch.setattr(gallery, "end_with_main_process", lambda: None)
-            whole = gallery.create_gallery()
-        rules = [rule for slug in SLUGS[:-1] for rule in routes(apps[slug], f"/{slug}")]
-        found = Target("gallery", whole, routes(gallery.create_app({})) + rules)
-    if request.param == "06_housing":
-        found.somebody = somebody(apps["06_housing"], "carla")
+    slug = request.param
+    if slug in apps:
+        if slug in ("07_yours", NEW):
+            JSON[slug] = [body(slug, apps[slug].test_client())]
+        somebody = join(apps[slug], "carla") if slug == "06_housing" else None
+        return Target(slug, apps[slug], routes(apps[slug]), somebody)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "Mount", lambda stage, **_: Mounted(stage, apps[stage.slug]))
+        patch.setattr(gallery, "end_with_main_process", lambda: None)
+        whole = gallery.create_gallery()
+    rules = [rule for slug in SLUGS[:-1] for rule in routes(apps[slug], f"/{slug}")]
+    return Target("gallery", whole, routes(gallery.create_app({})) + rules)
 
-    def remember(sender, exception, **_):
-        found.crashes.append(exception)
-
-    with got_request_exception.connected_to(remember):
-        yield found
-
-
-def somebody(app: Flask, name: str) -> Callable[[], dict[str, str]]:
-    """Register an account; return a function that returns its session and token as WSGI headers.
-
-    It makes a new session each time, because a request may have logged out of the last one.
-    """
-    joined = join(app, name)
-    database = sys.modules["housing_database"]
-    login = sys.modules["housing_login"]
-
-    def headers() -> dict[str, str]:
-        with app.test_request_context() as context:
-            accounts = database.open_session().query(database.Account)
-            login.log_in(accounts.filter_by(username=name).one())
-            signer = app.session_interface.get_signing_serializer(app)
-            cookie = signer.dumps(dict(context.session))
-        token = joined.headers["Authorization"]
-        return {"HTTP_COOKIE": f"housing_session={cookie}", "HTTP_AUTHORIZATION": token}
-
-    return headers
-
-
-# What is sent
 
 NASTY = [
     *("", " ", "0", "-1", "1", "1e999", "nan", "9" * 5000, "1_0", "١٢", "½", "\0", "a\nb", "‮"),
@@ -177,115 +140,77 @@ value = st.one_of(
     st.integers(),
     st.lists(st.integers(), max_size=3),
 )
-MEDIA_TYPES = ["application/json", "application/x-www-form-urlencoded", "text/csv", "", "x", "é"]
-MEDIA_TYPES += [f"multipart/form-data{end}" for end in ("", "; boundary=x", "; boundary=")]
-MEDIA_TYPES += ["application/json; charset=nonsense", "text/csv; charset=utf-16"]
-media = st.sampled_from(MEDIA_TYPES)
+LEFT_OUT = object()
+MEDIA_TYPES = ["application/json", "application/x-www-form-urlencoded", "", "x", "é"]
+MEDIA_TYPES += ["multipart/form-data", "multipart/form-data; boundary=", "text/csv; charset=utf-16"]
 ODD_HEADERS = {
     "HTTP_ACCEPT": ["text/csv", "*/*;q=x", "application/json;q=0", ",,,", "é" * 50],
-    "HTTP_ACCEPT_LANGUAGE": [",;q=", "é"],
     "HTTP_AUTHORIZATION": ["Bearer", "Bearer x", "Basic é", "Bearer \xff", "Digest a=,b"],
     "HTTP_COOKIE": ["housing_session=x", "session=e30.x.y", "=;=;;", "é=\xff", "a" * 5000],
     "HTTP_HOST": ["", "evil.example", "localhost:x", "[::1", "é", "a b", "localhost:99999999"],
-    "HTTP_IF_MODIFIED_SINCE": ["never", "Sat, 99 Foo 9999 99:99:99 GMT"],
-    "HTTP_IF_NONE_MATCH": ['"', 'W/"x', "*"],
-    "HTTP_RANGE": ["bytes=5-1", "bytes=-0", "bytes=99999999999999999999-", "x=1"],
-    "HTTP_X_FORWARDED_PREFIX": ["//evil", "é"],
     "HTTP_TRANSFER_ENCODING": ["gzip", "chunked"],
-    "HTTP_CONTENT_ENCODING": ["gzip"],
     "CONTENT_LENGTH": ["-1", "x", "", "9" * 30, "1"],
     "QUERY_STRING": ["%", "%ff=%00", "a" * 5000, "&" * 2000, "next=//evil", "\xff\xfe", "sort=-"],
 }
-odd_headers = st.fixed_dictionaries(
-    {}, optional={name: st.sampled_from(values) for name, values in ODD_HEADERS.items()}
-)
+ODD_HEADERS = {name: st.sampled_from(values) for name, values in ODD_HEADERS.items()}
 
 
 def spoilt(good: dict, values) -> st.SearchStrategy[dict]:
     """Return `good` with some values exchanged, and some fields missing or added."""
     names = st.sampled_from([*good, "a", ""])
-    changed = st.dictionaries(names, values, max_size=2)
-    left_out = st.lists(st.sampled_from(list(good)), max_size=1)
-    return st.builds(
-        lambda change, less: {k: v for k, v in {**good, **change}.items() if k not in less},
-        changed,
-        left_out,
-    )
+    changes = st.dictionaries(names, st.one_of(values, st.just(LEFT_OUT)), max_size=2)
+    return changes.map(lambda new: {k: v for k, v in {**good, **new}.items() if v is not LEFT_OUT})
 
 
 def as_form(fields: dict) -> bytes:
     return urlencode(fields, errors="surrogatepass").encode()
 
 
-def as_multipart(fields: dict) -> bytes:
-    start = '--x\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
-    parts = [start.format(*each) for each in fields.items()]
-    return ("".join(parts) + "--x--\r\n").encode(errors="surrogatepass")
-
-
 def as_table(row: dict) -> bytes:
-    cells = ",".join(map(str, row.values()))
-    return f"{','.join(row)}\n{cells}".encode(errors="surrogatepass")
+    return f"{','.join(row)}\n{','.join(map(str, row.values()))}".encode(errors="surrogatepass")
 
 
 def bodies(slug: str) -> st.SearchStrategy[tuple[str, bytes]]:
     """Return bodies of every kind, each with a media type, which is often the wrong one."""
     good = FIELDS.get(slug, FLOWER)
     in_json = st.sampled_from(JSON.get(slug, [good])).flatmap(lambda each: spoilt(each, value))
-    as_json = st.one_of(in_json, value).map(lambda each: json.dumps(each).encode())
-    fields = spoilt(good, text)
-    honest = st.one_of(
-        st.tuples(st.just("application/json"), as_json),
-        st.tuples(st.just("application/x-www-form-urlencoded"), fields.map(as_form)),
-        st.tuples(st.just("multipart/form-data; boundary=x"), fields.map(as_multipart)),
-        st.tuples(st.just("text/csv"), fields.map(as_table)),
+    contents = {
+        "application/json": st.one_of(in_json, value).map(lambda each: json.dumps(each).encode()),
+        "application/x-www-form-urlencoded": spoilt(good, text).map(as_form),
+        "text/csv": spoilt(good, text).map(as_table),
+    }
+    return st.sampled_from(list(contents)).flatmap(
+        lambda kind: st.tuples(st.sampled_from([kind] * 9 + MEDIA_TYPES), contents[kind])
     )
-    dishonest = st.tuples(media, st.one_of(as_json, fields.map(as_table), st.binary(max_size=20)))
-    return st.one_of(honest, dishonest)
-
-
-def fill(rule: str, word: str) -> str:
-    """Return an address of a route, with a word for each `<...>`."""
-    return re.sub("<[^>]+>", lambda _: word, rule)
-
-
-# The tests
 
 
 def test_every_method_on_every_route(target):
     for rule, _ in target.rules:
-        headers = target.somebody()
+        headers = target.login()
         for method in METHODS:
-            target.ask(fill(rule, "1"), method, raw=headers)
+            target.ask(rule, "1", method, headers)
 
 
-@searching
+@settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_every_request_gets_an_answer_that_is_documented(target, data):
     kind, body = data.draw(bodies(target.slug))
     fields = data.draw(spoilt(FIELDS.get(target.slug, FLOWER), text))
-    odd = {
-        "QUERY_STRING": as_form(fields).decode(),
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input_terminated": True,  # as granian sets it
-    }
-    odd |= data.draw(st.sampled_from([dict, target.somebody]))()
-    odd |= data.draw(st.one_of(st.just({}), odd_headers))
+    odd = {"QUERY_STRING": as_form(fields).decode(), "CONTENT_LENGTH": str(len(body))}
+    odd["wsgi.input_terminated"] = True  # as granian sets it
+    odd |= data.draw(st.sampled_from([dict, target.login]))()
+    odd |= data.draw(st.one_of(st.just({}), st.fixed_dictionaries({}, optional=ODD_HEADERS)))
     word = data.draw(text)
     # Each example goes to several routes: making it takes longer than answering it.
     for rule, methods in data.draw(st.lists(st.sampled_from(target.rules), min_size=8, max_size=8)):
         method = data.draw(st.sampled_from([*sorted(methods), "POST"]))
-        sent = {"input_stream": BytesIO(body), "content_type": kind}
-        target.ask(fill(rule, word), method, raw=odd, **sent)
+        target.ask(rule, word, method, odd, input_stream=BytesIO(body), content_type=kind)
 
 
 # The largest bodies that are accepted, of the slowest kinds: each once took an app seconds.
 LONGEST = {
-    "empty lists": ("application/json", '{"people":[', "[],", "[]]}"),
     "lists in lists": ("application/json", '{"people":[', f"{'[' * 190}{']' * 190},", "[]]}"),
-    "empty objects": ("application/json", '{"people":[', "{},", "{}]}"),
     "fields": ("application/json", "{", '"a":1,', '"b":1}'),
-    "brackets": ("application/json", "", "[", ""),
     "columns": ("text/csv", "", ",", ""),
     "empty lines": ("text/csv", f"{','.join(PERSON)}\n", "\n", ""),
     "form fields": ("application/x-www-form-urlencoded", "", "a&", ""),
@@ -302,4 +227,4 @@ def test_the_largest_bodies_are_answered_quickly(apps, longest):
         target = Target(slug, app, routes(app))
         for rule, methods in target.rules:
             if "POST" in methods:
-                target.ask(fill(rule, "1"), "POST", data=sent, content_type=kind)
+                target.ask(rule, "1", "POST", data=sent, content_type=kind)

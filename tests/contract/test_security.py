@@ -7,55 +7,39 @@ import re
 
 import pytest
 import requests
-from app_support import PROBLEM, SLUGS, WITH_API, make, problem
+from app_support import API, PROBLEM, SLUGS, WITH_API, make, problem
 from host_support import hosted
-from werkzeug.test import Client
 
 from workshop import serve
 from workshop.core.stages import find_stage
 from workshop.host import gallery
-from workshop.host.guard import guard
 from workshop.host.ports import free_port
 from workshop.host.server import served
 from workshop.host.start import gallery_server
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 ALONE = ["06_housing alone", "07_yours alone"]
-METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
+NAMES = [*SLUGS, "gallery", *ALONE]
 
 
 def guarded(name, folder, model=None):
     """An app as it meets the world: with the host's middleware around it, or only its own guard."""
     slug, _, alone = name.partition(" ")
     app = gallery.create_app({}) if name == "gallery" else make(slug, folder, model)
-
-    def crash():
-        raise RuntimeError("on purpose")
-
-    app.add_url_rule("/crash", view_func=crash)
+    app.add_url_rule("/crash", view_func=lambda: 1 / 0)
     return app if alone else hosted(app)
 
 
 @pytest.fixture(scope="module")
 def guarded_apps(models, tmp_path_factory):
     """Every app, once more, by its name: with a page that crashes."""
-    return {
-        name: guarded(name, tmp_path_factory.mktemp("app"), models.get(name.partition(" ")[0]))
-        for name in (*SLUGS, "gallery", *ALONE)
-    }
+    folder = tmp_path_factory.mktemp
+    return {name: guarded(name, folder("app"), models.get(name.split()[0])) for name in NAMES}
 
 
-@pytest.fixture(params=[*SLUGS, "gallery", *ALONE])
+@pytest.fixture(params=NAMES)
 def app(request, guarded_apps):
     return guarded_apps[request.param]
-
-
-def addresses(app):
-    """Yield an address of each route of the app, and addresses without a route."""
-    samples = {"int": "7", "float": "2.5", "path": "a/b"}
-    for rule in app.url_map.iter_rules():
-        yield re.sub(r"<(?:(\w+)(?:\([^)]*\))?:)?\w+>", lambda m: samples.get(m[1], "x"), rule.rule)
-    yield from ("/nothing", "/api/nothing", "/static/style.css", "/static/nothing")
 
 
 def assert_guarded(answer, path):
@@ -66,44 +50,22 @@ def assert_guarded(answer, path):
     assert answer.headers["Referrer-Policy"] == "same-origin"
     assert answer.headers["X-Frame-Options"] == "DENY"
     for cookie in answer.headers.getlist("Set-Cookie"):
-        assert "HttpOnly" in cookie
-        assert "SameSite=Lax" in cookie
+        assert re.search("HttpOnly.*SameSite=Lax", cookie)
 
 
 def test_every_answer_carries_the_headers(app):
     client, seen = app.test_client(), set()
-    for path in addresses(app):
-        for method in METHODS:
+    paths = [re.sub(r"<[^>]+>", "7", rule.rule) for rule in app.url_map.iter_rules()]
+    for path in [*paths, "/nothing", "/api/nothing", "/static/style.css"]:
+        for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
             answer = client.open(path, method=method, data=b"x", content_type="text/plain")
             seen.add(answer.status_code)
             assert_guarded(answer, path)
-            if answer.mimetype == "text/html" and not path.startswith("/openapi/"):
-                inline = r"<style|<script(?![^>]*\ssrc=)|<[^>]+\s(?:style|on\w+)\s*="
-                assert not re.search(inline, answer.text), path
             answer.close()
     assert seen >= {200, 404, 405, 500}
 
 
-def test_a_header_that_the_app_sets_is_kept():
-    def app(environ, start_response):
-        framed = "frame-ancestors https://example.org"
-        start_response(
-            "200 OK", [("Content-Security-Policy", framed), ("Referrer-Policy", "origin")]
-        )
-        return [b""]
-
-    answer = Client(guard(app)).get("/", headers={"Host": "localhost"})
-    assert answer.headers["Content-Security-Policy"] == "frame-ancestors https://example.org"
-    assert "X-Frame-Options" not in answer.headers
-    assert answer.headers["Referrer-Policy"] == "origin"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-
-
-# Names
-
-
-OWN = ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:8001", "[::1]:8000", "[::1]"]
-OWN += ["192.168.1.17:8000", "10.0.0.1", "[2001:db8::7]:8000"]
+OWN = ["localhost", "LOCALHOST:8000", "127.0.0.1:8001", "[::1]:8000", "[2001:db8::7]"]
 FOREIGN = ["evil.example:8000", "localhost.evil.example", "rebound.localhost", "evil_one.example"]
 FOREIGN += ["127.0.0.1.evil.example", "2130706433", "localhost:x", "[evil]", "-"]
 
@@ -113,23 +75,19 @@ def test_an_app_answers_to_localhost_and_to_ip_addresses_only(app):
     for host in OWN:
         assert client.get("/", headers={"Host": host}).status_code == 200, host
     for host in FOREIGN:
-        for path in ("/", "/nothing", "/static/style.css", "/healthz", "/api/v1/model"):
+        for path in ("/", "/nothing", "/static/style.css", "/healthz"):
             answer = client.get(path, headers={"Host": host})
             assert answer.status_code == 400, (host, path)
             assert "TRUSTED_NAMES" in answer.text
             assert "evil" not in answer.text
             assert_guarded(answer, path)
-
-
-@pytest.mark.parametrize("name", [*WITH_API, *ALONE])
-def test_an_api_refuses_another_name_with_a_problem(name, guarded_apps):
-    client = guarded_apps[name].test_client()
-    problem(client.get("/api/v1/model", headers={"Host": "evil.example"}), 400)
+    if client.get("/api/nothing").mimetype == PROBLEM:
+        problem(client.get("/api/v1/model", headers={"Host": "evil.example"}), 400)
 
 
 def test_more_names_come_from_the_environment(monkeypatch, models, tmp_path):
     def status(name, host):
-        client = guarded(name, tmp_path, models.get(name.partition(" ")[0])).test_client()
+        client = guarded(name, tmp_path, models.get(name.split()[0])).test_client()
         return client.get("/", headers={"Host": host}).status_code
 
     for name in ("02_templates", "gallery", *ALONE):
@@ -138,65 +96,35 @@ def test_more_names_come_from_the_environment(monkeypatch, models, tmp_path):
         assert status(name, "example.org") == status(name, "*") == 400
         monkeypatch.setenv("TRUSTED_NAMES", "*")
         assert status(name, "evil.example") == 200
-
-
-@pytest.mark.parametrize(
-    ("host", "behind", "named", "trusted"),
-    [
-        ("0.0.0.0", "", "laptop.local", False),  # noqa: S104 (asked for by name)
-        ("Laptop.local", "", "laptop.local", True),
-        ("Laptop.local", "", "evil.example", False),
-        ("127.0.0.1", "1", "hub.example.org", True),
-    ],
-)
-def test_the_tool_s_servers_trust_the_name_they_were_given(
-    monkeypatch, tmp_path, host, behind, named, trusted
-):
-    monkeypatch.setenv("WORKSHOP_BEHIND_PROXY", behind)
-    server = gallery_server(host, free_port(), None, "a-token")
-    for environ in (server.environ, served(find_stage("templates"), host)):
-        with monkeypatch.context() as patched:
-            patched.setenv("TRUSTED_NAMES", environ["TRUSTED_NAMES"])
-            client = guarded("02_templates", tmp_path).test_client()
-            answer = client.get("/", headers={"Host": f"{named}:8000"})
-            assert answer.status_code == (200 if trusted else 400)
-        assert environ["FLASK_DEBUG"] == "0"
-
-
-# Bodies and queries as servers pass them on
-
-
-CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    monkeypatch.delenv("TRUSTED_NAMES")
+    # The tool sets it for its servers: the name given as host; any name behind a hub's proxy.
+    for host, behind, named, expected in (
+        ("127.0.0.1", "", "laptop.local", 400),
+        ("Laptop.local", "", "laptop.local", 200),
+        ("Laptop.local", "", "evil.example", 400),
+        ("127.0.0.1", "1", "hub.example.org", 200),
+    ):
+        monkeypatch.setenv("WORKSHOP_BEHIND_PROXY", behind)
+        server = gallery_server(host, free_port(), None, "a-token")
+        for environ in (server.environ, served(find_stage("templates"), host)):
+            assert environ["FLASK_DEBUG"] == "0"
+            with monkeypatch.context() as patched:
+                patched.setenv("TRUSTED_NAMES", environ["TRUSTED_NAMES"])
+                assert status("02_templates", f"{named}:8000") == expected
 
 
 @pytest.mark.parametrize("name", ["01_hello", *WITH_API, *ALONE])
 def test_a_body_that_is_too_long_is_refused_without_a_content_length(name, guarded_apps):
-    app = guarded_apps[name]
-    slug = name.partition(" ")[0]
-    path = {"01_hello": "/notes", "03_prime": "/prime", "04_iris": "/api/predict"}.get(
-        slug, "/api/v1/predictions"
-    )
+    app, slug = guarded_apps[name], name.split()[0]
+    path = {"01_hello": "/notes", "03_prime": "/prime"}.get(slug) or API[slug]
+    answer_is = {"01_hello": "application/json", "03_prime": "text/html"}.get(slug, PROBLEM)
     content = b"[" + b"1," * (app.config["MAX_CONTENT_LENGTH"] // 2) + b"1]"
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    sent = {"data": content, "environ_overrides": chunked | {"CONTENT_LENGTH": ""}}
     for kind in ("application/json", "application/x-www-form-urlencoded", "text/csv"):
-        environ = CHUNKED | {"CONTENT_LENGTH": ""}
-        answer = app.test_client().post(
-            path, data=content, content_type=kind, environ_overrides=environ
-        )
+        answer = app.test_client().post(path, content_type=kind, **sent)
         assert answer.status_code in ((413,) if kind == "application/json" else (413, 415)), kind
-        assert answer.mimetype == {"01_hello": "application/json", "03_prime": "text/html"}.get(
-            slug, PROBLEM
-        )
-
-
-def test_a_query_that_is_not_utf_8_is_not_a_crash(guarded_apps):
-    client = guarded_apps["02_templates"].test_client()
-    for query in ("names=\xff\xfe", "names=Gr\xc3\xb6\xc3\x9fe"):  # as a server passes bytes on
-        answer = client.get("/list", environ_overrides={"QUERY_STRING": query})
-        assert answer.status_code == 200
-    assert "Größe" in answer.text
-
-
-# Served for real
+        assert answer.mimetype == answer_is
 
 
 def test_the_gallery_refuses_another_name_for_its_apps_too():
@@ -216,5 +144,4 @@ def test_the_debugger_stays_off_and_visits_survive_a_restart(monkeypatch):
                 assert f"Visits from this browser: {count}" in browser.get(f"{url}/visits").text
                 answer = browser.get(f"{url}/oops", timeout=30)
         assert answer.status_code == 500
-        assert "This page broke (500)" in answer.text
         assert "Traceback" not in answer.text
