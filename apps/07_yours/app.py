@@ -64,7 +64,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         typed = dict(zip(model.typical, sent.values(), strict=True))
         try:
             row = model.read(typed)
-            found = answer([row])[0]
+            # An address that is opened again is no new question, so only what is sent gets into the log.
+            [found] = answer([row]) if request.method == "POST" else model.answer([row])
         except Refusal as refusal:
             errors = {each["field"]: each["message"] for each in refusal.errors}
             return render_template("index.html", typed=typed, errors=errors), 422

@@ -1,5 +1,6 @@
 """Stage 07 as something to play with, for a table of classes and one of numbers."""
 
+import json
 import re
 import threading
 
@@ -7,14 +8,16 @@ import pytest
 from browser_support import heading, submit
 from playwright.sync_api import expect
 from werkzeug.serving import make_server
-from yours_support import HEADER, app, fit, plain_rows, write
+from yours_support import API, HEADER, app, fit, plain_rows, write
 
 
 @pytest.fixture(params=["kind", "y"])
 def site(request, tmp_path):
     """The app of a table with this target, on its own server; its address."""
     fit(write(tmp_path / "table.csv", HEADER, plain_rows(200)), request.param, tmp_path / "model")
-    made = app.create_app({"MODEL_FOLDER": tmp_path / "model", "PREDICTION_LOG": "off"})
+    made = app.create_app(
+        {"MODEL_FOLDER": tmp_path / "model", "PREDICTION_LOG": str(tmp_path / "log")}
+    )
     with make_server("127.0.0.1", 0, made, threaded=True) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -24,11 +27,17 @@ def site(request, tmp_path):
 
 
 def shown(page):
-    """The prediction, the bars or the interval, the picture in words, and the API's answer."""
-    return page.locator("#prediction, #bars, #low, #high, #curve h3, figcaption, #json")
+    """The prediction, the bars or the interval, and the picture in words."""
+    return page.locator("#prediction, #bars, #low, #high, #curve h3, figcaption")
 
 
-def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(site, new_context):
+def sent_by_api(page):
+    return json.loads(page.locator("#json").inner_text())
+
+
+def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(
+    site, new_context, tmp_path
+):
     page = new_context(
         permissions=["clipboard-read", "clipboard-write"]
     ).new_page()  # not watched: the API's 422 is part of this
@@ -41,8 +50,12 @@ def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(site, 
     expect(x).to_have_attribute("aria-invalid", "true")
     expect(x).to_have_accessible_description(re.compile("Send a number"))
     assert shown(page).all_inner_texts() == before
-    x.fill("1,75")
+    with page.expect_response(f"**{API}") as answer:
+        x.fill("1,75")
     expect(page).to_have_url(re.compile(r"/predict\?.*1%2C75"))
+    assert sent_by_api(page) == answer.value.json()
+    asked = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert len(asked) == 2, "each question is logged once"
     expect(x).to_have_attribute("aria-invalid", "false")
     expect(page.get_by_role("status")).to_contain_text(page.locator("#prediction").inner_text())
     after = shown(page).all_inner_texts()
@@ -63,6 +76,7 @@ def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(site, 
     plain = new_context(java_script_enabled=False).new_page()
     plain.goto(page.url)
     assert shown(plain).all_inner_texts() == after
+    assert sent_by_api(plain) == sent_by_api(page)
     plain.get_by_label("x", exact=True).fill("1.75")
     assert submit(plain, "Predict") == 200
     assert shown(plain).all_inner_texts() == after

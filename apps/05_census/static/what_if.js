@@ -52,11 +52,12 @@ async function ask(submitter) {
 
 // Return the API's answer, or null if it refuses: the page says what is wrong in words for people.
 async function askApi(signal) {
-  if (!form.dataset.api) return null; // a form for a file, or an app that logs each question
+  if (!form.dataset.api) return null; // a form for a file
   const question = {};
-  for (const { name, value } of form.querySelectorAll("[aria-describedby]")) {
-    const digits = value.trim().replace(",", ".");
-    question[name] = /^[-+]?[\d.]+$/.test(digits) ? Number(digits) : value || null;
+  for (const field of form.querySelectorAll("[aria-describedby]")) {
+    const number = Number(field.value.replace(",", ".") || NaN);
+    const isNumber = field.dataset.min && !Number.isNaN(number);
+    question[field.dataset.column ?? field.name] = isNumber ? number : field.value || null;
   }
   const headers = { "Content-Type": "application/json" };
   const reply = await fetch(form.dataset.api, { method: "POST", headers, body: JSON.stringify(question), signal });
