@@ -5,22 +5,22 @@ rest, run `python -m uv pip install distributed` in the tests' environment.
 """
 
 import contextlib
-import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import nbformat
-import psutil
 import pytest
 from app_support import copy_of_folder
+from housing_support import few
 from notebook_support import what_they_need
 from serve_support import RUN, until
 
 from workshop.core import dask_cluster as cluster
+from workshop.core.build import model_module
 from workshop.core.dask_cluster import ClusterFailed
+from workshop.core.datasets import fetch_census
 from workshop.core.stages import find_stage
 from workshop.setup.process import ROOT
 
@@ -33,10 +33,7 @@ ROWS = [
     "7,Private,HS-grad,Divorced,Other,Female,38",
 ]
 PATIENCE = 240  # seconds; nothing here is about speed
-needs_dask = pytest.mark.skipif(
-    importlib.util.find_spec("distributed") is None,
-    reason="Dask is not installed (python -m uv pip install distributed)",
-)
+WITHOUT = "Dask is not installed (python -m uv pip install distributed)"
 
 
 @contextlib.contextmanager
@@ -45,8 +42,7 @@ def dask(folder, workers, *options):
 
     Yields a client and the processes, the scheduler first.
     """
-    from distributed import Client
-
+    Client = pytest.importorskip("distributed", reason=WITHOUT).Client
     file, started = folder / "scheduler.json", []
 
     def start(kind, *arguments):
@@ -69,10 +65,7 @@ def dask(folder, workers, *options):
             yield client, started
     finally:
         for process in started:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                family = psutil.Process(process.pid)
-                for each in [*family.children(recursive=True), family]:
-                    each.kill()
+            process.kill()  # a worker ends with its nanny
             process.wait()
 
 
@@ -92,75 +85,57 @@ def assert_several_worked(client, before):
     assert sum(after[worker] > before[worker] for worker in before) > 1
 
 
-def environ(work):
-    return os.environ | {"WORKSHOP_WORK": str(work), "PYTHONUTF8": "1"}
-
-
-def workshop(work, *arguments):
-    """Run a command of the workshop in `work`; return the completed process."""
-    command = [sys.executable, "-c", RUN, *map(str, arguments)]
-    options = {"capture_output": True, "encoding": "utf-8"}
-    return subprocess.run(command, cwd=ROOT, env=environ(work), **options)
+def workshop(*arguments):
+    """Start a command of the workshop."""
+    return subprocess.Popen([sys.executable, "-c", RUN, *map(str, arguments)], cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
+def trained(tmp_path_factory):
     """A folder with stage 05 and a trained model."""
     work = tmp_path_factory.mktemp("work")
-    copy_of_folder("05_census", work / "apps" / "05_census")
-    assert workshop(work, "train", "05").returncode == 0
+    copy = copy_of_folder("05_census", work / "apps" / "05_census")
+    module = model_module(find_stage("census"))
+    module.save(*module.train(few(fetch_census())), copy / "model")
     return work
 
 
 @pytest.fixture
-def people(tmp_path):
-    """A file of eight chunks; a third of the rows are bad."""
-    file = tmp_path / "people.csv"
-    file.write_text("\n".join([HEADER, *ROWS * 25_000, ""]), encoding="utf-8")
-    return file
+def scored_here(trained, tmp_path, monkeypatch):
+    """The result for the file people.csv: eight chunks, and a third of the rows are bad."""
+    monkeypatch.setenv("WORKSHOP_WORK", str(trained))
+    people, here = tmp_path / "people.csv", tmp_path / "here.csv"
+    people.write_text("\n".join([HEADER, *ROWS * 25_000, ""]), encoding="utf-8")
+    assert workshop("score", "05", people, "-o", here).wait(PATIENCE) == 3
+    return people, here
 
 
-@needs_dask
-def test_a_cluster_gives_the_same_files_as_this_machine(client, work, people, tmp_path):
+def test_a_cluster_gives_the_same_files_as_this_machine(client, scored_here, tmp_path):
+    people, here = scored_here
     before = done_by_each(client)
-    for place, options in {"here": (), "there": ("--dask", client.scheduler.address)}.items():
-        (tmp_path / place).mkdir()
-        done = workshop(work, "score", "05", people, "-o", tmp_path / place / "s.csv", *options)
-        assert done.returncode == 3, done.stderr
-        assert "50,000 scored in " in done.stdout
+    options = ["-o", tmp_path / "there.csv", "--dask", client.scheduler.address]
+    assert workshop("score", "05", people, *options).wait(PATIENCE) == 3
     assert_several_worked(client, before)
-    for name in ("s.csv", "s.bad.csv"):
-        there = (tmp_path / "there" / name).read_bytes()
-        assert there == (tmp_path / "here" / name).read_bytes()
-
-    def origin():
-        import census_csv
-
-        return census_csv.__file__
-
-    found = client.run(origin).values()
-    assert not any(file.startswith(str(work)) for file in found), "the cluster sent it to them"
+    for kind in (".csv", ".bad.csv"):
+        there = (tmp_path / f"there{kind}").read_bytes()
+        assert there == here.with_suffix(kind).read_bytes()
 
 
-@needs_dask
 @pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
-def test_a_worker_that_dies_in_the_middle_loses_nobody(work, people, tmp_path):
-    here, there = tmp_path / "here.csv", tmp_path / "there.csv"
-    assert workshop(work, "score", "05", people, "-o", here).returncode == 3
+def test_a_worker_that_dies_in_the_middle_loses_nobody(scored_here, tmp_path):
+    people, here = scored_here
+    there = tmp_path / "there.csv"
     # Without a nanny, which would restart the killed worker.
     with dask(tmp_path, 2, "--no-nanny") as (client, started):
-        options = ["score", "05", people, "-o", there, "--dask", client.scheduler.address]
-        scoring = subprocess.Popen(
-            [sys.executable, "-c", RUN, *options], cwd=ROOT, env=environ(work)
-        )
+        address = client.scheduler.address
+        scoring = workshop("score", "05", people, "-o", there, "--dask", address)
         until(lambda: sum(done_by_each(client).values()) > 0)
         assert scoring.poll() is None, "it is still running"
-        started[-1].send_signal(signal.SIGKILL)
+        started[-1].kill()
         assert scoring.wait(PATIENCE) == 3
     assert there.read_bytes() == here.read_bytes()
 
 
-@needs_dask
 def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(client):
     notebook = nbformat.read(find_stage(5).notebook_files[1], as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -190,9 +165,6 @@ def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(client):
     assert_several_worked(client, before)
 
 
-# Errors
-
-
 def assert_refused(address, folder, match):
     with pytest.raises(ClusterFailed, match=match), cluster.cluster(address, folder):
         pytest.fail("the block must not run")
@@ -203,20 +175,14 @@ def test_without_dask_it_says_how_to_install_it(monkeypatch, tmp_path):
     assert_refused("tcp://127.0.0.1:8786", tmp_path, "not installed: .* uv pip install distributed")
 
 
-@needs_dask
-def test_where_no_scheduler_is_or_no_workers_are(monkeypatch, tmp_path):
-    with dask(tmp_path, 0) as (client, _):
-        address = client.scheduler.address
+def test_a_cluster_that_cannot_do_the_work_is_refused(client, monkeypatch, tmp_path):
+    with dask(tmp_path, 0) as (empty, _):
+        address = empty.scheduler.address
         assert_refused(address, tmp_path, f"no workers: start some with `dask worker {address}`")
-    monkeypatch.setattr(cluster, "PATIENCE", 2)
-    for address in ("127.0.0.1:9", "no such address", "tcp://"):
-        assert_refused(address, tmp_path, "No Dask scheduler is responding at .*: start one with")
-
-
-@needs_dask
-def test_workers_with_other_packages_are_refused(client, tmp_path, monkeypatch):
     address = client.scheduler.address
     (tmp_path / "census_needs.py").write_text("import no_such_package", encoding="utf-8")
     assert_refused(address, tmp_path, "missing a package .*no_such_package")
     monkeypatch.setattr(cluster, "OURS", "0.24.2")
     assert_refused(address, tmp_path, "instead of 0.24.2: install requirements.txt on them")
+    monkeypatch.setattr(cluster, "PATIENCE", 2)
+    assert_refused("127.0.0.1:9", tmp_path, "No Dask scheduler is responding at .*: start one with")
