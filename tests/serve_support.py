@@ -12,7 +12,7 @@ from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
 
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
-PATIENCE = 60  # seconds; nothing here is about speed
+PATIENCE = 240  # seconds; nothing here is about speed
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pytest
 from app_support import copy_of_folder
 from housing_support import few
 from notebook_support import what_they_need
-from serve_support import RUN, until
+from serve_support import PATIENCE, RUN, until
 
 from workshop.core import dask_cluster as cluster
 from workshop.core.build import model_module
@@ -32,7 +32,6 @@ ROWS = [
     "50,,Doctorate,Married-civ-spouse,Black,Female,20",
     "7,Private,HS-grad,Divorced,Other,Female,38",
 ]
-PATIENCE = 240  # seconds; nothing here is about speed
 WITHOUT = "Dask is not installed (python -m uv pip install distributed)"
 
 
