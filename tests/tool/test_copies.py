@@ -200,11 +200,3 @@ def test_an_earlier_stage_that_cannot_be_built_is_named_and_the_others_go_on(tmp
     assert "stage 04: apps/04_iris/iris_model.py" in told
     assert "catch-up 04 --fresh" in told
     assert (tmp_path / "apps/05_census/model/census.joblib").is_file()
-
-
-@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
-def test_git_ignores_the_copy_so_a_pull_never_meets_it(tmp_path):
-    shutil.copy(ROOT / ".gitignore", tmp_path)
-    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-    ignored = ["git", "check-ignore", "--quiet", f"work/{NOTEBOOK}"]
-    assert subprocess.run(ignored, cwd=tmp_path).returncode == 0

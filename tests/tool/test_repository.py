@@ -57,5 +57,8 @@ def test_nothing_is_committed_that_must_not_be():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     files = listed.stdout.split("\n")
     assert len(files) > 20
+    assert (
+        subprocess.run(["git", "check-ignore", "--quiet", "work/a.ipynb"], cwd=ROOT).returncode == 0
+    )
     bad = re.compile(r"\.(joblib|pkl|zip)$|(adult|cal_housing)\.(data|test)$")
     assert [file for file in files if bad.search(file)] == []
