@@ -48,17 +48,17 @@ def house(tmp_path_factory):
     ignored = shutil.ignore_patterns("__pycache__", "model")
     for place in ("workshop", "apps/04_iris"):
         shutil.copytree(ROOT / place, house / place, ignore=ignored)
+    for place in ("data", "notebooks", "apps/77_broken"):
+        (house / place).mkdir()
     for place in ("data/iris.csv", "notebooks/04_iris.ipynb"):
-        (house / place).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / place, house / place)
-    with (house / "workshop" / "core" / "stages.py").open("a", encoding="utf-8") as table:
-        table.write(TWO_STAGES)
-    with (house / "apps" / "04_iris" / "app.py").open("a", encoding="utf-8") as app:
-        app.write(CRASH)
-    (house / "apps" / "77_broken").mkdir()
-    (house / "apps" / "77_broken" / "app.py").write_text(
-        "import no_such_module\n", encoding="utf-8"
-    )
+    (house / "apps/77_broken/app.py").write_text("import no_such_module\n", encoding="utf-8")
+    for place, text in {
+        "workshop/core/stages.py": TWO_STAGES,
+        "apps/04_iris/app.py": CRASH,
+    }.items():
+        with (house / place).open("a", encoding="utf-8") as file:
+            file.write(text)
     return house
 
 
@@ -74,7 +74,6 @@ def launch(house, *options):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         encoding="utf-8",
     )
     printed = []
@@ -136,11 +135,11 @@ def test_everything_answers_when_the_addresses_are_printed_and_ctrl_c_stops_it(h
         for folder in ("slides", "notebooks"):
             assert "04_iris.ipynb" in get(f"{lab}/api/contents/{folder}?token={token}")[1]
         assert get(f"{lab}/api/contents")[0] == 403, "nothing without the token"
-        settings = f"{lab}/lab/api/settings/@jupyterlab/apputils-extension:notification"
-        schema = json.loads(get(f"{settings}?token={token}")[1])["schema"]
+        settings = f"{lab}/lab/api/settings/@jupyterlab/apputils-extension"
+        schema = json.loads(get(f"{settings}:notification?token={token}")[1])["schema"]
         assert schema["properties"]["fetchNews"]["default"] == "false", "no pop-up asks for news"
-        themes = f"{lab}/lab/api/settings/@jupyterlab/apputils-extension:themes?token={token}"
-        assert json.loads(get(themes)[1])["settings"]["overrides"]["code-font-size"] == "22px"
+        themes = json.loads(get(f"{settings}:themes?token={token}")[1])["settings"]
+        assert themes["overrides"]["code-font-size"] == "22px"
         for part in started:
             with contextlib.suppress(psutil.NoSuchProcess):  # one that has ended shows nothing
                 assert token not in str(part.cmdline())
@@ -196,7 +195,7 @@ def test_everything_stops_after_a_signal(house, name):
     [
         ((1, 1), "--port or --lab-port"),
         ((1, None, False, True), "--no-lab"),
-        ((1, 2), "TRUSTED_PROXIES is 'abc': set it to a number, such as 1"),
+        ((1, 2), "TRUSTED_PROXIES is 'abc': set it to a number"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(monkeypatch, asked, told):
@@ -217,20 +216,6 @@ def test_ports_in_use_are_one_sentence_that_says_by_what(monkeypatch, found, tol
     one, two = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     with one, two, pytest.raises(PortInUse, match=told):
         start.require_ports("127.0.0.1", one.getsockname()[1], two.getsockname()[1])
-
-
-@pytest.mark.parametrize(
-    ("host", "address"),
-    [
-        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104
-        ("::1", "http://[::1]:8000"),
-        ("192.0.2.7", "http://192.0.2.7:8000"),
-    ],
-)
-def test_the_gallery_s_address_opens_here(host, address):
-    server = start.gallery_server(host, 8000, 8888, "secret")
-    assert server.url == address
-    assert host in server.command
 
 
 def test_jupyterlab_stays_on_this_machine_and_out_of_its_owner_s_settings(tmp_path, monkeypatch):
