@@ -172,31 +172,15 @@ def test_an_app_that_does_not_start_is_a_sentence_with_the_line(work):
         assert "Traceback" not in log()
 
 
-@pytest.fixture
-def run(monkeypatch):
-    """What granian would serve."""
-    calls = []
-    monkeypatch.setattr(host, "run", lambda *asked: calls.append(asked))
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    return calls
+def test_what_cannot_be_served_is_a_sentence(monkeypatch, capsys):
+    def refused(*options):
+        assert cli.run(["serve", *options]) == 1
+        return capsys.readouterr().err
 
-
-def test_what_cannot_be_served_is_a_sentence(run, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert cli.run(["serve", "1", "--port", str(port)]) == 1
-    assert f"Port {port} " in capsys.readouterr().err
-    assert cli.run(["serve", "0"]) == 1
-    assert "00_start_here" in capsys.readouterr().err
+        assert f"Port {port} " in refused("1", "--port", str(port))
+    assert "00_start_here" in refused("0")
     monkeypatch.setenv("TRUSTED_PROXIES", "abc")
-    for command in ("app", "serve"):
-        assert cli.run([command, "1", "--port", str(free_port())]) == 1
-        assert "TRUSTED_PROXIES is 'abc': set it to a number" in capsys.readouterr().err
-    assert run == []
-
-
-def test_on_windows_there_is_one_worker_and_a_message(run, monkeypatch, capsys):
-    monkeypatch.setattr(host, "ONE_WORKER", True)
-    assert cli.run(["serve", "1", "--workers", "4", "--port", str(free_port())]) == 0
-    assert "Windows" in capsys.readouterr().out
-    assert run[0][3] == 1
+    told = refused("1", "--port", str(free_port()))
+    assert "TRUSTED_PROXIES is 'abc': set it to a number" in told

@@ -191,17 +191,17 @@ def test_everything_stops_after_a_signal(house, name):
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("lab_port", "present", "told"),
     [
-        ((1, 1), "--port or --lab-port"),
-        ((1, None, False, True), "--no-lab"),
-        ((1, 2), "TRUSTED_PROXIES is 'abc': set it to a number"),
+        (8123, False, "--port or --lab-port"),
+        (None, True, "--no-lab"),
+        (None, False, "TRUSTED_PROXIES is 'abc': set it to a number"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(monkeypatch, asked, told):
+def test_settings_that_do_not_fit_are_refused(monkeypatch, lab_port, present, told):
     monkeypatch.setenv("TRUSTED_PROXIES", "abc")
     with pytest.raises(WorkshopError, match=told):
-        start.run_workshop("127.0.0.1", *asked, *(() if len(asked) > 2 else (False,)))
+        start.run_workshop("127.0.0.1", 8123, lab_port, False, present)
 
 
 @pytest.mark.parametrize(
