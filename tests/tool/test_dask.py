@@ -13,14 +13,12 @@ import sys
 import nbformat
 import pytest
 from app_support import copy_of_folder
-from housing_support import few
+from host_support import train_in
 from notebook_support import what_they_need
 from serve_support import PATIENCE, RUN, until
 
 from workshop.core import dask_cluster as cluster
-from workshop.core.build import model_module
 from workshop.core.dask_cluster import ClusterFailed
-from workshop.core.datasets import fetch_census
 from workshop.core.stages import find_stage
 from workshop.setup.process import ROOT
 
@@ -93,9 +91,7 @@ def workshop(*arguments):
 def trained(tmp_path_factory):
     """A folder with stage 05 and a trained model."""
     work = tmp_path_factory.mktemp("work")
-    copy = copy_of_folder("05_census", work / "apps" / "05_census")
-    module = model_module(find_stage("census"))
-    module.save(*module.train(few(fetch_census())), copy / "model")
+    train_in(copy_of_folder("05_census", work / "apps" / "05_census"), find_stage("census"))
     return work
 
 

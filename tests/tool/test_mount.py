@@ -1,9 +1,7 @@
 """Apps in the gallery that are loading or don't start. test_serve.py has models that change."""
 
-import dataclasses
 import gzip
 import sys
-import time
 
 import pytest
 from flask import Flask, Response, request
@@ -13,7 +11,6 @@ from werkzeug.test import Client
 from workshop.core.stages import find_stage
 from workshop.host import gallery
 from workshop.host.library_files import send_small
-from workshop.host.mount import LOOK_EVERY, Mount
 
 WELL = "from flask import Flask\ndef create_app():\n    app = Flask(__name__)\n"
 WELL += "    app.add_url_rule('/', view_func=lambda: 'the app itself')\n    return app\n"
@@ -77,50 +74,6 @@ def test_an_app_that_does_not_start_says_where_and_what_to_do(work, source, reas
     assert "python3 -m workshop catch-up 02 --fresh" in page.text
     assert "Traceback" not in page.text
     assert "catch-up 02 --fresh" in get("/02_templates/api/x").json["detail"]
-
-
-WITH_DATABASE = """
-import pathlib
-import click
-from flask import Flask
-
-HERE = pathlib.Path(__file__).parent
-
-def create_app():
-    app = Flask(__name__)
-
-    @app.cli.command("init-db")
-    def init_db():
-        if (HERE / "full").exists():
-            raise click.ClickException("the disk is full")
-        (HERE / "made").touch()
-
-    health = lambda: {"status": "ok"} if (HERE / "made").exists() else ({"reason": "none"}, 503)
-    app.add_url_rule("/healthz", view_func=health)
-    return app
-"""
-
-
-def test_an_app_whose_database_cannot_be_created_runs_and_loads_new_models(work):
-    work(WITH_DATABASE)
-    stage = dataclasses.replace(find_stage("templates"), model="card", database=True)
-    card, full = stage.folder / "model" / "card.json", stage.folder / "full"
-    full.touch()
-    card.parent.mkdir()
-    card.write_text("{}", encoding="utf-8")
-    mount = Mount(stage)
-    client = Client(mount)
-    assert client.get("/healthz").status_code == 503
-    assert mount.has_model, "a missing database isn't a missing model"
-    app = mount.app
-    time.sleep(2 * LOOK_EVERY)
-    assert client.get("/healthz").status_code == 503
-    assert mount.app is app, "the app keeps its state, such as its rate limits"
-    full.unlink()
-    card.write_text("{ }", encoding="utf-8")
-    time.sleep(2 * LOOK_EVERY)
-    assert client.get("/healthz").status_code == 200, "the database comes with the new model's app"
-    assert mount.app is not app
 
 
 def test_a_library_s_files_are_compressed_and_cached():

@@ -94,15 +94,6 @@ def test_an_app_that_does_not_start_is_stopped_and_named(
     assert processes() == set()
 
 
-def test_an_app_that_ignores_the_signal_is_killed(app_file, processes, monkeypatch):
-    monkeypatch.setattr(background, "STOP_LIMIT", 0.5)
-    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    app_file.write_text(stubborn + APP, encoding="utf-8")
-    with serve(1) as url:
-        assert get(url) == "here"
-    assert processes() == set()
-
-
 def test_what_can_not_be_served_is_a_sentence():
     for name in ("nine", 0):
         with pytest.raises(WorkshopError, match="00_start_here") as error, serve(name):

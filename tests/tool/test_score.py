@@ -11,13 +11,11 @@ import time
 import psutil
 import pytest
 from app_support import copy_of_folder
-from housing_support import few
+from host_support import train_in
 from serve_support import RUN, until
 
 from workshop import cli
 from workshop.core import score as scoring
-from workshop.core.build import model_module
-from workshop.core.datasets import fetch_census
 from workshop.core.score import CHUNK
 from workshop.core.stages import find_stage, load_app_module
 from workshop.setup.process import ROOT
@@ -38,9 +36,7 @@ def table(rows):
 def trained(tmp_path_factory):
     """A folder with stage 05 and a model trained on a few people."""
     work = tmp_path_factory.mktemp("work")
-    copy = copy_of_folder("05_census", work / "apps" / "05_census")
-    module = model_module(find_stage("census"))
-    module.save(*module.train(few(fetch_census())), copy / "model")
+    train_in(copy_of_folder("05_census", work / "apps" / "05_census"), find_stage("census"))
     return work
 
 
