@@ -29,13 +29,8 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 # Each call is forked from a process that has already imported the large packages.
 FORKS = multiprocessing.get_context("forkserver") if os.name == "posix" else None
 if FORKS:
-    HEAVY = (
-        "sklearn.linear_model",
-        "sklearn.model_selection",
-        "workshop.teach.usb_kit",
-        "workshop.upkeep.refresh_notebooks",
-    )
-    FORKS.set_forkserver_preload(["commands_support", *HEAVY])
+    heavy = ["sklearn.linear_model", "sklearn.model_selection", "workshop.teach.usb_kit"]
+    FORKS.set_forkserver_preload(["commands_support", *heavy])
 
 
 class Interrupter:
@@ -123,20 +118,6 @@ def command(*arguments):
     return partial(cli.run, [str(argument) for argument in arguments])
 
 
-def refresh(root):
-    """`refresh 01` for the notebook in `root`, without a kernel: each cell's output is its source."""
-    import nbformat
-
-    from workshop.upkeep import refresh_notebooks as notebooks
-
-    def run(notebook, folder, name):
-        for cell in notebook.cells:
-            cell.outputs = [nbformat.v4.new_output("stream", text=cell.source)]
-
-    cli.ROOT, notebooks.run = Path(root), run
-    return cli.run(["refresh", "01"])
-
-
 def make_kit(house, index, stick):
     """`kit STICK` in the small workshop `house`; pip gets wheels from `index`."""
     from workshop.core import datasets
@@ -185,10 +166,6 @@ def settings(folder):
     return {"WORKSHOP_WORK": str(folder / "work")}
 
 
-def the_copy(folder):
-    return command("catch-up", "01"), folder / "work"
-
-
 def going_back(folder):
     call(command("catch-up", "01"), folder, **settings(folder))
     (folder / "work" / "apps" / "01_hello" / "app.py").write_text(NOTE, encoding="utf-8")
@@ -199,12 +176,6 @@ def going_back(folder):
 def training(folder):
     call(command("catch-up", "01"), folder, **settings(folder))
     return command("train", "04"), folder / "work" / "apps" / "04_iris"
-
-
-def refreshing(folder):
-    (folder / "notebooks").mkdir()
-    write_notebook(folder / "notebooks" / "01_hello.ipynb", "a cell")
-    return partial(refresh, folder), folder / "notebooks"
 
 
 def write_notebook(file, source):
@@ -233,10 +204,9 @@ def a_set_up(folder):
 
 
 PLACES = {
-    "catch-up": the_copy,
+    "catch-up": lambda folder: (command("catch-up", "01"), folder / "work"),
     "catch-up --fresh": going_back,
     "train": training,
-    "refresh": refreshing,
     "kit": a_kit,
     "set-up": a_set_up,
 }
@@ -266,22 +236,14 @@ def fill(disk, room):
 def meet_full_disk(name, disk):
     """Run a command on the full disk, then with free space; return the outputs and the files each time."""
     function, look = PLACES[name](disk)
-    before = contents(look)
+    told = {"before": contents(look)}
     filler = fill(disk, 400_000 if name == "set-up" else 0)  # which needs space later
-    refused = call(function, disk, **settings(disk))
-    after = contents(look)
+    told |= {"refused": call(function, disk, **settings(disk)), "after": contents(look)}
     filler.unlink()
-    done = call(function, disk, **settings(disk))
-    return {
-        "refused": refused,
-        "before": before,
-        "after": after,
-        "with room": done,
-        "end": contents(look),
-    }
+    return told | {"with room": call(function, disk, **settings(disk)), "end": contents(look)}
 
 
-def main():
+if __name__ == "__main__":
     told = {}
     for name in PLACES:
         disk = Path(sys.argv[1], name.replace(" ", ""), "volle Scheibe")
@@ -290,7 +252,3 @@ def main():
         told[name] = meet_full_disk(name, disk)
         subprocess.run(["umount", disk], check=True)
     print(json.dumps(told))
-
-
-if __name__ == "__main__":
-    main()

@@ -76,7 +76,7 @@ def files_that_stay(folder):
 
 
 @SIGNALS
-@pytest.mark.parametrize("place", ["catch-up", "catch-up --fresh", "refresh", "kit"])
+@pytest.mark.parametrize("place", ["catch-up", "catch-up --fresh", "kit"])
 def test_each_file_is_whole_and_the_next_call_finishes(folder, tmp_path, place, name):
     """Each file is unchanged, or as an uninterrupted run in a twin of the folder writes it."""
     twin = tmp_path / "twin" / folder.name
