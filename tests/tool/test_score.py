@@ -33,18 +33,14 @@ def table(rows):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with stage 05 and a model trained on a few people."""
+def work(tmp_path_factory):
+    """A folder with stage 05 and its model."""
     work = tmp_path_factory.mktemp("work")
     train_in(copy_of_folder("05_census", work / "apps" / "05_census"), find_stage("census"))
-    return work
-
-
-@pytest.fixture
-def work(trained, monkeypatch):
-    monkeypatch.setenv("WORKSHOP_WORK", str(trained))
-    monkeypatch.setattr(cli, "use_my_copy", lambda: None)  # takes time, and is tested elsewhere
-    return trained
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("WORKSHOP_WORK", str(work))
+        patched.setattr(cli, "use_my_copy", lambda: None)  # takes time, and is tested elsewhere
+        yield work
 
 
 @pytest.fixture
@@ -57,12 +53,8 @@ def score(work, tmp_path, capsys):
         code = cli.run(["score", "05", str(source), "-o", str(target), *options])
         assert not list(tmp_path.glob(".*")), "nothing half-written stays behind"
         aside = tmp_path / "scored.bad.csv"
-        return (
-            code,
-            target.read_bytes() if target.exists() else None,
-            list(csv.reader(aside.open(encoding="utf-8", newline=""))) if aside.exists() else None,
-            capsys.readouterr(),
-        )
+        bad = [*csv.reader(aside.open(encoding="utf-8", newline=""))] if aside.exists() else None
+        return code, target.read_bytes() if target.exists() else None, bad, capsys.readouterr()
 
     return score
 
@@ -188,21 +180,15 @@ def test_it_reads_and_writes_standard_streams(score, work, tmp_path):
 
 
 def test_without_a_folder_a_way_to_score_or_a_model_it_says_what_to_do(
-    work, tmp_path, monkeypatch, capsys
+    score, tmp_path, monkeypatch, capsys
 ):
-    source, target = tmp_path / "people.csv", tmp_path / "scored.csv"
-    source.write_text(HEADER, encoding="utf-8")
-
-    def problem(stage, target=target):
-        assert cli.run(["score", stage, str(source), "-o", str(target)]) == 1
-        return capsys.readouterr().err
-
-    assert "There is no folder " in problem("05", tmp_path / "no" / "scored.csv")
-    assert problem("04") == "stage 04_iris can't score a CSV file; stage 05 can.\n"
-    (tmp_path / "apps" / "05_census").mkdir(parents=True)
-    (tmp_path / "apps" / "05_census" / "census_csv.py").touch()
+    assert "There is no folder " in score(b"", "-o", str(tmp_path / "no" / "s.csv"))[-1].err
+    assert cli.run(["score", "04", os.devnull, "-o", str(tmp_path / "s.csv")]) == 1
+    told = capsys.readouterr().err
+    assert told == "stage 04_iris can't score a CSV file; stage 05 can.\n"
+    copy_of_folder("05_census", tmp_path / "apps" / "05_census")
     monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
-    assert "There is no trained model yet; build it with " in problem("05")
+    assert "There is no trained model yet; build it with " in score(b"")[-1].err
 
 
 @pytest.mark.slow
