@@ -98,12 +98,11 @@ def test_what_the_learner_changed_stays_whatever_the_repository_does(copy, repos
         assert deleted not in after
 
 
-@pytest.mark.parametrize("record", [b"{", b"[]"])
-def test_with_a_damaged_record_nothing_of_the_learner_is_overwritten(copy, record):
+def test_with_a_damaged_record_nothing_of_the_learner_is_overwritten(copy):
     append(copy / APP)
     (copy / NOTEBOOK).write_text("{}", encoding="utf-8")  # damaged counts as changed
     mine = (copy / APP).read_bytes()
-    (copy / copies.RECORD).write_bytes(record)
+    (copy / copies.RECORD).write_bytes(b"{")
     outcome = bring_up_to_date(copy)
     assert (copy / APP).read_bytes() == mine
     assert {path.as_posix() for path in outcome.kept} == {APP, NOTEBOOK}
