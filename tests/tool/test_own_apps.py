@@ -6,7 +6,7 @@ import shutil
 import pytest
 import requests
 from exercise_support import SOLUTIONS, Copy
-from own_apps_support import HELLO, work  # noqa: F401
+from own_apps_support import HELLO
 
 from workshop import cli
 from workshop.core.own_apps import PORTS, TYPED, NoSuchApp, OwnApp, check_name, find_app, own_apps
@@ -17,8 +17,6 @@ from workshop.host.ports import free_port
 from workshop.learn import my_copy
 from workshop.learn.catch_up import bring_typed, catch_up
 from workshop.setup.process import ROOT
-
-# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
 FACTORY = """
 from flask import Flask

@@ -35,13 +35,9 @@ def create_app():
 
 
 @pytest.fixture
-def app_file(tmp_path, monkeypatch):
+def app_file(work):
     """The file of stage 01's app in a learner's copy."""
-    file = tmp_path / "apps" / "01_hello" / "app.py"
-    file.parent.mkdir(parents=True)
-    file.write_text(APP, encoding="utf-8")
-    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
-    return file
+    return work.write("01_hello", APP)
 
 
 @pytest.fixture

@@ -45,13 +45,9 @@ def create_app():
 
 
 @pytest.fixture
-def work(tmp_path, monkeypatch):
-    """A learner's copy whose stage 01 is the app above."""
-    work = tmp_path / "Büro Müller"
-    (work / "apps" / "01_hello").mkdir(parents=True)
-    (work / "apps" / "01_hello" / "app.py").write_text(APP, encoding="utf-8")
-    monkeypatch.setenv("WORKSHOP_WORK", str(work))
-    return work
+def app_file(work):
+    """The file of stage 01's app in a learner's copy."""
+    return work.write("01_hello", APP)
 
 
 def killed(log):
@@ -73,8 +69,8 @@ def workers(url):
 
 
 @posix
-def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(work):
-    with serving(work, "01", "--workers", "2", wait=False) as (process, url, log):
+def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(app_file):
+    with serving("01", "--workers", "2", wait=False) as (process, url, log):
         until(lambda: f"{url}/ with 2 workers" in log())
         assert status_of(url) == 200, "the address is printed once it answers"
         until(lambda: len(workers(url)) == 2)
@@ -93,24 +89,23 @@ def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(work):
 
 
 @posix
-def test_an_open_request_is_answered_before_the_server_stops(work):
-    folder = work / "apps" / "01_hello"
-    with serving(work, "01") as (process, url, log), ThreadPoolExecutor() as pool:
+def test_an_open_request_is_answered_before_the_server_stops(app_file):
+    with serving("01") as (process, url, log), ThreadPoolExecutor() as pool:
         answer = pool.submit(get, url, "/slow")
-        until((folder / "slow.began").exists)
+        until(app_file.with_name("slow.began").exists)
         process.terminate()
         until(lambda: "Stopping worker-1" in log())
         with pytest.raises(ConnectionError):
             get(url)
-        (folder / "slow.may.end").touch()
+        app_file.with_name("slow.may.end").touch()
         assert answer.result() == "done"
         assert process.wait(PATIENCE) == 0
         assert not killed(log())
 
 
 @posix
-def test_a_client_that_never_ends_its_request_does_not_delay_the_stop(work):
-    with serving(work, "01") as (process, url, log):
+def test_a_client_that_never_ends_its_request_does_not_delay_the_stop(app_file):
+    with serving("01") as (process, url, log):
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         with socket.create_connection(address) as slow, socket.create_connection(address) as idle:
             slow.sendall(b"GET / HTTP/1.1\r\nHo")
@@ -122,8 +117,8 @@ def test_a_client_that_never_ends_its_request_does_not_delay_the_stop(work):
 
 
 @posix
-def test_the_log_has_a_line_for_each_request_and_no_client_can_forge_one(work):
-    with serving(work, "01") as (_, url, log):
+def test_the_log_has_a_line_for_each_request_and_no_client_can_forge_one(app_file):
+    with serving("01") as (_, url, log):
         get(url, "/a%0A2026-01-01%20INFO%20forged%1b%5B31m?age=39")
         until(lambda: '"GET /a' in log())
         lines = log().splitlines()
@@ -138,14 +133,14 @@ def test_the_log_has_a_line_for_each_request_and_no_client_can_forge_one(work):
 
 @posix
 def test_workers_reload_a_new_model_and_keep_the_old_one_if_it_is_damaged(work):
-    ignored, folder = shutil.ignore_patterns("model"), work / "apps" / "04_iris"
+    ignored, folder = shutil.ignore_patterns("model"), work.root / "apps" / "04_iris"
     shutil.copytree(ROOT / "apps" / "04_iris", folder, ignore=ignored)
 
     def train():
         command = [sys.executable, "-c", RUN, "train", "04"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
-    with serving(work, "04", "--workers", "2") as (_, url, log):
+    with serving("04", "--workers", "2") as (_, url, log):
         until(lambda: log().count("Started worker") == 2)
 
         def statuses(path="/model", times=10):
@@ -165,8 +160,8 @@ def test_workers_reload_a_new_model_and_keep_the_old_one_if_it_is_damaged(work):
 
 
 def test_an_app_that_does_not_start_is_a_sentence_with_the_line(work):
-    (work / "apps" / "01_hello" / "app.py").write_text("x = 1\ny = (\n", encoding="utf-8")
-    with serving(work, "01", wait=False) as (process, _, log):
+    work.write("01_hello", "x = 1\ny = (\n")
+    with serving("01", wait=False) as (process, _, log):
         assert process.wait(PATIENCE) == 1
         assert "apps/01_hello/app.py, line 2: SyntaxError" in log()
         assert "Traceback" not in log()

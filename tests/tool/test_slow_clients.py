@@ -23,10 +23,10 @@ POST = (
 
 
 @pytest.fixture(scope="module", params=["serve", "gallery"])
-def server(request, tmp_path_factory):
+def server(request):
     """A server, and the address of its notes."""
     if request.param == "serve":
-        with serving(tmp_path_factory.mktemp("serve") / "work", "01") as (_, url, _):
+        with serving("01") as (_, url, _):
             yield url, "/notes"
     else:
         with gallery_server("127.0.0.1", free_port(), None, "secret") as gallery:
