@@ -69,7 +69,8 @@ def workers(url):
 
 
 @posix
-def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(app_file):
+def test_a_worker_that_dies_is_replaced_and_ctrl_c_stops_all(work):
+    work.write("01_hello", f"import time; time.sleep(1)\n{APP}")
     with serving("01", "--workers", "2", wait=False) as (process, url, log):
         until(lambda: f"{url}/ with 2 workers" in log())
         assert status_of(url) == 200, "the address is printed once it answers"
