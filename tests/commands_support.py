@@ -16,7 +16,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import nbformat
 from setup_support import make_house
 from wheel_support import lock_of, pack, pretend
 
@@ -29,8 +28,12 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 # Each call is forked from a process that has already imported the large packages.
 FORKS = multiprocessing.get_context("forkserver") if os.name == "posix" else None
 if FORKS:
-    heavy = ["sklearn.linear_model", "sklearn.model_selection", "workshop.teach.usb_kit"]
-    FORKS.set_forkserver_preload(["commands_support", *heavy])
+    HEAVY = (
+        "sklearn.linear_model",
+        "sklearn.model_selection",
+        "workshop.teach.usb_kit",
+    )
+    FORKS.set_forkserver_preload(["commands_support", *HEAVY])
 
 
 class Interrupter:
@@ -145,25 +148,16 @@ def set_up(house, wheels):
     return main([])
 
 
-def fetch(home, mirror, members):
-    """Fetch a small data set of these `members` from the folder `mirror` into `home`."""
-    from workshop.core import datasets
-
-    os.environ["WORKSHOP_MIRROR"] = str(mirror)
-    members = tuple(datasets.Member(*member) for member in members)
-    datasets.CENSUS = datasets.RemoteData("Census data", "adult.zip", "adult", members)
-    try:
-        return 0 if datasets.fetch_files(datasets.CENSUS, home).files else 1
-    except KeyboardInterrupt:
-        return 130  # not a command, so it doesn't print a sentence
-
-
 # Each of these prepares a folder, and returns the function to call and the folder to watch. The parent's path
 # has no spaces. `settings` returns the environment variables.
 
 
 def settings(folder):
     return {"WORKSHOP_WORK": str(folder / "work")}
+
+
+def the_copy(folder):
+    return command("catch-up", "01"), folder / "work"
 
 
 def going_back(folder):
@@ -176,11 +170,6 @@ def going_back(folder):
 def training(folder):
     call(command("catch-up", "01"), folder, **settings(folder))
     return command("train", "04"), folder / "work" / "apps" / "04_iris"
-
-
-def write_notebook(file, source):
-    cell = nbformat.v4.new_code_cell(source, id="one")
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
 
 
 def a_kit(folder):
@@ -204,7 +193,7 @@ def a_set_up(folder):
 
 
 PLACES = {
-    "catch-up": lambda folder: (command("catch-up", "01"), folder / "work"),
+    "catch-up": the_copy,
     "catch-up --fresh": going_back,
     "train": training,
     "kit": a_kit,

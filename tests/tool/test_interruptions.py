@@ -12,22 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
-from functools import partial
 
 import psutil
 import pytest
-from commands_support import (
-    NOTE,
-    PLACES,
-    call,
-    contents,
-    fetch,
-    interruptions,
-    settings,
-    write_notebook,
-)
-from serve_support import RUN, until
+from commands_support import NOTE, PLACES, call, contents, interruptions, settings
+from serve_support import RUN
 from setup_support import environ
 
 from workshop.core import files
@@ -117,20 +106,6 @@ def test_a_model_is_whole_or_the_one_before(folder, name):
         assert len((model / "iris.joblib").read_bytes()) > 500
     digest = hashlib.sha256((model / "iris.joblib").read_bytes()).hexdigest()
     assert json.loads((model / "iris.json").read_text(encoding="utf-8"))["sha256"] == digest
-
-
-@SIGNALS
-def test_a_data_set_is_whole_or_not_there(folder, name):
-    expected = {"adult.data": b"rows\n" * 99, "adult.test": b"others\n" * 99}
-    with zipfile.ZipFile(folder / "adult.zip", "w") as archive:
-        for member, content in expected.items():
-            archive.writestr(member, content)
-    members = [(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in expected.items()]
-    home = folder / "data"
-    for _ in interruptions(partial(fetch, home, folder, members), home, name):
-        for member, content in expected.items():
-            assert not (home / member).exists() or (home / member).read_bytes() == content
-    assert {member: (home / member).read_bytes() for member in expected} == expected
 
 
 def test_a_set_up_is_finished_by_the_next_call(folder):
@@ -245,32 +220,3 @@ def test_no_app_outlives_its_reloader(folder):
     with started(folder, "app", "01", "--debug", "--port", free_port()) as app:
         read_until(app, "Debugger PIN")
         assert outlive(app) == []
-
-
-REFRESH = """
-import signal, sys
-from pathlib import Path
-from workshop import cli
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-cli.ROOT = Path(sys.argv[1])
-sys.exit(cli.run(["refresh", "01"]))
-"""
-
-
-@SIGNALS
-def test_no_kernel_outlives_a_refresh(folder, name):
-    file = folder / "notebooks" / "01_hello.ipynb"
-    file.parent.mkdir()
-    write_notebook(file, "import time\nopen('begun', 'w').close()\ntime.sleep(600)")
-    before = file.read_bytes()
-    process = subprocess.Popen(
-        [sys.executable, "-c", REFRESH, folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    until(lambda: (file.parent / "begun").exists() or process.poll() is not None)
-    assert outlive(process, name) == []
-    printed = process.communicate()[0].decode()
-    assert "Traceback" not in printed
-    told_of(name, printed)
-    assert process.returncode == (130 if name == "SIGINT" else -9)
-    assert file.read_bytes() == before

@@ -88,14 +88,17 @@ def write(file, *sources):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
 
 
+FIGURE = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3)).add_subplot()\nplt.show()"
+
+
 def test_refresh_stores_outputs_that_repeat_and_sharp_figures(tmp_path):
     file = tmp_path / "small.ipynb"
-    plot = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3)).add_subplot()\nplt.show()"
-    write(file, "1 + 1", plot)
+    write(file, "1 + 1", FIGURE)
     refresh(file)
     once = file.read_bytes()
     refresh(file)
     assert file.read_bytes() == once
+    assert b"timestamp" not in once
     number, figure = [cell["outputs"][0] for cell in json.loads(once)["cells"]]
     assert number["data"] == {"text/plain": ["2"]}
     drawn = struct.unpack(">II", base64.b64decode(figure["data"]["image/png"])[16:24])
