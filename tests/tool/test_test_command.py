@@ -10,7 +10,6 @@ import sys
 
 import nbformat
 import pytest
-from attendee_support import attendees_python
 
 from workshop import cli
 from workshop.setup.process import ROOT
@@ -29,6 +28,7 @@ def fail(environment):
 run_tests.set_up_tests = fail
 sys.exit(run(["test", *sys.argv[1:]]))
 """
+HIDDEN = ["hypothesis", "playwright", "pytest_playwright", "xdist"]
 TESTS = {
     "test_speeds.py": "import pytest\n\ndef test_fast():\n    pass\n\n"
     "@pytest.mark.slow\ndef test_slow():\n    pass\n",
@@ -83,9 +83,7 @@ def write_notebook(file, folder):
 
 @pytest.fixture(scope="module")
 def attendee(tmp_path_factory):
-    """A function that calls a Python with only the attendees' packages, and a repository with a copy."""
-    if os.name == "nt":
-        pytest.skip("Windows links no files without being asked to")
+    """A function that calls a Python without the packages that only the tests need, and a repository."""
     home = tmp_path_factory.mktemp("attendee")
     repository = home / "repository"
     ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "model", "instance")
@@ -99,12 +97,16 @@ def attendee(tmp_path_factory):
         shutil.copy(ROOT / name, repository / name)
     for name, text in TESTS.items():
         (repository / "tests" / name).write_text(text, encoding="utf-8")
-    python = attendees_python(home, repository)
+    # Python imports this file when it starts.
+    hidden = f"import sys\nsys.modules.update(dict.fromkeys({HIDDEN}))\n"
+    (home / "sitecustomize.py").write_text(hidden, encoding="utf-8")
     ours = ("PYTEST", "WORKSHOP_", "CI")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    variables |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "nbval.plugin"}
+    variables["PYTHONPATH"] = os.pathsep.join([str(home), str(repository)])
 
     def call(*arguments, cwd=home, **more):
-        command, environ = [python, *arguments], variables | more
+        command, environ = [sys.executable, *arguments], variables | more
         return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, encoding="utf-8")
 
     return call, repository
