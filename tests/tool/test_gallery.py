@@ -14,17 +14,8 @@ from workshop.host import gallery
 
 
 @pytest.fixture
-def gallery_page(monkeypatch):
-    """Returns the landing page as requested from an address."""
-    monkeypatch.setenv(gallery.LAB_PORT, "8888")
-    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
-    client = gallery.create_app({}).test_client()
-    return lambda address: client.get("/", environ_base={"REMOTE_ADDR": address}).text
-
-
-@pytest.fixture
-def whole(monkeypatch):
-    """A client of the gallery with one app, stage 05, which says what the gallery has told it."""
+def ask(monkeypatch):
+    """Asks a gallery with one app, stage 05, which says what the gallery has told it."""
 
     def told():
         return {key: value for key, value in request.environ.items() if key.startswith("workshop.")}
@@ -35,50 +26,52 @@ def whole(monkeypatch):
     monkeypatch.setattr(gallery, "stages_with_app", lambda: [mount.stage])
     monkeypatch.setattr(gallery, "Mount", lambda stage, in_gallery: mount)
     monkeypatch.setattr(gallery, "end_with_main_process", lambda: None)
+    monkeypatch.setenv(gallery.LAB_PORT, "8888")
+    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
 
-    def ask(path, address="127.0.0.1"):
+    def ask(path="/", address="127.0.0.1"):
         client = Client(gallery.create_gallery())
         return client.get(path, environ_base={"REMOTE_ADDR": address})
 
     return ask
 
 
-def test_the_token_is_for_those_at_this_machine(gallery_page, monkeypatch):
+def test_the_token_is_for_those_at_this_machine(ask, monkeypatch):
     for address in ("127.0.0.1", "::1"):
-        assert "token=secret" in gallery_page(address)
+        assert "token=secret" in ask(address=address).text
     for address in ("192.168.1.17", "2001:db8::7", "127.0.0.1.example.org", ""):
-        assert "secret" not in gallery_page(address)
+        assert "secret" not in ask(address=address).text
     monkeypatch.setenv(gallery.BEHIND_PROXY, "1")
-    assert "secret" not in gallery_page("127.0.0.1")
+    assert "secret" not in ask().text
 
 
-def test_an_app_is_told_where_its_pages_can_lead(gallery_page, whole, monkeypatch):
+def test_an_app_is_told_where_its_pages_can_lead(ask):
     here = {"workshop.gallery_url": "/", "workshop.notebook_url": "/notebook/05_census"}
-    assert whole("/05_census/told").json == here
+    assert ask("/05_census/told").json == here
     lab = "http://127.0.0.1:8888/lab/tree/notebooks"
-    assert whole("/notebook/05_census").location == f"{lab}/05c_census_app.ipynb?token=secret"
+    assert ask("/notebook/05_census").location == f"{lab}/05c_census_app.ipynb?token=secret"
     # From another machine, there is no link to a notebook, and no token.
-    assert whole("/05_census/told", "192.168.1.20").json == {"workshop.gallery_url": "/"}
-    assert whole("/notebook/05_census", "192.168.1.20").location == "/#stage-05"
-    assert whole("/notebook/none").status_code == 404
+    assert ask("/05_census/told", "192.168.1.20").json == {"workshop.gallery_url": "/"}
+    assert ask("/notebook/05_census", "192.168.1.20").location == "/#stage-05"
+    assert ask("/notebook/none").status_code == 404
 
 
-def test_the_room_gets_an_address_and_a_qr_code_of_each_page(gallery_page, whole, monkeypatch):
+def test_the_room_gets_an_address_and_a_qr_code_of_each_page(ask, monkeypatch):
     room = "http://192.168.1.17:8000/"
-    assert whole("/qr/05_census.svg").status_code == 404, "nobody else is let in"
-    assert room not in gallery_page("127.0.0.1")
+    assert ask("/qr/05_census.svg").status_code == 404, "nobody else is let in"
+    assert room not in ask().text
     monkeypatch.setenv(gallery.ROOM, room)
-    presenter, attendee = gallery_page("127.0.0.1"), gallery_page("192.168.1.20")
+    presenter, attendee = ask().text, ask(address="192.168.1.20").text
     first_card = 'id="stage-00"'
     assert presenter.index(room) < presenter.index(first_card), "above, for the presenter"
     assert attendee.index(room) > attendee.index(first_card)
-    told = whole("/05_census/told").json
+    told = ask("/05_census/told").json
     assert told["workshop.room_url"] == f"{room}05_census"
-    drawn = whole(told["workshop.qr_url"] + quote("/probability?age=39&city=São Paulo"))
+    drawn = ask(told["workshop.qr_url"] + quote("/probability?age=39&city=São Paulo"))
     assert drawn.mimetype == "image/svg+xml"
     assert 'xmlns="http://www.w3.org/2000/svg"' in drawn.text, "or an <img> shows nothing"
     assert f"{room}05_census/probability?age=39&amp;city=S%C3%A3o%20Paulo<" in drawn.text
-    assert whole(told["workshop.qr_url"] + "x" * 1000).status_code == 414
+    assert ask(told["workshop.qr_url"] + "x" * 1000).status_code == 414
 
 
 def test_a_card_says_whether_its_app_is_up():
@@ -107,18 +100,18 @@ def test_a_changed_app_s_card_says_that_it_needs_a_restart(tmp_path, monkeypatch
     assert client.get("/").text != before
 
 
-def test_only_the_learner_sees_what_is_solved(gallery_page, tmp_path, monkeypatch):
+def test_only_the_learner_sees_what_is_solved(ask, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
-    assert "exercises solved" not in gallery_page("127.0.0.1")
+    assert "exercises solved" not in ask().text
     (tmp_path / ".solved").mkdir()
     (tmp_path / ".solved" / "04.2").touch()
     monkeypatch.setenv(gallery.ROOM, "http://192.168.1.17:8000/")
-    assert len(re.findall(r"1 of \d exercises solved", gallery_page("127.0.0.1"))) == 1
-    assert "exercises solved" not in gallery_page("192.168.1.20")
+    assert len(re.findall(r"1 of \d exercises solved", ask().text)) == 1
+    assert "exercises solved" not in ask(address="192.168.1.20").text
 
 
-def test_the_gallery_leads_to_every_stage_from_a_lost_page_and_to_the_cheat_sheet(gallery_page):
-    client, page = gallery.create_app({}).test_client(), Page(gallery_page("127.0.0.1"))
+def test_the_gallery_leads_to_every_stage_from_a_lost_page_and_to_the_cheat_sheet(ask):
+    client, page = gallery.create_app({}).test_client(), Page(ask().text)
     lost = client.get("/4")
     assert lost.status_code == 404
     links = Page(lost).links
