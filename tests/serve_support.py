@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,11 +10,13 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
 
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals and pipes")
 PATIENCE = 240  # seconds; nothing here is about speed
 
 

@@ -15,7 +15,7 @@ import pytest
 from app_support import copy_of_folder
 from host_support import train_in
 from notebook_support import what_they_need
-from serve_support import PATIENCE, RUN, until
+from serve_support import PATIENCE, RUN, posix, until
 
 from workshop.core import dask_cluster as cluster
 from workshop.core.dask_cluster import ClusterFailed
@@ -82,7 +82,7 @@ def score(*arguments):
     return subprocess.Popen(command, cwd=ROOT)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
+@posix
 def test_a_cluster_gives_the_same_files_as_this_machine_even_if_a_worker_dies(
     tmp_path, monkeypatch
 ):

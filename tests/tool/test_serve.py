@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
-from serve_support import PATIENCE, RUN, get, serving, until
+from serve_support import PATIENCE, RUN, get, posix, serving, until
 
 from workshop import cli
 from workshop.host import server as host
 from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
 
-posix = pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
 APP = """
 import os, pathlib, time
 from flask import Flask

@@ -16,7 +16,7 @@ import sys
 import psutil
 import pytest
 import requests
-from serve_support import RUN
+from serve_support import RUN, posix
 
 from workshop.core.errors import WorkshopError
 from workshop.host import network, start
@@ -36,7 +36,6 @@ def create_app(config=None, make_app=create_app):
     app.add_url_rule("/slip", view_func=lambda: 1 / 0)
     return app
 """
-posix = pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
 
 
 @pytest.fixture(scope="module")
