@@ -137,7 +137,7 @@ def test_what_it_wrote_can_be_scored_again_and_nothing_into_itself(score, tmp_pa
     fixed = [aside[0], [*aside[1][:2], *PEOPLE[0].split(",")]]  # as somebody does by hand
     again = score("\n".join(",".join(row) for row in fixed).encode())[1]
     assert again.splitlines() == scored.splitlines()[:2]
-    # The last `-o` counts.
+    # Of two `-o`, the last one counts.
     assert "would replace" in score(again, "-o", str(tmp_path / "people.csv"))[-1].err
     assert (tmp_path / "people.csv").read_bytes() == again
 
