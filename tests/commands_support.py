@@ -225,22 +225,14 @@ def fill(disk, room):
 def meet_full_disk(name, disk):
     """Run a command on the full disk, then with free space; return the outputs and the files each time."""
     function, look = PLACES[name](disk)
-    before = contents(look)
+    told = {"before": contents(look)}
     filler = fill(disk, 400_000 if name == "set-up" else 0)  # which needs space later
-    refused = call(function, disk, **settings(disk))
-    after = contents(look)
+    told |= {"refused": call(function, disk, **settings(disk)), "after": contents(look)}
     filler.unlink()
-    done = call(function, disk, **settings(disk))
-    return {
-        "refused": refused,
-        "before": before,
-        "after": after,
-        "with room": done,
-        "end": contents(look),
-    }
+    return told | {"with room": call(function, disk, **settings(disk)), "end": contents(look)}
 
 
-def main():
+if __name__ == "__main__":
     told = {}
     for name in PLACES:
         disk = Path(sys.argv[1], name.replace(" ", ""), "volle Scheibe")
@@ -249,7 +241,3 @@ def main():
         told[name] = meet_full_disk(name, disk)
         subprocess.run(["umount", disk], check=True)
     print(json.dumps(told))
-
-
-if __name__ == "__main__":
-    main()

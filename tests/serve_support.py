@@ -2,43 +2,49 @@
 
 import contextlib
 import http.client
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
+import pytest
 
 from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
 
 RUN = "import sys; from workshop.cli import run; sys.exit(run(sys.argv[1:]))"
-PATIENCE = 60  # seconds; nothing here is about speed
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals and pipes")
+PATIENCE = 240  # seconds; nothing here is about speed
 
 
 @contextlib.contextmanager
-def serving(work, stage, *options, wait=True):
-    """`serve STAGE`: the process, its URL, and a function that reads its log, next to `work`."""
+def serving(stage, *options, wait=True):
+    """`serve STAGE`: the process, its URL, and a function that reads its log."""
     port = free_port()
-    log = work.parent / "log"
-    with log.open("wb") as opened:
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, "serve", stage, "--port", str(port), *options],
-            cwd=ROOT,
-            stdout=opened,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    family = psutil.Process(process.pid)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        if wait:
-            until(lambda: status_of(url + "/") is not None or process.poll() is not None)
-        yield process, url, lambda: log.read_text(encoding="utf-8")
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for each in [*family.children(recursive=True), family]:
-                each.kill()
-        process.wait()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        with log.open("wb") as opened:
+            process = subprocess.Popen(
+                [sys.executable, "-c", RUN, "serve", stage, "--port", str(port), *options],
+                cwd=ROOT,
+                stdout=opened,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        family = psutil.Process(process.pid)
+        try:
+            if wait:
+                until(lambda: status_of(url + "/") is not None or process.poll() is not None)
+            yield process, url, lambda: log.read_text(encoding="utf-8")
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for each in [*family.children(recursive=True), family]:
+                    each.kill()
+            process.wait()
 
 
 def until(done):

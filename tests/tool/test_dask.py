@@ -5,19 +5,17 @@ rest, run `python -m uv pip install distributed` in the tests' environment.
 """
 
 import contextlib
-import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import nbformat
-import psutil
 import pytest
 from app_support import copy_of_folder
+from host_support import train_in
 from notebook_support import what_they_need
-from serve_support import RUN, until
+from serve_support import PATIENCE, RUN, posix, until
 
 from workshop.core import dask_cluster as cluster
 from workshop.core.dask_cluster import ClusterFailed
@@ -32,11 +30,7 @@ ROWS = [
     "50,,Doctorate,Married-civ-spouse,Black,Female,20",
     "7,Private,HS-grad,Divorced,Other,Female,38",
 ]
-PATIENCE = 240  # seconds; nothing here is about speed
-needs_dask = pytest.mark.skipif(
-    importlib.util.find_spec("distributed") is None,
-    reason="Dask is not installed (python -m uv pip install distributed)",
-)
+WITHOUT = "Dask is not installed (python -m uv pip install distributed)"
 
 
 @contextlib.contextmanager
@@ -45,8 +39,7 @@ def dask(folder, workers, *options):
 
     Yields a client and the processes, the scheduler first.
     """
-    from distributed import Client
-
+    Client = pytest.importorskip("distributed", reason=WITHOUT).Client
     file, started = folder / "scheduler.json", []
 
     def start(kind, *arguments):
@@ -69,10 +62,7 @@ def dask(folder, workers, *options):
             yield client, started
     finally:
         for process in started:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                family = psutil.Process(process.pid)
-                for each in [*family.children(recursive=True), family]:
-                    each.kill()
+            process.kill()  # a worker ends with its nanny
             process.wait()
 
 
@@ -87,80 +77,32 @@ def done_by_each(client):
     return client.run(lambda dask_worker: dask_worker.state.executed_count)
 
 
-def assert_several_worked(client, before):
-    after = done_by_each(client)
-    assert sum(after[worker] > before[worker] for worker in before) > 1
+def score(*arguments):
+    command = [sys.executable, "-c", RUN, "score", "05", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT)
 
 
-def environ(work):
-    return os.environ | {"WORKSHOP_WORK": str(work), "PYTHONUTF8": "1"}
-
-
-def workshop(work, *arguments):
-    """Run a command of the workshop in `work`; return the completed process."""
-    command = [sys.executable, "-c", RUN, *map(str, arguments)]
-    options = {"capture_output": True, "encoding": "utf-8"}
-    return subprocess.run(command, cwd=ROOT, env=environ(work), **options)
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    """A folder with stage 05 and a trained model."""
-    work = tmp_path_factory.mktemp("work")
-    copy_of_folder("05_census", work / "apps" / "05_census")
-    assert workshop(work, "train", "05").returncode == 0
-    return work
-
-
-@pytest.fixture
-def people(tmp_path):
-    """A file of eight chunks; a third of the rows are bad."""
-    file = tmp_path / "people.csv"
-    file.write_text("\n".join([HEADER, *ROWS * 25_000, ""]), encoding="utf-8")
-    return file
-
-
-@needs_dask
-def test_a_cluster_gives_the_same_files_as_this_machine(client, work, people, tmp_path):
-    before = done_by_each(client)
-    for place, options in {"here": (), "there": ("--dask", client.scheduler.address)}.items():
-        (tmp_path / place).mkdir()
-        done = workshop(work, "score", "05", people, "-o", tmp_path / place / "s.csv", *options)
-        assert done.returncode == 3, done.stderr
-        assert "50,000 scored in " in done.stdout
-    assert_several_worked(client, before)
-    for name in ("s.csv", "s.bad.csv"):
-        there = (tmp_path / "there" / name).read_bytes()
-        assert there == (tmp_path / "here" / name).read_bytes()
-
-    def origin():
-        import census_csv
-
-        return census_csv.__file__
-
-    found = client.run(origin).values()
-    assert not any(file.startswith(str(work)) for file in found), "the cluster sent it to them"
-
-
-@needs_dask
-@pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal to one process")
-def test_a_worker_that_dies_in_the_middle_loses_nobody(work, people, tmp_path):
-    here, there = tmp_path / "here.csv", tmp_path / "there.csv"
-    assert workshop(work, "score", "05", people, "-o", here).returncode == 3
+@posix
+def test_a_cluster_gives_the_same_files_as_this_machine_even_if_a_worker_dies(
+    tmp_path, monkeypatch
+):
+    work, people, here, there = (tmp_path / name for name in ("work", "p.csv", "h.csv", "t.csv"))
+    train_in(copy_of_folder("05_census", work / "apps" / "05_census"), find_stage("census"))
+    monkeypatch.setenv("WORKSHOP_WORK", str(work))
+    people.write_text("\n".join([HEADER, *ROWS * 25_000, ""]), encoding="utf-8")
+    assert score(people, "-o", here).wait(PATIENCE) == 3, "a third of the rows are bad"
     # Without a nanny, which would restart the killed worker.
-    with dask(tmp_path, 2, "--no-nanny") as (client, started):
-        options = ["score", "05", people, "-o", there, "--dask", client.scheduler.address]
-        scoring = subprocess.Popen(
-            [sys.executable, "-c", RUN, *options], cwd=ROOT, env=environ(work)
-        )
+    with dask(tmp_path, 3, "--no-nanny") as (client, started):
+        scoring = score(people, "-o", there, "--dask", client.scheduler.address)
         until(lambda: sum(done_by_each(client).values()) > 0)
         assert scoring.poll() is None, "it is still running"
-        started[-1].send_signal(signal.SIGKILL)
+        started[-1].kill()
         assert scoring.wait(PATIENCE) == 3
-    assert there.read_bytes() == here.read_bytes()
+        assert len([done for done in done_by_each(client).values() if done]) == 2
+    for kind in (".csv", ".bad.csv"):
+        assert there.with_suffix(kind).read_bytes() == here.with_suffix(kind).read_bytes()
 
 
-@needs_dask
 def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(client):
     notebook = nbformat.read(find_stage(5).notebook_files[1], as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -178,7 +120,6 @@ def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(client):
         "numpy.testing.assert_allclose(search.cv_results_['mean_test_score'], here, atol=1e-12)",
         "print('SAME')",
     ]
-    before = done_by_each(client)
     run = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)],
         cwd=ROOT / "notebooks",
@@ -187,10 +128,7 @@ def test_the_notebook_s_model_search_runs_unchanged_on_a_cluster(client):
         encoding="utf-8",
     )
     assert run.stdout.splitlines()[-1:] == ["SAME"], run.stderr[-2000:]
-    assert_several_worked(client, before)
-
-
-# Errors
+    assert len([done for done in done_by_each(client).values() if done]) > 1
 
 
 def assert_refused(address, folder, match):
@@ -203,20 +141,14 @@ def test_without_dask_it_says_how_to_install_it(monkeypatch, tmp_path):
     assert_refused("tcp://127.0.0.1:8786", tmp_path, "not installed: .* uv pip install distributed")
 
 
-@needs_dask
-def test_where_no_scheduler_is_or_no_workers_are(monkeypatch, tmp_path):
-    with dask(tmp_path, 0) as (client, _):
-        address = client.scheduler.address
+def test_a_cluster_that_cannot_do_the_work_is_refused(client, monkeypatch, tmp_path):
+    with dask(tmp_path, 0) as (empty, _):
+        address = empty.scheduler.address
         assert_refused(address, tmp_path, f"no workers: start some with `dask worker {address}`")
-    monkeypatch.setattr(cluster, "PATIENCE", 2)
-    for address in ("127.0.0.1:9", "no such address", "tcp://"):
-        assert_refused(address, tmp_path, "No Dask scheduler is responding at .*: start one with")
-
-
-@needs_dask
-def test_workers_with_other_packages_are_refused(client, tmp_path, monkeypatch):
     address = client.scheduler.address
     (tmp_path / "census_needs.py").write_text("import no_such_package", encoding="utf-8")
     assert_refused(address, tmp_path, "missing a package .*no_such_package")
     monkeypatch.setattr(cluster, "OURS", "0.24.2")
     assert_refused(address, tmp_path, "instead of 0.24.2: install requirements.txt on them")
+    monkeypatch.setattr(cluster, "PATIENCE", 2)
+    assert_refused("127.0.0.1:9", tmp_path, "No Dask scheduler is responding at .*: start one with")

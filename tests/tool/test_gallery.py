@@ -1,8 +1,7 @@
 """The gallery's landing page: its cards, and who sees the address of JupyterLab."""
 
-import os
 import re
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import pytest
 from app_support import Page
@@ -11,49 +10,13 @@ from host_support import Mounted
 from werkzeug.test import Client
 
 from workshop.core.stages import STAGES, find_stage
-from workshop.host import gallery, network
-from workshop.host.ports import FOLDER
-from workshop.setup.process import ROOT
+from workshop.host import gallery
 
 
 @pytest.fixture
-def gallery_page(monkeypatch):
-    """Returns the landing page as requested from an address."""
-    monkeypatch.setenv(gallery.LAB_PORT, "8888")
-    monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
-    client = gallery.create_app({}).test_client()
-    return lambda address: client.get("/", environ_base={"REMOTE_ADDR": address}).text
+def ask(monkeypatch):
+    """Asks a gallery with one app, stage 05, which says what the gallery has told it."""
 
-
-def test_the_token_is_for_those_at_this_machine(gallery_page, monkeypatch):
-    for address in ("127.0.0.1", "::1"):
-        assert "token=secret" in gallery_page(address)
-    for address in ("192.168.1.17", "2001:db8::7", "127.0.0.1.example.org", ""):
-        assert "secret" not in gallery_page(address)
-    monkeypatch.setenv(gallery.BEHIND_PROXY, "1")
-    assert "secret" not in gallery_page("127.0.0.1")
-
-
-def test_the_health_of_the_gallery_identifies_it_for_the_doctor(monkeypatch):
-    for lab, told in (("8888", 8888), ("", None)):
-        monkeypatch.setenv(gallery.LAB_PORT, lab)
-        health = gallery.create_app({}).test_client().get("/healthz")
-        expected = {"status": "ok", "service": "workshop", "folder": FOLDER, "lab_port": told}
-        assert health.json == expected
-        assert str(ROOT) not in health.text
-
-
-@pytest.mark.parametrize(("behind", "prefix"), [("1", "/user/ada/proxy/8000"), ("", "")])
-def test_the_prefix_counts_only_behind_a_proxy(monkeypatch, behind, prefix):
-    monkeypatch.setattr(gallery, "stages_with_app", lambda: [find_stage("templates")])
-    monkeypatch.setattr(gallery, "end_with_main_process", lambda: None)
-    monkeypatch.setenv(gallery.BEHIND_PROXY, behind)
-    headers = {"X-Forwarded-Prefix": "/user/ada/proxy/8000"}
-    page = Client(gallery.create_gallery()).get("/", headers=headers).text
-    assert f'href="{prefix}/02_templates/"' in page
-
-
-def test_an_app_is_told_where_its_pages_can_lead(monkeypatch):
     def told():
         return {key: value for key, value in request.environ.items() if key.startswith("workshop.")}
 
@@ -65,49 +28,50 @@ def test_an_app_is_told_where_its_pages_can_lead(monkeypatch):
     monkeypatch.setattr(gallery, "end_with_main_process", lambda: None)
     monkeypatch.setenv(gallery.LAB_PORT, "8888")
     monkeypatch.setenv(gallery.LAB_TOKEN, "secret")
-    client = Client(gallery.create_gallery())
 
-    def ask(path, address="127.0.0.1"):
+    def ask(path="/", address="127.0.0.1"):
+        client = Client(gallery.create_gallery())
         return client.get(path, environ_base={"REMOTE_ADDR": address})
 
+    return ask
+
+
+def test_the_token_is_for_those_at_this_machine(ask, monkeypatch):
+    for address in ("127.0.0.1", "::1"):
+        assert "token=secret" in ask(address=address).text
+    for address in ("192.168.1.17", "2001:db8::7", "127.0.0.1.example.org", ""):
+        assert "secret" not in ask(address=address).text
+    monkeypatch.setenv(gallery.BEHIND_PROXY, "1")
+    assert "secret" not in ask().text
+
+
+def test_an_app_is_told_where_its_pages_can_lead(ask):
     here = {"workshop.gallery_url": "/", "workshop.notebook_url": "/notebook/05_census"}
     assert ask("/05_census/told").json == here
     lab = "http://127.0.0.1:8888/lab/tree/notebooks"
     assert ask("/notebook/05_census").location == f"{lab}/05c_census_app.ipynb?token=secret"
-    assert ask("/notebook/01_hello").location == f"{lab}/01_hello.ipynb?token=secret"
     # From another machine, there is no link to a notebook, and no token.
     assert ask("/05_census/told", "192.168.1.20").json == {"workshop.gallery_url": "/"}
     assert ask("/notebook/05_census", "192.168.1.20").location == "/#stage-05"
     assert ask("/notebook/none").status_code == 404
 
+
+def test_the_room_gets_an_address_and_a_qr_code_of_each_page(ask, monkeypatch):
+    room = "http://192.168.1.17:8000/"
     assert ask("/qr/05_census.svg").status_code == 404, "nobody else is let in"
-    monkeypatch.setenv(gallery.ROOM, "http://192.168.1.17:8000/")
+    assert room not in ask().text
+    monkeypatch.setenv(gallery.ROOM, room)
+    presenter, attendee = ask().text, ask(address="192.168.1.20").text
+    first_card = 'id="stage-00"'
+    assert presenter.index(room) < presenter.index(first_card), "above, for the presenter"
+    assert attendee.index(room) > attendee.index(first_card)
     told = ask("/05_census/told").json
-    assert told["workshop.room_url"] == "http://192.168.1.17:8000/05_census"
-    start = told["workshop.qr_url"]
-    drawn = ask(f"{start}{quote('/probability?age=39&city=São%20Paulo')}")
+    assert told["workshop.room_url"] == f"{room}05_census"
+    drawn = ask(told["workshop.qr_url"] + quote("/probability?age=39&city=São Paulo"))
     assert drawn.mimetype == "image/svg+xml"
     assert 'xmlns="http://www.w3.org/2000/svg"' in drawn.text, "or an <img> shows nothing"
-    room = f"{told['workshop.room_url']}/probability?age=39&amp;city=S%C3%A3o%20Paulo<"
-    assert room in drawn.text
-    assert ask(f"{start}{'x' * 1000}").status_code == 414
-    assert ask("/qr/none.svg?path=/").status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("asked", "target", "relative"),
-    [
-        ("/p/06/register", "/p/06/saved", "saved"),
-        ("/p/06/register", "/p/06/", "./"),
-        ("/p/06/", "/p/06/saved?page=2", "saved?page=2"),
-        ("/p/06/saved/7", "/p/06/login?next=/saved/7", "../login?next=/saved/7"),
-        ("/p/06", "/p/06/", "06/"),
-        ("/", "/", "./"),
-    ],
-)
-def test_a_redirect_behind_a_proxy_is_relative(asked, target, relative):
-    assert gallery.relative_to(asked, target) == relative
-    assert urljoin(f"http://h{asked}", relative) == f"http://h{target}"
+    assert f"{room}05_census/probability?age=39&amp;city=S%C3%A3o%20Paulo<" in drawn.text
+    assert ask(told["workshop.qr_url"] + "x" * 1000).status_code == 414
 
 
 def test_a_card_says_whether_its_app_is_up():
@@ -134,61 +98,26 @@ def test_a_changed_app_s_card_says_that_it_needs_a_restart(tmp_path, monkeypatch
     assert client.get("/").text == before, "a new model needs no restart"
     (folder / "templates" / "list.html").write_text("new", encoding="utf-8")
     assert client.get("/").text != before
-    (folder / "templates" / "list.html").unlink()
-    os.utime(folder / "app.py", ns=(1, 1))
-    assert client.get("/").text != before
 
 
-def test_the_room_s_address_is_shown_where_others_are_let_in(gallery_page, monkeypatch):
-    room = "http://192.168.1.17:8000/"
-    assert room not in gallery_page("127.0.0.1")
-    monkeypatch.setenv(gallery.ROOM, room)
-    presenter, attendee = gallery_page("127.0.0.1"), gallery_page("192.168.1.20")
-    first_card = 'id="stage-00"'
-    assert presenter.index(room) < presenter.index(first_card), "above, for the presenter"
-    assert attendee.index(room) > attendee.index(first_card)
-
-
-def test_only_the_learner_sees_what_is_solved(gallery_page, tmp_path, monkeypatch):
+def test_only_the_learner_sees_what_is_solved(ask, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
-    assert "exercises solved" not in gallery_page("127.0.0.1")
+    assert "exercises solved" not in ask().text
     (tmp_path / ".solved").mkdir()
     (tmp_path / ".solved" / "04.2").touch()
     monkeypatch.setenv(gallery.ROOM, "http://192.168.1.17:8000/")
-    assert len(re.findall(r"1 of \d exercises solved", gallery_page("127.0.0.1"))) == 1
-    assert "exercises solved" not in gallery_page("192.168.1.20")
+    assert len(re.findall(r"1 of \d exercises solved", ask().text)) == 1
+    assert "exercises solved" not in ask(address="192.168.1.20").text
 
 
-def test_a_page_that_is_not_there_leads_to_every_stage(gallery_page):
-    lost = gallery.create_app({}).test_client().get("/4")
+def test_the_gallery_leads_to_every_stage_from_a_lost_page_and_to_the_cheat_sheet(ask):
+    client, page = gallery.create_app({}).test_client(), Page(ask().text)
+    lost = client.get("/4")
     assert lost.status_code == 404
     links = Page(lost).links
     assert {f"/{stage.slug}/" for stage in STAGES if stage.app} | {"/", "/#stage-00"} <= links
-
-
-def test_the_gallery_shows_the_cheat_sheet_and_a_picture_of_each_app(gallery_page):
-    page, client = Page(gallery_page("127.0.0.1")), gallery.create_app({}).test_client()
     assert "/cheat-sheet.html" in page.links
     sheet = client.get("/cheat-sheet.html")
     assert client.get(f"/{Page(sheet).all('link')[0]['href']}").mimetype == "text/css"
     drawn = [each for each in page.all("figure") if each.get("class") == "drawing"]
     assert len(drawn) == sum(stage.app for stage in STAGES)
-
-
-# The room
-
-
-def test_the_addresses_for_others():
-    for here in ("127.0.0.1", "localhost", "::1"):
-        assert network.addresses(here) == []
-    for named in ("192.168.1.17", "laptop.example"):
-        assert network.addresses(named) == [named]
-    everywhere = network.addresses("0.0.0.0")  # noqa: S104
-    assert not [address for address in everywhere if address.startswith(("127.", "169.254."))]
-
-
-def test_the_code_in_the_terminal_has_its_own_colors():
-    lines = network.qr_for_terminal("http://192.168.1.17:8000/").splitlines()
-    assert all(line.startswith("\x1b[97m\x1b[40m") and line.endswith("\x1b[0m") for line in lines)
-    assert len(lines) > 10
-    assert len({len(line) for line in lines}) == 1

@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import sys
-import time
-import tomllib
 from urllib.parse import urljoin
 
 import pytest
@@ -12,10 +9,10 @@ import requests
 from browser_support import assert_sound, submit
 from housing_support import PASSWORD
 from playwright.sync_api import expect
+from serve_support import until
 
 from workshop.core.stages import STAGES, stages_with_app, stages_with_model
 from workshop.host.background import Server
-from workshop.host.jupyter_proxy import launcher
 from workshop.host.network import BEHIND_PROXY
 from workshop.host.ports import free_port
 from workshop.setup.process import ROOT
@@ -25,16 +22,6 @@ pytestmark = pytest.mark.slow
 PREFIX = "/user/ada/"
 
 
-def test_jupyter_server_proxy_finds_the_launcher_and_shows_its_tile_only_there(monkeypatch):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    servers = project["entry-points"]["jupyter_serverproxy_servers"]
-    assert servers == {"workshop": "workshop.host.jupyter_proxy:launcher"}
-    assert launcher()["command"][:4] == [sys.executable, "-m", "workshop", "start"]
-    for behind, shown in (("1", True), ("", False)):
-        monkeypatch.setenv(BEHIND_PROXY, behind)
-        assert launcher()["launcher_entry"]["enabled"] is shown
-
-
 @pytest.fixture(scope="module")
 def hosted(browser, tmp_path_factory):
     """A JupyterLab under a prefix, with the launcher that set-up installs: the gallery's address."""
@@ -42,11 +29,8 @@ def hosted(browser, tmp_path_factory):
     ignored = shutil.ignore_patterns("__pycache__", "instance")
     shutil.copytree(ROOT / "apps", folder / "work" / "apps", ignore=ignored)  # with their models
     port = free_port()
-    options = [
-        *(f"--ServerApp.base_url={PREFIX}", f"--ServerApp.port={port}"),
-        *("--ServerApp.port_retries=0", "--ServerApp.open_browser=False"),
-        *("--ServerApp.allow_root=True", f"--ServerApp.root_dir={folder}"),
-    ]
+    settings = f"base_url={PREFIX} port={port} port_retries=0 open_browser=False allow_root=True"
+    options = [f"--ServerApp.{each}" for each in [*settings.split(), f"root_dir={folder}"]]
     environ = {BEHIND_PROXY: "1", "JUPYTER_TOKEN": "secret", "WORKSHOP_WORK": str(folder / "work")}
     url = f"http://127.0.0.1:{port}{PREFIX}"
     with Server("JupyterLab", ["jupyterlab", *options], url, environ) as server:
@@ -55,10 +39,8 @@ def hosted(browser, tmp_path_factory):
         first = visitor.get(f"{url}workshop/?token=secret", timeout=300)
         assert first.status_code == 200, first.text
         for stage in stages_with_model():  # `start` trains what is not trained
-            deadline = time.monotonic() + 300
-            while visitor.get(f"{url}workshop/{stage.slug}/model", timeout=60).status_code != 200:
-                assert time.monotonic() < deadline, f"{stage.slug} was never trained"
-                time.sleep(0.5)
+            model = f"{url}workshop/{stage.slug}/model"
+            until(lambda page=model: visitor.get(page, timeout=60).status_code == 200)
         yield f"{url}workshop"
 
 
@@ -70,13 +52,11 @@ def visitor(page, hosted):
 
 
 def test_the_launcher_has_a_tile_and_nobody_gets_in_without_the_token(hosted):
+    token = {"token": "secret"}
     info = f"{hosted.removesuffix('/workshop')}/server-proxy/servers-info"
-    [tile] = requests.get(f"{info}?token=secret", timeout=30).json()["server_processes"]
-    assert tile["name"] == "workshop"
-    assert tile["launcher_entry"]["title"] == "The workshop"
+    [tile] = requests.get(info, token, timeout=30).json()["server_processes"]
     assert tile["launcher_entry"]["enabled"]
-    icon_url = urljoin(hosted, tile["launcher_entry"]["icon_url"])
-    icon = requests.get(f"{icon_url}?token=secret", timeout=30)
+    icon = requests.get(urljoin(hosted, tile["launcher_entry"]["icon_url"]), token, timeout=30)
     assert "<svg" in icon.text
     assert requests.get(f"{hosted}/", timeout=30, allow_redirects=False).status_code in (302, 403)
 
@@ -89,23 +69,21 @@ def links(visitor):
     )
 
 
-def test_every_link_of_the_gallery_stays_under_the_prefix(visitor, hosted):
+def test_the_gallery_and_every_app_open_and_their_links_stay_under_the_prefix(visitor, hosted):
     assert_sound(visitor)
     expect(visitor.locator(".card")).to_have_count(len(STAGES))
     assert links(visitor)
     assert [link for link in links(visitor) if not link.startswith(f"{hosted}/")] == []
-
-
-@pytest.mark.parametrize("stage", stages_with_app(), ids=lambda stage: stage.slug)
-def test_every_app_opens_and_its_links_stay_under_the_prefix(visitor, hosted, stage):
-    card = visitor.locator(f"#stage-{stage.code}")
-    with visitor.expect_navigation() as navigation:
-        card.get_by_role("link", name="Open app").click()
-    assert navigation.value.status == 200 or stage in stages_with_model()
-    assert visitor.url == f"{hosted}/{stage.slug}/"
-    home = f"{hosted}/{stage.slug}/"
-    others = [link for link in links(visitor) if not link.startswith(home)]
-    assert set(others) == {f"{hosted}/"}, "only to all stages"
+    for stage in stages_with_app():
+        visitor.goto(f"{hosted}/")
+        card = visitor.locator(f"#stage-{stage.code}")
+        with visitor.expect_navigation() as navigation:
+            card.get_by_role("link", name="Open app").click()
+        assert navigation.value.status == 200 or stage in stages_with_model()
+        home = f"{hosted}/{stage.slug}/"
+        assert visitor.url == home
+        others = {link for link in links(visitor) if not link.startswith(home)}
+        assert others == {f"{hosted}/"}, "only to all stages"
 
 
 def test_the_api_of_stage_05_can_be_tried_out(visitor, hosted):

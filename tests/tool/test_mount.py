@@ -1,9 +1,7 @@
 """Apps in the gallery that are loading or don't start. test_serve.py has models that change."""
 
-import dataclasses
 import gzip
 import sys
-import time
 
 import pytest
 from flask import Flask, Response, request
@@ -13,7 +11,6 @@ from werkzeug.test import Client
 from workshop.core.stages import find_stage
 from workshop.host import gallery
 from workshop.host.library_files import send_small
-from workshop.host.mount import LOOK_EVERY, Mount
 
 WELL = "from flask import Flask\ndef create_app():\n    app = Flask(__name__)\n"
 WELL += "    app.add_url_rule('/', view_func=lambda: 'the app itself')\n    return app\n"
@@ -52,7 +49,6 @@ def test_an_app_loads_on_the_first_request_and_meanwhile_the_gallery_answers(wor
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
     api = get("/02_templates/api/x")
     assert (api.status_code, api.mimetype) == (503, "application/problem+json")
-    assert api.json["status"] == 503
     assert get("/02_templates/healthz").json["status"] == "loading"
     may_go_on.touch()
     until(lambda: get("/02_templates/").status_code == 200)
@@ -67,7 +63,6 @@ def test_an_app_loads_on_the_first_request_and_meanwhile_the_gallery_answers(wor
         ("def create_app(:\n", "line 1: SyntaxError"),
         ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
     ],
-    ids=["import", "syntax", "exit"],
 )
 def test_an_app_that_does_not_start_says_where_and_what_to_do(work, source, reason):
     get = work(source)
@@ -78,77 +73,7 @@ def test_an_app_that_does_not_start_says_where_and_what_to_do(work, source, reas
     assert f"apps/02_templates/app.py, {reason}" in page.text
     assert "python3 -m workshop catch-up 02 --fresh" in page.text
     assert "Traceback" not in page.text
-    told = get("/02_templates/api/x")
-    assert told.mimetype == "application/problem+json"
-    assert "catch-up 02 --fresh" in told.json["detail"]
-    with pytest.raises((ModuleNotFoundError, SyntaxError, SystemExit)):
-        Mount(find_stage("templates"))  # outside the gallery
-
-
-PROBLEM = """
-import pathlib
-import click
-from flask import Flask
-
-HERE = pathlib.Path(__file__).parent
-
-def create_app():
-    app = Flask(__name__)
-    model = (HERE / "model" / "card.json").exists()
-    made = HERE / "made"
-
-    @app.cli.command("init-db")
-    def init_db():
-        if (HERE / "full").exists():
-            raise click.ClickException("the disk is full")
-        made.touch()
-
-    @app.before_request
-    def no_model():
-        if not model:
-            return {"status": "unavailable", "reason": "no model"}, 503
-
-    app.add_url_rule("/model", view_func=lambda: "the card")
-    health = lambda: ({"status": "ok"}, 200) if made.exists() else ({"reason": "no database"}, 503)
-    app.add_url_rule("/healthz", endpoint="healthz", view_func=health)
-    return app
-"""
-
-
-@pytest.fixture
-def product(work):
-    """A stage with a model and a database, in a learner's copy."""
-    work(PROBLEM)
-    stage = dataclasses.replace(find_stage("templates"), model="card", database=True)
-    (stage.folder / "model").mkdir()
-    return stage
-
-
-def test_an_app_comes_with_its_database(product):
-    Mount(product)
-    assert (product.folder / "made").exists()
-
-
-def test_a_database_that_cannot_be_created_is_not_a_missing_model(product):
-    (product.folder / "full").touch()
-    card = product.folder / "model" / "card.json"
-    card.write_text("{}", encoding="utf-8")
-    mount = Mount(product)
-    client = Client(mount)
-
-    def get(path):
-        return client.get(path, headers={"Host": "localhost"})
-
-    assert get("/healthz").status_code == 503
-    assert mount.has_model
-    app = mount.app
-    time.sleep(2 * LOOK_EVERY)
-    assert get("/model").text == "the card"
-    assert mount.app is app, "the app keeps its state, such as its rate limits"
-    card.write_text("{ }", encoding="utf-8")
-    time.sleep(2 * LOOK_EVERY)
-    get("/model")
-    assert mount.app is not app, "a new model is loaded even if the database fails"
+    assert "catch-up 02 --fresh" in get("/02_templates/api/x").json["detail"]
 
 
 def test_a_library_s_files_are_compressed_and_cached():
@@ -164,7 +89,6 @@ def test_a_library_s_files_are_compressed_and_cached():
     client = Client(send_small(app.wsgi_app))
     takes = {"Accept-Encoding": "gzip, br"}
     small = client.get("/openapi/lib.js?v=1", headers=takes)
-    assert len(small.data) < 1000
     assert gzip.decompress(small.data).decode() == script
     assert (small.headers["Content-Encoding"], small.headers["Vary"]) == ("gzip", "Accept-Encoding")
     assert small.cache_control.max_age > 30 * 24 * 3600
@@ -172,12 +96,5 @@ def test_a_library_s_files_are_compressed_and_cached():
     assert client.get("/openapi/lib.js?v=1", headers=again).status_code == 304
     assert client.get("/openapi/lib.js", headers=takes).cache_control.max_age is None, "no version"
     assert client.get("/openapi/lib.js?v=1").text == script, "for clients that don't accept gzip"
-    head = client.head("/openapi/lib.js?v=1", headers=takes)
-    assert (head.status_code, head.data) == (200, b"")
-    for path in (
-        "/openapi/page?v=1",
-        "/static/lib.js?v=1",
-    ):  # pages, and files that learners change
-        answer = client.get(path, headers=takes)
-        assert "Content-Encoding" not in answer.headers
-        assert answer.cache_control.max_age is None
+    learners = client.get("/static/lib.js?v=1", headers=takes)
+    assert (learners.text, learners.cache_control.max_age) == (script, None)

@@ -8,34 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from yours_support import (
-    FOLDER,
-    HEADER,
-    PENGUINS,
-    UNUSUAL,
-    answers,
-    plain_rows,
-    served,
-    unusual_table,
-    write,
-)
+from yours_support import FOLDER, PENGUINS, UNUSUAL, answers, served, unusual_table
 
 from workshop.core.errors import WorkshopError
 from workshop.learn.new_app import new_app
 
 
 @pytest.fixture(scope="module")
-def unusual(tmp_path_factory):
-    """A table with unusual columns."""
-    return unusual_table(tmp_path_factory.mktemp("t") / "Tabelle.csv")
-
-
-@pytest.fixture(scope="module")
-def made(unusual, tmp_path_factory):
-    """The folder of an app, and the output while it was made."""
-    said = []
-    apps = tmp_path_factory.mktemp("my apps") / "work" / "apps"
-    return new_app("my-app_1", unusual, UNUSUAL[-1], say=said.append, apps_folder=apps), said
+def made(tmp_path_factory):
+    """The folder of an app from a table with unusual columns, and the output while it was made."""
+    said, folder = [], tmp_path_factory.mktemp("my apps")
+    table, options = unusual_table(folder / "Tabelle.csv"), {"drop": ["class"], "model": "linear"}
+    apps = folder / "work" / "apps"
+    return new_app(
+        "my-app_1", table, UNUSUAL[-1], say=said.append, apps_folder=apps, **options
+    ), said
 
 
 def test_new_makes_a_folder_that_answers_over_http(made):
@@ -47,32 +34,31 @@ def test_new_makes_a_folder_that_answers_over_http(made):
     assert said[-1].endswith("python3 -m workshop app my-app_1")
     readme = (folder / "README.md").read_text("utf-8")
     assert "title: my-app_1" in readme
-    assert "train.py data.csv 'Ziel: ja/nein?'" in readme
+    assert "train.py --model=linear --drop=class data.csv 'Ziel: ja/nein?'" in readme
+    card = json.loads((folder / "model" / "card.json").read_text("utf-8"))
+    assert ("class" in card["left_out"], card["estimator"]) == (True, "linear")
     with served(folder) as address:
         answers(address)
     assert len((folder / "log").read_text("utf-8").splitlines()) == 2
 
 
-def test_a_name_that_exists_or_is_not_allowed_is_refused(made, unusual):
-    folder, _ = made
-    before = sorted(folder.parent.rglob("*"))
-    for name, told in (("my-app_1", "already"), ("../a", "letters"), ("iris", "iris")):
-        with pytest.raises(WorkshopError, match=told):
-            new_app(name, unusual, UNUSUAL[-1], say=str, apps_folder=folder.parent)
-    assert sorted(folder.parent.rglob("*")) == before
-
-
 @pytest.mark.parametrize(
-    ("csv", "told"),
-    [(PENGUINS, "The columns are: species"), (Path("nowhere.csv"), "nowhere.csv can't be read"),
-     (PENGUINS.parent, "can't be read")],
-)  # fmt: skip
-def test_a_failed_new_leaves_nothing(tmp_path, csv, told):
-    with pytest.raises(WorkshopError) as failed:
-        new_app("mine", csv, "specie", say=str, apps_folder=tmp_path)
-    assert told in str(failed.value)
+    ("name", "csv", "told"),
+    [
+        ("my-app_1", PENGUINS, "already"),
+        ("../a", PENGUINS, "letters"),
+        ("mine", PENGUINS, "The columns are: species"),
+        ("mine", Path("nowhere.csv"), "nowhere.csv can't be read"),
+        ("mine", PENGUINS.parent, "can't be read"),
+    ],
+)
+def test_a_failed_new_is_a_sentence_and_leaves_nothing(made, name, csv, told):
+    apps = made[0].parent
+    before = sorted(apps.rglob("*"))
+    with pytest.raises(WorkshopError, match=told) as failed:
+        new_app(name, csv, "specie", say=str, apps_folder=apps)
     assert "\n" not in str(failed.value)
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(apps.rglob("*")) == before
 
 
 def test_an_interrupted_new_leaves_nothing(tmp_path):
@@ -82,15 +68,6 @@ def test_an_interrupted_new_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         new_app("mine", PENGUINS, "species", say=interrupt, apps_folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_options_reach_the_training(tmp_path):
-    csv = write(tmp_path / "t.csv", ["-x", *HEADER[1:]], plain_rows(60))
-    options = {"task": "classes", "drop": ["-x"], "keep": ["y"], "model": "linear"}
-    folder = new_app("mine", csv, "kind", say=str, apps_folder=tmp_path / "apps", **options)
-    card = json.loads((folder / "model" / "card.json").read_text("utf-8"))
-    assert list(card["left_out"]) == ["-x"]
-    assert card["estimator"] == "linear"
 
 
 def uv(*arguments, **options):

@@ -132,9 +132,7 @@ def test_a_notebook_that_fails_names_its_cell_and_is_not_changed(tmp_path):
     file = tmp_path / "broken.ipynb"
     write(file, "1", "1 / 0", "2")
     before = file.read_bytes()
-    with pytest.raises(
-        NotebookFailed, match=r"broken\.ipynb: code cell 2 raised ZeroDivisionError"
-    ):
+    with pytest.raises(NotebookFailed, match=r"broken\.ipynb: code cell 2 .* ZeroDivisionError"):
         refresh(file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]

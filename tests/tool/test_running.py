@@ -1,17 +1,15 @@
 """`serve` and its servers: they are ready when the block begins, always stopped, and show their log."""
 
-import contextlib
 import socket
 import subprocess
 import sys
-import urllib.request
 
 import psutil
 import pytest
+from serve_support import get
 
 from workshop.core.errors import ServerDied, WorkshopError
-from workshop.core.own_apps import NoSuchApp
-from workshop.host import background, ports
+from workshop.host import background
 from workshop.host.background import serve
 from workshop.host.ports import PortInUse, free_port, is_free, require_port, status_of
 from workshop.setup.process import ROOT
@@ -37,13 +35,9 @@ def create_app():
 
 
 @pytest.fixture
-def app_file(tmp_path, monkeypatch):
+def app_file(work):
     """The file of stage 01's app in a learner's copy."""
-    file = tmp_path / "apps" / "01_hello" / "app.py"
-    file.parent.mkdir(parents=True)
-    file.write_text(APP, encoding="utf-8")
-    monkeypatch.setenv("WORKSHOP_WORK", str(tmp_path))
-    return file
+    return work.write("01_hello", APP)
 
 
 @pytest.fixture
@@ -58,28 +52,21 @@ def processes():
     assert psutil.wait_procs(started(), timeout=10)[1] == []
 
 
-def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return answer.read().decode()
-
-
-@pytest.mark.parametrize("error", [None, KeyboardInterrupt, FileNotFoundError])
-def test_serve_stops_when_its_block_ends_or_raises(app_file, processes, error, monkeypatch):
+def test_serve_stops_when_its_block_raises(app_file, processes, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # isn't used for this machine
     monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(error) if error else contextlib.nullcontext(), serve(1) as url:
+    with pytest.raises(KeyboardInterrupt), serve(1) as url:
         assert status_of(url) == 200
         assert status_of(f"{url}/nowhere") == 404
         assert processes()
-        if error:
-            raise error
+        raise KeyboardInterrupt
     assert processes() == set()
     assert status_of(url) is None
 
 
 def test_the_log_of_a_crashed_app_is_shown_instead_of_the_request_s_error(app_file, processes):
     with pytest.raises(ServerDied, match="01_hello[^$]*out of memory"), serve(1) as url:
-        get(f"{url}/die")
+        get(url, "/die")
     with pytest.raises(ServerDied, match="out of memory"), serve(1) as url:
         status_of(f"{url}/die")  # unnoticed
         psutil.wait_procs(processes(), timeout=10)
@@ -92,7 +79,7 @@ def test_the_log_of_a_crashed_app_is_shown_instead_of_the_request_s_error(app_fi
         ("import time; time.sleep(60)", "01_hello"),
     ],
 )
-def test_an_app_that_does_not_start_raises_server_died(
+def test_an_app_that_does_not_start_is_stopped_and_named(
     app_file, processes, monkeypatch, code, told
 ):
     app_file.write_text(code, encoding="utf-8")
@@ -103,51 +90,30 @@ def test_an_app_that_does_not_start_raises_server_died(
     assert processes() == set()
 
 
-def test_an_app_that_ignores_the_signal_is_killed(app_file, processes, monkeypatch):
-    monkeypatch.setattr(background, "STOP_LIMIT", 0.5)
-    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    app_file.write_text(stubborn + APP, encoding="utf-8")
-    with serve(1) as url:
-        assert get(url) == "here"
-    assert processes() == set()
-
-
-def test_what_can_not_be_served_is_a_sentence(processes):
-    with pytest.raises(NoSuchApp, match="'nine'.*00_start_here") as error, serve("nine"):
-        pytest.fail("the block must not run")
-    assert error.value._render_traceback_() == [f"NoSuchApp: {error.value}"]
-    with pytest.raises(WorkshopError, match="00_start_here"), serve(0):
-        pytest.fail("the block must not run")
-    assert processes() == set()
+def test_what_can_not_be_served_is_a_sentence():
+    for name in ("nine", 0):
+        with pytest.raises(WorkshopError, match="00_start_here") as error, serve(name):
+            pytest.fail("the block must not run")
+        shown = error.value._render_traceback_()
+        assert shown == [f"{type(error.value).__name__}: {error.value}"], (
+            "all that a notebook shows"
+        )
 
 
 def test_the_app_ends_when_the_process_that_serves_it_is_killed(app_file):
-    code = (
-        "from workshop import serve\n"
-        "with serve(1) as url:\n"
-        "    print(url, flush=True)\n"
-        "    input()\n"
-    )
-    kernel = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    code = "with serve(1) as url:\n    print(url, flush=True)\n    input()\n"
+    command = [sys.executable, "-c", f"from workshop import serve\n{code}"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as kernel:
         url = kernel.stdout.readline().strip()
-        assert status_of(url) is not None
         servers = psutil.Process(kernel.pid).children(recursive=True)
         assert servers
-    finally:
         kernel.kill()
-        kernel.communicate()
     assert psutil.wait_procs(servers, timeout=20)[1] == []
     assert status_of(url) is None
 
 
-def test_a_port_in_use_names_the_port_and_suggests_one_with_its_option(monkeypatch):
+def test_a_port_in_use_is_named_with_a_free_one_and_its_option():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert not is_free(port)
@@ -156,19 +122,6 @@ def test_a_port_in_use_names_the_port_and_suggests_one_with_its_option(monkeypat
     suggested = int(str(error.value).rstrip(".").split("--lab-port ")[1])
     assert suggested != port
     assert 0 < suggested < 65536
-    taken = {65500, *range(65536, 70000)}
-    monkeypatch.setattr(
-        ports, "refusal", lambda n, *_: OSError(98, "in use") if n in taken else None
-    )
-    with pytest.raises(PortInUse, match="--port 65400"):
-        require_port(65500, "--port")
-    monkeypatch.setattr(
-        ports,
-        "refusal",
-        lambda n, *_: PermissionError(13, "Permission denied") if n < 1024 else None,
-    )
-    with pytest.raises(WorkshopError, match="--port 8100"):
-        require_port(80, "--port")
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])

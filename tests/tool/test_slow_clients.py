@@ -4,12 +4,12 @@ import contextlib
 import http.client
 import json
 import os
-import secrets
 import socket
 
 import pytest
 from serve_support import get, serving, until
 from werkzeug.test import Client
+from werkzeug.wrappers import Response
 
 from workshop.host.guard import Share, behind_proxies, guard
 from workshop.host.ports import free_port
@@ -23,10 +23,10 @@ POST = (
 
 
 @pytest.fixture(scope="module", params=["serve", "gallery"])
-def server(request, tmp_path_factory):
+def server(request):
     """A server, and the address of its notes."""
     if request.param == "serve":
-        with serving(tmp_path_factory.mktemp("serve") / "work", "01") as (_, url, _):
+        with serving("01") as (_, url, _):
             yield url, "/notes"
     else:
         with gallery_server("127.0.0.1", free_port(), None, "secret") as gallery:
@@ -34,9 +34,9 @@ def server(request, tmp_path_factory):
             yield gallery.url, "/01_hello/notes"
 
 
-def connected(url: str, source: str = "127.0.0.1") -> socket.socket:
+def connected(url: str) -> socket.socket:
     host, port = url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), 120, source_address=(source, 0))
+    return socket.create_connection((host, int(port)), 120)
 
 
 def answer(client: socket.socket) -> tuple[int, bytes]:
@@ -66,16 +66,13 @@ def test_headers_that_trickle_are_cut_off_and_others_are_answered(server):
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost", {414, 431}),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 300_000, {431}),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: a\r\n" * 300, {431}),
-        (b"what is this", {400}),
     ],
-    ids=["address", "header", "headers", "no HTTP"],
+    ids=["address", "header", "headers"],
 )
-def test_first_lines_that_are_too_long_or_not_http_are_refused(server, lines, statuses):
-    url, _ = server
-    with connected(url) as client:
+def test_first_lines_that_are_too_long_are_refused(server, lines, statuses):
+    with connected(server[0]) as client:
         client.sendall(lines + b"\r\n\r\n")
         assert answer(client)[0] in statuses
-    assert "<h1" in get(url)
 
 
 def test_a_body_that_is_too_long_is_refused_even_without_a_length(server):
@@ -90,71 +87,40 @@ def test_a_body_that_is_too_long_is_refused_even_without_a_length(server):
     assert "4,096 bytes" in json.loads(body)["error"]
 
 
-def open_bodies(stack, url, path, number, framing):
-    """Clients that each announce a body and don't send it."""
-    for _ in range(number):
-        client = stack.enter_context(connected(url))
-        client.sendall(POST.format(path=path, framing=framing).encode())
-        yield client
-
-
 def post(url, path, body, source="127.0.0.1"):
     """The status and the header Retry-After of the response to a note from `source`."""
-    with connected(url, source) as client:
-        framing = f"Connection: close\r\nContent-Length: {len(body)}"
-        client.sendall(POST.format(path=path, framing=framing).encode() + body)
-        found = http.client.HTTPResponse(client)
-        found.begin()
+    address = url.removeprefix("http://")
+    connection = http.client.HTTPConnection(address, source_address=(source, 0))
+    with contextlib.closing(connection):
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        found = connection.getresponse()
         return found.status, found.getheader("Retry-After")
 
 
-@pytest.mark.parametrize(
-    ("number", "framing"), [(100, "Transfer-Encoding: chunked"), (300, "Content-Length: 900")]
-)
-def test_bodies_that_never_arrive_do_not_affect_pages_and_other_people(server, number, framing):
+@pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 900"])
+def test_bodies_that_never_arrive_do_not_affect_pages_and_other_people(server, framing):
     url, notes = server
     with contextlib.ExitStack() as stack:
-        slow = list(open_bodies(stack, url, notes, number, framing))
+        for _ in range(300):
+            client = stack.enter_context(connected(url))
+            client.sendall(POST.format(path=notes, framing=framing).encode())
         assert "<h1" in get(url), "the page waits for no body"
         # This address has used up its share once the server has accepted that many of them.
         until(lambda: post(url, notes, b"{}") == (503, "5"))
         assert post(url, notes, b"{}", source="127.0.0.2")[0] == 422
-        assert len(slow) == number
     until(lambda: post(url, notes, b"{}")[0] == 422)
-
-
-def test_clients_that_expect_100_continue_get_it(server):
-    url, notes = server
-    body = json.dumps({"name": secrets.token_hex(4), "text": "b"}).encode()
-    framing = f"Expect: 100-continue\r\nContent-Length: {len(body)}"
-    with contextlib.ExitStack() as stack:
-        slow = list(open_bodies(stack, url, notes, 30, framing))
-        assert "<h1" in get(url)
-        assert post(url, notes, b"{}")[0] == 422
-        assert slow[0].recv(100).startswith(b"HTTP/1.1 100 Continue")
-        slow[0].sendall(body)
-        assert answer(slow[0])[0] == 201
 
 
 def test_each_visitor_behind_a_proxy_has_a_separate_share(monkeypatch):
     monkeypatch.setenv("TRUSTED_PROXIES", "1")
     share = Share(4)  # three bodies in all, one for each address
-    seen = []
-
-    def app(environ, start_response):
-        seen.append(environ["REMOTE_ADDR"])
-        start_response("200 OK", [])
-        return [b""]
-
-    served = Client(behind_proxies(guard(app, share=share)))
+    client = Client(behind_proxies(guard(Response("read"), share=share)))
 
     def post(visitor):
         headers = {"X-Forwarded-For": f"1.1.1.1, {visitor}", "Host": "localhost"}
-        return served.post("/", data=b"x", headers=headers).status_code
+        return client.post("/", data=b"x", headers=headers).status_code
 
     assert share.take("192.0.2.1")
-    assert post("192.0.2.1") == 503
-    assert post("192.0.2.2") == 200
-    assert seen == ["192.0.2.2"], "a visitor's own X-Forwarded-For doesn't count"
+    assert (post("192.0.2.1"), post("192.0.2.2")) == (503, 200)
     share.give_back("192.0.2.1")
     assert post("192.0.2.1") == 200
