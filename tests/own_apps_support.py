@@ -27,7 +27,7 @@ class Work:
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     """The copy that commands and checks look at."""
-    root = tmp_path / "work"
+    root = tmp_path / "meine Übungen"
     (root / "apps").mkdir(parents=True)
     monkeypatch.setenv(BASE, str(root))
     return Work(root)

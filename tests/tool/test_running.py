@@ -1,12 +1,13 @@
 """`serve` and its servers: they are ready when the block begins, always stopped, and show their log."""
 
+import os
 import socket
 import subprocess
 import sys
 
 import psutil
 import pytest
-from serve_support import get
+from serve_support import get, until
 
 from workshop.core.errors import ServerDied, WorkshopError
 from workshop.host import background
@@ -128,3 +129,19 @@ def test_a_port_in_use_is_named_with_a_free_one_and_its_option():
 def test_an_address_that_this_machine_does_not_have_is_named(host):
     with pytest.raises(WorkshopError, match=f"{host}.*--host"):
         require_port(free_port(), "--port", host)
+
+
+def test_a_server_ends_with_its_parent_even_if_another_process_made_the_pipe_non_blocking():
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    command = [sys.executable, "-m", "workshop.host.end_with_parent", "http.server", "--bind"]
+    port = free_port()
+    server = subprocess.Popen([*command, "127.0.0.1", str(port)], cwd=ROOT, stdin=read)
+    os.close(read)
+    try:
+        until(lambda: status_of(f"http://127.0.0.1:{port}/") is not None)
+        os.close(write)
+        server.wait(20)
+    finally:
+        server.kill()
+    assert status_of(f"http://127.0.0.1:{port}/") is None

@@ -61,8 +61,12 @@ def follow(parent: int) -> None:
 def until_let_go() -> None:
     """Return when the parent has closed its end of the pipe."""
     # Not sys.stdin.read: a waiting thread holds its lock, and a forked worker would hang.
-    while os.read(STDIN, 4096):
-        pass
+    while True:
+        try:
+            if not os.read(STDIN, 4096):
+                return
+        except BlockingIOError:  # a process that shares the pipe has made it non-blocking
+            time.sleep(GLANCE)
 
 
 if __name__ == "__main__":

@@ -301,9 +301,10 @@ def tried(names: list[str]) -> Iterator[Finding]:
 
 def why_ended(log: str, folder: Path) -> str:
     """Why the process ended in the code in `folder`, according to its log."""
+    escaped = str(folder).encode("ascii", "backslashreplace").decode()  # as faulthandler writes it
     for file, line in re.findall(r'File "(.+)", line (\d+) in ', log):  # the innermost call first
-        if Path(file).is_relative_to(folder):
-            name = shown_path(Path(file), base())
+        if Path(file).is_relative_to(escaped):
+            name = shown_path(folder / Path(file).relative_to(escaped), base())
             return f"{name}, line {line}, is still running after {STAGE_LIMIT:.0f} seconds"
     return "its code ended the Python process"
 
