@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from exercise_support import copy_of, verdict_on  # noqa: F401
 
 from workshop import check
 from workshop.core.progress import exercises_in, solved_of
@@ -11,8 +10,6 @@ from workshop.core.stages import BASE, STAGES, find_stage
 from workshop.learn import exercises
 from workshop.learn.exercises import Wrong, exercise, exercises_of
 from workshop.setup.process import ROOT
-
-# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
 FIRST = '    @app.get("/hello")\n'
 
