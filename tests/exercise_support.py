@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import pandas as pd
@@ -80,9 +81,8 @@ class Copy:
         """Save a small model where the app looks for one; `my` has a bare pipeline in a file."""
         if self.app.name == "my":
             joblib.dump(trained("04_iris")[0], self.app / "iris.joblib")
-        else:
-            module = model_module(find_stage(self.app.name))
-            module.save(*trained(self.app.name), self.app / "model")
+            return
+        model_module(find_stage(self.app.name)).save(*trained(self.app.name), self.app / "model")
 
 
 @cache
@@ -110,17 +110,6 @@ def trained(slug: str) -> tuple[object, dict]:
         return module.train(few)
 
 
-class ThreadServer:
-    """What a check needs from a running app: its URL, and the end of its log."""
-
-    def __init__(self, url: str, log: io.StringIO) -> None:
-        self.url = url
-        self.log = log
-
-    def log_end(self, lines: int) -> str:
-        return "\n".join(self.log.getvalue().splitlines()[-lines:])
-
-
 @contextmanager
 def modules_of(folder: Path) -> Iterator[None]:
     """Let imports find the modules in a folder, instead of those of the original app."""
@@ -138,7 +127,7 @@ def modules_of(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def running_in_thread(name: str) -> Iterator[ThreadServer]:
+def running_in_thread(name: str) -> Iterator[SimpleNamespace]:
     """Run the copy's app in a thread of this process; one that can't start leaves its traceback."""
     stage = OwnApp(name) if name in TYPED else find_stage(name)
     with modules_of(stage.folder):
@@ -158,7 +147,10 @@ def running_in_thread(name: str) -> Iterator[ThreadServer]:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
         try:
-            yield ThreadServer(f"http://127.0.0.1:{server.port}", log)
+            yield SimpleNamespace(
+                url=f"http://127.0.0.1:{server.port}",
+                log_end=lambda lines: "\n".join(log.getvalue().splitlines()[-lines:]),
+            )
         finally:
             server.shutdown()
             thread.join()
