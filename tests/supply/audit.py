@@ -29,21 +29,19 @@ def ask(command: list[str]) -> dict[str, list[str]] | None:
         run = subprocess.run(
             [*command, *options], capture_output=True, encoding="utf-8", timeout=LIMIT
         )
+        packages = json.loads(run.stdout)["dependencies"]
     except subprocess.TimeoutExpired:
         return None
-    try:
-        packages = json.loads(run.stdout)["dependencies"]
     except ValueError:
         print(run.stderr.strip().rpartition("\n")[2])  # the line with the reason
         return None
-    asked = {
-        f"{package['name']} {package['version']}": [
-            f"{each['id']} (fixed in {', '.join(each['fix_versions']) or 'no version yet'})"
-            for each in package["vulns"]
-        ]
-        for package in packages
-        if "skip_reason" not in package
-    }
+    asked = {}
+    for package in packages:
+        if "skip_reason" not in package:
+            asked[f"{package['name']} {package['version']}"] = [
+                f"{each['id']} (fixed in {', '.join(each['fix_versions']) or 'no version yet'})"
+                for each in package["vulns"]
+            ]
     return asked or None
 
 
@@ -51,9 +49,7 @@ def main() -> int:
     """Run the audit, print its results, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pip-audit", default="uvx pip-audit", help="the command that runs it")
-    parser.add_argument(
-        "--required", action="store_true", help="fail if no package can be looked up"
-    )
+    parser.add_argument("--required", action="store_true", help="fail if nothing can be looked up")
     options = parser.parse_args()
     asked = ask(shlex.split(options.pip_audit))
     if asked is None:
@@ -62,9 +58,7 @@ def main() -> int:
     found = {package: known for package, known in asked.items() if known}
     for package, known in found.items():
         print(f"{package}: {'; '.join(known)}")
-    print(
-        f"The locks are audited: {len(asked)} packages looked up, {len(found)} with known vulnerabilities."
-    )
+    print(f"The locks are audited: {len(asked)} packages looked up, {len(found)} vulnerable.")
     return 1 if found else 0
 
 

@@ -37,10 +37,9 @@ that license; under the LGPL, the whole changed library does. Packages that only
 
 
 def stated(name: str) -> str | None:
-    """The license that an installed package states, or None.
+    """The license that an installed package states, in the newest of three fields; or None.
 
-    There are three fields for it. The newest is an expression of SPDX names. The oldest is free text, which
-    may be a whole license or useless, and then the classifiers are used.
+    The oldest is free text, which may be a whole license or useless, and then the classifiers are used.
     """
     metadata = importlib.metadata.metadata(name)
     if expression := metadata.get("License-Expression"):
@@ -65,9 +64,7 @@ def main() -> int:
     names = sorted({Requirement(pin).name for pin in locked(LOCK)})
     licences = {name: stated(name) if is_installed(name) else rows.get(name) for name in names}
     if unknown := [name for name, licence in licences.items() if not licence]:
-        print(
-            f"No license is known for {', '.join(unknown)}: look it up, and add a row to {PAGE.name}."
-        )
+        print(f"No license is known for {', '.join(unknown)}: look it up, and add a row by hand.")
         return 1
     table = "".join(f"| {name} | {licence} |\n" for name, licence in licences.items())
     PAGE.write_text(TEXT + table, encoding="utf-8")
