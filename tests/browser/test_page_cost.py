@@ -3,7 +3,7 @@
 from urllib.parse import urlencode
 
 import pytest
-from app_support import FLOWER, PERSON, apps, built, models, trained  # noqa: F401
+from app_support import FLOWER, PERSON
 from browser_support import serving
 from host_support import Mounted
 from housing_support import BERKELEY
@@ -11,8 +11,6 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from workshop.core.stages import stages_with_app
 from workshop.host import gallery
-
-# ruff: noqa: F811 (tests name the imported fixtures as arguments)
 
 # Each page, and the largest size in kilobytes of it and all that it loads, uncompressed: about a quarter
 # more than today. The API pages load a library's script, which the workshop's server compresses.
@@ -60,6 +58,4 @@ def test_a_page_is_small_and_neither_waits_for_scripts_nor_jumps(page, site, add
     assert page.goto(site + address, wait_until="networkidle").status == 200
     assert 0 < sum(sent) <= 1000 * PAGES[address]
     assert page.evaluate(BLOCKING) == []
-    assert page.evaluate("window.shift") < 0.01, (
-        "the page jumps (browsers rate anything up to 0.1 as good)"
-    )
+    assert page.evaluate("window.shift") < 0.01, "the page jumps (browsers call up to 0.1 good)"
