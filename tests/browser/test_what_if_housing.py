@@ -1,29 +1,17 @@
 """Stage 06 as something to play with: a change gives a new answer on the same page, and is said once."""
 
 import re
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from browser_support import field, follow, heading, submit
-from housing_support import built, config, database_url, make_app, trained  # noqa: F401
+from browser_support import field, follow, heading, serving, submit
 from playwright.sync_api import expect
-from werkzeug.serving import make_server
-
-# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
 
 @pytest.fixture
-def site(config):
-    """The app with a small model, on its own server; its address."""
-    with ThreadPoolExecutor(1) as elsewhere:  # Playwright's event loop runs in this thread
-        app = elsewhere.submit(make_app, config).result()
-    with make_server("127.0.0.1", 0, app, threaded=True) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.port}"
-        server.shutdown()
-        thread.join()
+def site(apps):
+    """The address of the app with a small model."""
+    with serving(apps["06_housing"]) as url:
+        yield url
 
 
 @pytest.fixture
@@ -88,25 +76,6 @@ def test_what_is_wrong_is_said_at_its_field_and_the_answer_stays(new_context, si
     income.fill("9")
     expect(heading(page)).not_to_have_text(before)
     expect(page.locator("#median_income-message")).to_have_count(0)
-
-
-def test_a_refused_form_opens_with_the_focus_on_what_is_wrong(page, site):
-    page.goto(f"{site}/")
-    field(page, "Median income").fill("abc")
-    assert submit(page, "Estimate the price") == 422
-    expect(page.get_by_role("alert")).to_be_focused()
-    link = page.get_by_role("alert").get_by_role("link")
-    expect(link).to_have_text("Median income: This is not a number. Enter digits, for example 3.5.")
-    link.click()
-    expect(field(page, "Median income")).to_be_focused()
-    page.goto(f"{site}/login")
-    field(page, "Username").fill("nobody")
-    field(page, "Password").fill("wrong wrong")
-    assert submit(page, "Log in") == 422
-    expect(page.get_by_role("alert")).to_be_focused()
-    expect(page.get_by_role("alert").get_by_role("link")).to_have_text(
-        "The username or the password is wrong."
-    )
 
 
 def test_the_command_of_the_chosen_terminal_is_shown_and_copied(answered):

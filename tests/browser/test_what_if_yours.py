@@ -1,12 +1,10 @@
 """Stage 07 as something to play with, for a table of classes and one of numbers."""
 
 import re
-import threading
 
 import pytest
-from browser_support import heading, submit
+from browser_support import serving, submit
 from playwright.sync_api import expect
-from werkzeug.serving import make_server
 from yours_support import HEADER, app, fit, plain_rows, write
 
 
@@ -15,12 +13,8 @@ def site(request, tmp_path):
     """The app of a table with this target, on its own server; its address."""
     fit(write(tmp_path / "table.csv", HEADER, plain_rows(200)), request.param, tmp_path / "model")
     made = app.create_app({"MODEL_FOLDER": tmp_path / "model", "PREDICTION_LOG": "off"})
-    with make_server("127.0.0.1", 0, made, threaded=True) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.port}"
-        server.shutdown()
-        thread.join()
+    with serving(made) as url:
+        yield url
 
 
 def shown(page):
@@ -70,15 +64,3 @@ def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(site, 
     assert submit(plain, "Draw") == 200
     expect(plain.get_by_role("img", name=re.compile("your row"))).to_be_visible()
     expect(plain.get_by_role("button", name=re.compile("Copy"))).to_have_count(0)
-
-
-def test_a_refused_form_opens_with_the_focus_on_what_is_wrong(site, page):
-    page.goto(f"{site}/")
-    page.get_by_label("x", exact=True).fill("long")
-    assert submit(page, "Predict") == 422
-    expect(page.get_by_role("alert")).to_be_focused()
-    link = page.get_by_role("alert").get_by_role("link")
-    expect(link).to_have_text(re.compile("x: Send a number"))
-    link.click()
-    expect(page.get_by_label("x", exact=True)).to_be_focused()
-    expect(heading(page)).to_have_count(1)
