@@ -86,7 +86,7 @@ def intervals(covered: float) -> pd.DataFrame:
 
 
 ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
-    "00.1": [(8004, RIGHT), ("8004", ""), (4, "8000"), (80004, "4 to 8000")],
+    "00.1": [(8004, RIGHT), (4, "8000"), (80004, "4 to 8000")],
     "00.2": [
         (lambda stage: f"{LOCAL}{8000 + stage}", RIGHT),
         (f"{LOCAL}8004", "answer = address"),
@@ -94,9 +94,8 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
         (lambda stage: f"{LOCAL}{{8000 + stage}}", "{8000 + stage}"),
         (lambda stage: f"{LOCAL}800{stage}", "stage 12 "),
         (lambda: f"{LOCAL}8004", "def address(stage):"),
-        (lambda stage: len(stage), "TypeError"),
     ],
-    "01.1": [(404, RIGHT), ("404", ""), (200, "`twelve`"), (500, ""), (422, "`<int:number>`")],
+    "01.1": [(404, RIGHT), (200, "`twelve`"), (422, "`<int:number>`")],
     "01.2": [
         (("POST", "/notes", NOTE), RIGHT),
         (["put", "/notes/lunch", {"text": "soup"}], RIGHT),
@@ -108,7 +107,6 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
     ],
     "02.1": [
         ("<h2>Hello, {{ name }}!</h2>", RIGHT),
-        ("<h2>\n  Hello, <em>{{name}}</em>!\n</h2>\n<p>Welcome.</p>", RIGHT),
         ("<h2>Hello, {name}!</h2>", "`{{ name }}`"),
         ("<h2>Hello, " + "{ name }!</h2>", "`f`"),
         ("{% if {{ name }} %}<h2>Hello, {{ name }}!</h2>{% endif %}", "`{{` and `}}`"),
@@ -126,7 +124,6 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
         (f"{START}|sort %}}<li>{{{{ name }}}}</li>{END}", "`{% else %}`"),
         (f"{START}|sort %}}<li>{{{{ name }}}}</li>{{% else %}}No guests yet{END}", "`</li>`"),
         ("<ul><li>{{ names|sort|join(', ') }}</li></ul>", "{% for name in names %}"),
-        ("{% if names = [] %}{% endif %}", "`==`"),
     ],
     "03.1": [
         (divisors, RIGHT),
@@ -136,13 +133,11 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
         (lambda n: 1, "divisors(12)"),
         (lambda n: [1], "`return`"),
         (lambda n: divisors(n)[:-1], "`n + 1`"),
-        (lambda n: n + "", "TypeError"),
         (lambda n: [number], "`n`"),  # noqa: F821 (a learner's slip)
         (lambda n: [int(input("Enter a whole number: "))], "`input`"),
     ],
     "03.2": [
         (999, RIGHT),
-        ("999", "`answer = 25`"),
         (1_000, "2"),
         (1_000_002, "`isqrt(1_000_003)`"),
         (333, "range(2, isqrt(n) + 1)"),
@@ -153,15 +148,11 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
         (1.9, "2 of the 50"),  # the longest setosa petal itself
         (3.0, "1 of the 100"),  # the shortest of the others itself
         (25, "25 cm"),
-        ("2.5", "`answer = 1.5`"),
-        (float("nan"), "50 of the 50"),
     ],
     "05.2": [
         (np.exp(0.38 / 12.35), RIGHT),
         (np.exp(0.38), "1.46"),
         (0.38 / 12.35, "`np.exp`"),
-        (12.35, ""),
-        ("1.03", "`answer = np.exp(...)`"),
     ],
     "05.5": [
         (np.float64(1954 / (909 + 1954)), RIGHT),
@@ -169,7 +160,6 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
         (909 / (909 + 1954), "false alarms"),
         (68.3, "percent"),
         (0.95, "`matrix[1, 1]`"),
-        ([0.68], "0.5"),
     ],
     "05.8": [
         (reply(200, GOOD, {"age": 39, "workclass": None}), RIGHT),
@@ -177,13 +167,11 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
         (reply(422, REFUSED, {"workclass": "?"}), "`None`"),
         (reply(200, GOOD, {"workclass": "Private"}), "Private"),
         (reply(200, {}, {}, "/api/v1/predictions/batch"), "`/api/v1/predictions`"),
-        (GOOD, "`.json()`"),
     ],
     "05.9": [(np.float64(239.4), RIGHT), (176, '`"probability"`'), (0.239, ""), (1000, "`scored`")],
     "06.1": [(0.0548, RIGHT), (pd.Series([True, False]), ""), (0, "100_000"), (5.5, "percent")],
     "06.2": [
         (intervals(0.78), RIGHT),
-        (6000.0, "pd.DataFrame"),
         (intervals(0.8).drop(columns="high"), "high"),
         (intervals(0.8).rename(columns={"low": "high", "high": "low"}), "`low`"),
         (intervals(0.73), "73.0%"),
@@ -199,7 +187,6 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
     "06.5": [
         ("javascript:alert(1)", RIGHT),
         ("java\nScript:alert(1)", RIGHT),
-        (7, "answer ="),
         ("javascript:", "`javascript:`"),
         ("<script>alert(1)</script>", "`href`"),
         ("https://mallory.example/script.js", "`https:`"),
@@ -207,7 +194,6 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
     "06.6": [
         (signed({"account": 1}), RIGHT),
         ({"account": 1}, "`signer(word).dumps(...)`"),
-        ("dev", ""),
         (signed({"account": 2}), "{'account': 2}"),
         (signed({"account": 1}, "dev"), "`signer(word).loads(found)`"),
     ],
@@ -240,7 +226,6 @@ def petal_pipeline() -> Answers:
         (fit(scale=None), "`StandardScaler()`"),
         (make_pipeline(fit()[0], DummyClassifier), "`LogisticRegression()`"),
         (fit(target=flowers["species"] == "setosa"), '`training["species"]`'),
-        (training[petals], "`Pipeline([...])`"),
     ]
 
 
@@ -251,10 +236,8 @@ def share_by_workclass() -> Answers:
     return [
         (by.mean(), RIGHT),
         (train.groupby("workclass")["income"].mean(), "`dropna=False`"),
-        (by.sum(), ""),
         (train["workclass"].value_counts(normalize=True, dropna=False), "`income`"),
         (train.groupby("education")["income"].mean(), "`workclass`"),
-        (0.1, "train.groupby(...)"),
     ]
 
 
@@ -276,7 +259,6 @@ def eighth_feature() -> Answers:
         (pipeline().fit(train[eight], target), RIGHT),
         (more, RIGHT),
         (pipeline(), "`fit`"),
-        (LogisticRegression(), "`Pipeline`"),
         (pipeline(good[:-1]).fit(train[eight[:-1]], target), "`occupation`"),
         (pipeline(good[:-1]).fit(train[eight], target), "`ColumnTransformer`"),
         (pipeline().fit(train, target), "`income`"),
@@ -308,9 +290,7 @@ def rates_by_age() -> Answers:
         (cut(17, 26, 36, 46, 56, 66, 91, right=False), RIGHT),
         (cut(17, 25, 35, 45, 55, 65, 90), "17 to 25"),
         (cut(16, 45, 90), "not 6"),
-        (table(train["sex"]), ""),
         (train[["age", "income"]], "`.apply(rates)`"),
-        (3, "`by_sex`"),
     ]
 
 
@@ -329,7 +309,6 @@ BROKEN = {
         ("pipeline.predict", 'pipeline["classify"].predict', "'versicolor'"),
         ("species[0]", "species.tolist()", "['setosa']"),
         ('{"species": species[0]}', '{"name": species[0]}', '`{"species": ...}`'),
-        ("pipeline.predict", "pipelin.predict", "'pipelin'"),
     ],
     "05.11": [
         "05c_census_app",
@@ -366,10 +345,9 @@ JUNK = (5, "x", b"x", True, [], {}, object(), float("nan"), lambda: 1 / 0, Looku
 @pytest.mark.parametrize("number", ANSWERS)
 def test_an_answer_gets_its_verdict(number):
     made = ANSWERS[number]
-    for blank in (..., None):
-        begun = verdict_on(number, blank)
-        assert begun.status == "not yet"
-        assert begun.message
+    begun = verdict_on(number, None)
+    assert begun == verdict_on(number, ...)
+    assert begun.status == "not yet"
     hints = [begun.message]
     for answer, word in made() if callable(made) else made:
         verdict = verdict_on(number, answer)
