@@ -22,7 +22,6 @@ GREETING = '    return f"<h1>Hello {escape(name)}</h1>"'
 FORM_RULE = '        if number < 2:\n            raise ValueError("Prime numbers begin'
 API_RULE = '        if number < 2:\n            abort(422, "Prime numbers begin'
 WARN = "{% if probabilities[species] < 0.8 %}\n"
-REFUSAL = 'abort(422, "Each length must be a number, such as 1.4.")'
 FIELD = '    note = StringField("Note", description="for yourself: the model never sees it")\n'
 DRAWN = "  {{ field(form.note, {}) }}\n"
 FEATURES = "return {name: self[name].data or None for name in FEATURES}"
@@ -43,8 +42,6 @@ LOGIN = '@pages.get("/count")\n@login_required\n'
 # By exercise and file: the text once the exercise is solved, the slip, and a word of the hint, or None.
 SLIPS = {
     ("00.3", "app.py"): [
-        ('"/hello")\n', '"/helo")\n', "`/hello`"),
-        ("goodbye", "hello world", "`return`"),
         ("def bye", "def hello", r"app\.py.* hello: .* line \d+"),
         ('.get("/bye"', '.post("/bye"', r"`@app\.get\(\.\.\.\)`"),
         ('"/bye"', '"/bye/now"', "`/bye`.*`return app`"),
@@ -58,19 +55,15 @@ SLIPS = {
         ('abort(400, "Choose a number of at most 1,000', 'abort(404, "1,000', "404.*400"),
         (CUBE, f"    return app\n\n{CUBE}", "`return app`"),
         (CUBE, CUBE.replace("get(", "route("), None),
-        ('"/square/', '"/squares/', "`/square/12`"),
     ],
     ("01.4", "app.py"): [
         ("\napp = Flask", "\nap = Flask", r"line \d+.*`app = Flask\(__name__\)`"),
         ("{escape(name)}", "{name}", r"`\{escape\(name\)\}`"),
-        ("from markupsafe import escape\n", "", r"line \d+: NameError: name 'escape'"),
         ("def hello(name)", "def hello()", r"`def hello\(name\):`"),
         (GREETING, GREETING.strip(), r"app\.py, line \d+ \(expected an indented"),
-        ('@app.get("/")', '@app.get("/first")', r'`@app\.get\("/"\)`'),
     ],
     ("02.3", "templates/index.html"): [
         ('url_for("seats", count=3)', 'url_for("index")', r"`url_for\(\"seats\", count=3\)`"),
-        ('"seats", count=3', '"seats"', r"index\.html, line \d+: BuildError: .*'count'"),
     ],
     ("02.3", "templates/seats.html"): [
         ("== 0", "== -1", "'Sold out'"),
@@ -81,11 +74,9 @@ SLIPS = {
     ("02.3", "app.py"): [
         ("/seats/<int:count>", "/seats/<int:number>", r"`def seats\(number\):`"),
         ('"seats.html", count=count', '"seats.html"', "count=count"),
-        ('"seats.html"', '"seat.html"', r"TemplateNotFound: seat\.html"),
     ],
     ("03.3", "app.py"): [
         (API_RULE, API_RULE.replace("< 2", "< 0"), "/api/prime/1 .*`prime_api`"),
-        (API_RULE, API_RULE.replace("number < 2", "number % 2"), "91"),
         (API_RULE, API_RULE.replace("abort(422, ", "raise ValueError("), r"`abort\(422, \.\.\.\)`"),
     ],
     ("03.3", "prime_forms.py"): [
@@ -95,20 +86,17 @@ SLIPS = {
     ],
     ("04.3", "templates/result.html"): [
         (WARN, "{% if true %}", "99.7%.*`if`"),
-        (WARN, WARN.replace("<", ">"), "below"),
         (WARN, WARN.replace("0.8", "0.9"), "80.2%"),
         (WARN, WARN.replace("[species]", '["species"]'), r"line 17: .*`species`"),
         (WARN, WARN.replace("[species]", ".values()|max"), None),
     ],
     ("04.4", "app.py"): [
         ("    except ValueError:", "    except KeyError:", r"`abc`.*app\.py, line \d+: ValueError"),
-        (REFUSAL, 'return "setosa"', "`abc`.*200"),
         ('"/api/predict"', '"/api"', "POST /api/predict"),
         ("/iris.joblib", "/irises.joblib", r"app\.py, line \d+.* irises\.joblib"),
     ],
     ("05.4", "templates/index.html"): [
         (DRAWN, "", r"`\{\{ field\(form.note, \{\}\) \}\}`.*`index\.html`"),
-        (DRAWN, "{{ form.note }}\n", r"`\{\{ field\(form.note, \{\}\) \}\}`"),
     ],
     ("05.4", "census_forms.py"): [
         (FIELD, "", "`PersonForm`"),
@@ -122,7 +110,6 @@ SLIPS = {
         (MISSED, "    {% if true %}\n", "7 "),
         ("== person.sex", '== "Female"', "Male .*`person.sex`"),
         ("false_negative_rate", "false_positive_rate", "`false_negative_rate`"),
-        ("false_negative_rate", "missed", r"`group\.false_negative_rate`"),
         (" who did earn more", "", "who earn more"),
         ('<p id="missed">', "<p class='soft' id='missed'>", None),
     ],
@@ -132,12 +119,10 @@ SLIPS = {
         (GROUPS, GROUPS[11:-1], '{"groups": '),
         (GROUPS, '{"groups": model.card["classes"]}', r'`\["metrics"\]\["groups"\]`'),
         ('summary="Whom the model fails"', 'summary="The model\'s card"', "`summary`"),
-        ('["metrics"]', '["metric"]', r"census_api\.py, line \d+: KeyError: 'metric'"),
         ("def groups(", "def card(", r"census_api\.py .* card"),
     ],
     ("06.4", "housing_api.py"): [
         (MINE, EVERYBODYS, r"`all_of\(account_of_token\(\)\)`"),
-        (MINE, "", "count 0 .* 2"),
         (MINE, UNASKED, "200.*401"),
         (" if prices else None", "", "`None`"),
         ("sum(prices) / len(prices)", "sum(prices)", "mean"),
@@ -192,22 +177,17 @@ def test_an_unchanged_app_a_solved_one_and_each_slip_get_their_verdicts(copy_of,
 
 
 @pytest.mark.parametrize(
-    ("place", "word"),
-    [
-        ("apps/hello/untitled.txt", r"`untitled\.txt`.*`app\.py`"),
-        ("apps/app.py", r"`apps/app\.py`.*`apps/hello/app\.py`"),
-        ("apps/Untitled Folder/app.py", r"`apps/Untitled Folder/app\.py`"),
-        ("notebooks/solutions/apps/hello/app.py", None),  # part of the workshop
-    ],
+    "place", ["hello/untitled.txt", "app.py", "01_hello/hello/app.py", "Untitled Folder/app.py"]
 )
-def test_a_typed_app_in_the_wrong_place_is_named(copy_of, place, word):
+def test_a_typed_app_in_the_wrong_place_is_named(copy_of, place):
     copy = copy_of("hello")
-    file = copy.root / place
+    file = copy.root / "apps" / place
     file.parent.mkdir(parents=True, exist_ok=True)
     (copy.app / "app.py").rename(file)
     verdict = verdict_on("01.4")
-    assert verdict.status == ("wrong" if word else "not yet")
-    assert re.search(word or "", verdict.message), verdict
+    assert verdict.status == "wrong"
+    assert file.name in verdict.message
+    assert "app.py`" in verdict.message
 
 
 def test_every_exercise_that_changes_an_app_is_here():
