@@ -16,18 +16,12 @@ from workshop.host import gallery
 # more than today. The API pages load a library's script, which the workshop's server compresses.
 PAGES = {
     "/": 40,
-    "/04_iris/": 20,
     "/04_iris/model": 40,
     f"/04_iris/classify?{urlencode(FLOWER)}": 50,
-    "/05_census/": 25,
     "/05_census/model": 35,
-    "/05_census/table": 25,
     f"/05_census/probability?{urlencode(PERSON)}": 50,
-    "/06_housing/": 40,
-    "/06_housing/model": 25,
-    f"/06_housing/predict?{urlencode(BERKELEY)}": 55,
     "/06_housing/register": 20,
-    "/05_census/openapi/swagger": 2000,
+    f"/06_housing/predict?{urlencode(BERKELEY)}": 55,
     "/06_housing/openapi/swagger": 2000,
 }
 

@@ -25,13 +25,10 @@ def sheet(page):
 
 
 def test_it_prints_on_one_page_of_a4_and_can_be_read_on_a_phone_without_color_or_network(sheet):
-    def pages(pdf):
-        return re.findall(rb"/Type\s*/Page\b(?!s)", pdf)
-
     pdf = sheet.pdf(prefer_css_page_size=True)
     width, height = re.search(rb"/MediaBox\s*\[0 0 (\S+) (\S+)\]", pdf).groups()
     assert (round(float(width)), round(float(height))) == (595, 842)  # points
-    assert len(pages(pdf)) == 1
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf)) == 1
     smallest = "all => Math.min(...all.map(e => parseFloat(getComputedStyle(e).fontSize)))"
     assert sheet.locator("body *").evaluate_all(smallest) >= 8 * 4 / 3  # 8 points in pixels
     assert_sound(sheet)
