@@ -31,7 +31,8 @@ from workshop.core.datasets import read_iris
 from workshop.core.stages import STAGES, find_stage
 from workshop.learn import exercises
 from workshop.learn.exercises import attacks, iris
-from workshop.learn.exercises.census_data import PERSON
+from workshop.learn.exercises.census_data import PERSON, WORKCLASSES
+from workshop.learn.exercises.census_model import RATES
 
 RIGHT = None
 Answers = list[tuple[object, str | None]]  # RIGHT, or a part of the wrong answer's hint
@@ -61,6 +62,16 @@ def reply(status: int, body: object, sent: object, path="/api/v1/predictions") -
 GOOD = {"probability": 0.1, "label": "<=50K", "contributions": {"workclass": -0.4}}
 KNOWN = "Unknown category. Known: Federal-gov, Local-gov"
 REFUSED = {"errors": [{"field": "workclass", "message": KNOWN}]}
+
+
+SHARES = pd.Series(
+    dict.fromkeys(WORKCLASSES, 0.3) | {"Self-emp-inc": 0.55, "Without-pay": 0.0, np.nan: 0.1}
+)
+
+
+def by_age(*edges: int, closed="right") -> pd.DataFrame:
+    """A table of rates with a row for each of these age groups."""
+    return pd.DataFrame(0.01, index=pd.IntervalIndex.from_breaks(edges, closed), columns=RATES)
 
 
 def saved(**incomes: float) -> list[dict[str, object]]:
@@ -141,6 +152,11 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
         (3.0, "1 of the 100"),  # the shortest of the others itself
         (25, "25 cm"),
     ],
+    "05.1": [
+        (SHARES, RIGHT),
+        (SHARES[SHARES.index.notna()], "`dropna=False`"),
+        (SHARES / SHARES.sum(), "`income`"),
+    ],
     "05.2": [
         (np.exp(0.38 / 12.35), RIGHT),
         (np.exp(0.38), "1.46"),
@@ -151,6 +167,12 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
         (1954 / (1892 + 1954), "true positive rate"),
         (909 / (909 + 1954), "false alarms"),
         (68.3, "percent"),
+    ],
+    "05.6": [
+        (by_age(16, 25, 35, 45, 55, 65, 90), RIGHT),
+        (by_age(17, 26, 36, 46, 56, 66, 91, closed="left"), RIGHT),
+        (by_age(17, 25, 35, 45, 55, 65, 90), "17 to 25"),
+        (by_age(16, 45, 90), "not 6"),
     ],
     "05.8": [
         (reply(200, GOOD, {"age": 39, "workclass": None}), RIGHT),
@@ -189,12 +211,6 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
 }
 
 
-def answers(number: str) -> Callable[[Callable[[], Answers]], None]:
-    """Register the answers to an exercise that are made when its test runs."""
-    return lambda make: ANSWERS.setdefault(number, make)
-
-
-@answers("04.2")
 def petal_pipeline() -> Answers:
     flowers = read_iris()
     training, _ = train_test_split(flowers, random_state=0)
@@ -217,18 +233,6 @@ def petal_pipeline() -> Answers:
     ]
 
 
-@answers("05.1")
-def share_by_workclass() -> Answers:
-    train = people().train
-    by = train.groupby("workclass", dropna=False)["income"]
-    return [
-        (by.mean(), RIGHT),
-        (train.groupby("workclass")["income"].mean(), "`dropna=False`"),
-        (train["workclass"].value_counts(normalize=True, dropna=False), "`income`"),
-    ]
-
-
-@answers("05.3")
 def eighth_feature() -> Answers:
     train = people().train
     numbers, words = ["age", "hours_per_week"], ["workclass", "education", "marital_status"]
@@ -248,32 +252,6 @@ def eighth_feature() -> Answers:
         (pipeline(good[:-1]).fit(train[eight], target), "`ColumnTransformer`"),
         (pipeline(fill=False).fit(train[eight], target), "`one_hot`"),
         (pipeline().fit(train[eight], 1 - target), "train['income']"),
-    ]
-
-
-@answers("05.6")
-def rates_by_age() -> Answers:
-    train = people().train
-
-    def rates(group):
-        yes, truth = group["yes"], group["truth"]
-        means = [truth.mean(), yes.mean(), yes[truth == 0].mean(), yes[truth == 1].mean()]
-        return pd.Series(means, ["earn more", "model says yes", "false alarms", "missed"])
-
-    def table(groups):
-        """The rates of a model that says yes to those with a degree."""
-        yes = train["education"].isin(["Bachelors", "Masters"]).astype(int)
-        frame = pd.DataFrame({"group": groups, "truth": train["income"], "yes": yes})
-        return frame.groupby("group")[["truth", "yes"]].apply(rates)
-
-    def cut(*edges, **options):
-        return table(pd.cut(train["age"], edges, **options))
-
-    return [
-        (cut(16, 25, 35, 45, 55, 65, 90), RIGHT),
-        (cut(17, 26, 36, 46, 56, 66, 91, right=False), RIGHT),
-        (cut(17, 25, 35, 45, 55, 65, 90), "17 to 25"),
-        (cut(16, 45, 90), "not 6"),
     ]
 
 
@@ -322,6 +300,7 @@ def fixed_app(number: str) -> Answers:
 
 
 ANSWERS |= {number: partial(fixed_app, number) for number in BROKEN}
+ANSWERS |= {"04.2": petal_pipeline, "05.3": eighth_feature}
 JUNK = (5, "x", b"x", True, [], {}, object(), float("nan"), lambda: 1 / 0, LookupError)
 
 
