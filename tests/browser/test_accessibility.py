@@ -263,17 +263,9 @@ def test_the_page_of_an_api_says_what_to_do_without_javascript(open_browser, sit
         expect(page).to_have_url(f"{site}{path}/openapi/openapi.json")
 
 
-def test_the_gallery_says_what_is_missing_and_leads_to_every_notebook(page, site):
+def test_the_gallery_says_what_is_missing(page, site):
     page.goto(f"{site}/")
-    for stage in STAGES:
-        card = page.locator(f"#stage-{stage.code}")
-        for told in ("Model not trained", f"workshop train {stage.code}"):
-            expect(card.get_by_text(told)).to_have_count(1 if stage.model else 0)
-        files = [f"notebooks/{file.name}" for file in stage.notebook_files]
-        files += [f"apps/{stage.slug}/app.py"] if stage.app else []
-        links = card.get_by_role("link", name="(opens in a new tab)")
-        found = links.evaluate_all("all => all.map(each => each.href)")
-        assert found == [f"http://127.0.0.1:9/lab/tree/{file}?token=a-token" for file in files]
+    expect(page.get_by_text("Model not trained")).to_have_count(sum(bool(s.model) for s in STAGES))
     expect(page.locator("#stage-02")).to_contain_text("SyntaxError: a stray bracket")
     expect(page.locator("#stage-02").get_by_role("link", name="Open app")).to_have_count(0)
 

