@@ -7,16 +7,17 @@ may send a request to another machine. `test_accessibility` visits every page; h
 import re
 import time
 from contextlib import suppress
+from urllib.parse import urlencode
 
 import pytest
+from app_support import FLOWER, PERSON
 from browser_support import assert_marked, assert_sound, field, fill, follow, heading, submit
+from housing_support import BERKELEY
 from playwright.sync_api import Error, expect
 
 from workshop.core.stages import BASE, STAGES, find_stage, stages_with_app
 from workshop.host.background import Server
 from workshop.host.ports import free_port
-
-PERSON = "39,Male,White,Never-married,Bachelors,40"
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +237,8 @@ def test_05_moves_the_line_scores_a_file_and_lets_people_try_the_api(page, site)
     expect(page.get_by_role("heading", name="With the line at 30%")).to_be_visible()
     expect(page.get_by_role("status")).to_contain_text("Line at 30%")
     go(page, "Many people")
-    people = f"name,age,sex,race,marital_status,education,hours_per_week\nA,{PERSON}\nB,x{PERSON}\n"
+    row = "39,Male,White,Never-married,Bachelors,40"
+    people = f"name,age,sex,race,marital_status,education,hours_per_week\nA,{row}\nB,x{row}\n"
     file = {"name": "people.csv", "mimeType": "text/csv", "buffer": people.encode()}
     page.get_by_label("CSV file").set_input_files(file)
     expect(page.get_by_role("status")).to_contain_text("1 of 2 people")
@@ -300,3 +302,39 @@ def test_07_predicts_from_the_columns_of_its_table(page, site):
     assert submit(page, "Predict") == 200
     expect(page.locator("#prediction")).to_have_text(re.compile("Adelie|Chinstrap|Gentoo"))
     go(page, "The API")
+
+
+# What a page costs its visitors, measured without a clock: bytes, blocking scripts, and layout shifts
+
+# Each page, and the most kilobytes that the server may send for it and all that it loads: about a quarter
+# more than today. The API page loads a library's script, which is sent compressed.
+PAGES = {
+    "/": 40,
+    "/04_iris/model": 40,
+    f"/04_iris/classify?{urlencode(FLOWER)}": 50,
+    "/05_census/model": 35,
+    f"/05_census/probability?{urlencode(PERSON)}": 50,
+    "/06_housing/register": 20,
+    f"/06_housing/predict?{urlencode(BERKELEY)}": 70,
+    "/06_housing/openapi/swagger": 640,
+}
+
+# Adds up the layout shifts that no click caused, from the start.
+WATCH = """window.shift = 0; new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) if (!each.hadRecentInput) window.shift += each.value;
+}).observe({type: "layout-shift", buffered: true});"""
+BLOCKING = """() => [...document.scripts]
+  .filter(each => !each.defer && !each.async && each.type !== "module" && each.closest("head"))
+  .map(each => each.outerHTML)"""
+
+
+@pytest.mark.parametrize("address", PAGES, ids=lambda address: address.partition("?")[0])
+def test_a_page_is_small_and_neither_waits_for_scripts_nor_jumps(page, site, address):
+    sent = []
+    page.on("requestfinished", lambda request: sent.append(request.sizes()["responseBodySize"]))
+    page.add_init_script(WATCH)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.goto(site + address, wait_until="networkidle").status == 200
+    assert 0 < sum(sent) <= 1000 * PAGES[address]
+    assert page.evaluate(BLOCKING) == []
+    assert page.evaluate("window.shift") < 0.01, "the page jumps (browsers call up to 0.1 good)"

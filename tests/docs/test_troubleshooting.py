@@ -19,14 +19,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from trouble_support import (
-    bound_by_permissions,
-    copy_apps,
-    make_house,
-    put_kernel,
-    spec_of_another_python,
-    type_in,
-)
+import trouble_support as trouble
 from werkzeug.serving import make_server
 from wheel_support import pretend
 
@@ -66,6 +59,12 @@ def is_printed(message, output):
     return re.search(pattern, " ".join(output.split())) is not None
 
 
+def run(*command, **options):
+    """The output of another program."""
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.run(command, **both, **options).stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("heading", quoted())
 def test_a_problem_prints_the_messages_on_the_page(heading, tmp_path, monkeypatch, capsys):
@@ -88,17 +87,12 @@ class Bench:
         self.folder, self.patch, self.capsys = tmp_path, monkeypatch, capsys
 
     def house(self):
-        return make_house(self.folder / "the workshop")
+        return trouble.make_house(self.folder / "the workshop")
 
     def command(self, *arguments):
         """The output of a command that fails."""
         assert cli.run(arguments) == 1
         return "".join(self.capsys.readouterr())
-
-    def run(self, *command, **options):
-        """The output of another program."""
-        run = subprocess.run(command, capture_output=True, text=True, **options)
-        return run.stdout + run.stderr
 
     def doctor(self, check):
         """What one of the doctor's checks says about a learner's copy in the folder."""
@@ -134,18 +128,18 @@ class Problems(Bench):
         if not (bash := shutil.which("bash")):
             pytest.skip("the message is from bash, which isn't installed here")
         environ = {"PATH": str(self.folder), "LC_ALL": "C"}
-        return self.run(bash, "-c", "python3 -m workshop start", env=environ)
+        return run(bash, "-c", "python3 -m workshop start", env=environ)
 
     def you_re_in_the_wrong_folder(self):
         (self.folder / "above" / "workshop").mkdir(parents=True)
         # -S: like a Python with nothing installed, as learners have.
         command = (sys.executable, "-S", "-m", "workshop", "start")
-        return "".join(self.run(*command, cwd=self.folder / name) for name in (".", "above"))
+        return "".join(run(*command, cwd=self.folder / name) for name in (".", "above"))
 
     def a_part_of_the_workshop_is_missing(self):
         house = self.house()
         (house / "requirements.txt").unlink()
-        return type_in(house)
+        return trouble.type_in(house)
 
     def python_is_too_old(self):
         self.patch.setattr(sys, "version_info", (3, 9, 18))
@@ -160,14 +154,14 @@ class Problems(Bench):
         return str(refusal.value)
 
     def the_packages_can_t_be_downloaded(self):
-        return type_in(self.house(), "start")
+        return trouble.type_in(self.house(), "start")
 
     def the_kit_doesn_t_fit_this_computer(self):
         house, wheels = self.house(), self.folder / "kit" / "wheels"
         wheels.mkdir(parents=True)
         pretend("numpy-1.0-py3-none-any.whl", wheels)
-        nowhere = type_in(house, "start", WORKSHOP_MIRROR="nowhere")
-        return nowhere + type_in(house, "start", WORKSHOP_MIRROR=str(wheels.parent))
+        nowhere = trouble.type_in(house, "start", WORKSHOP_MIRROR="nowhere")
+        return nowhere + trouble.type_in(house, "start", WORKSHOP_MIRROR=str(wheels.parent))
 
     def you_pressed_ctrl_c_during_the_set_up(self):
         def press_ctrl_c(_):
@@ -196,10 +190,10 @@ class Problems(Bench):
         return self.doctor("modules")
 
     def there_is_no_space_or_no_permission_to_write(self):
-        bound = tuple(bound_by_permissions())
+        bound = tuple(trouble.bound_by_permissions())
         house = self.house()
         house.chmod(0o555)
-        told = type_in(house, before=bound)
+        told = trouble.type_in(house, before=bound)
         house.chmod(0o755)
         (self.folder / "file").touch()
         self.patch.setenv(BASE, str(self.folder / "file" / "work"))
@@ -207,7 +201,7 @@ class Problems(Bench):
         (self.folder / "notebooks").mkdir(mode=0o555)
         code = "from workshop.teach import doctor; print(*doctor.write_access())"
         self.patch.setenv(BASE, str(self.folder))
-        told += self.run(*bound, sys.executable, "-c", code)
+        told += run(*bound, sys.executable, "-c", code)
         return told + set_up.sentence_for(OSError(28, "No space left on device"))
 
     def a_port_is_in_use(self):
@@ -223,7 +217,7 @@ class Problems(Bench):
         return told
 
     def an_app_doesn_t_start(self):
-        copy_apps(self.folder, "01_hello")
+        trouble.copy_apps(self.folder, "01_hello")
         self.patch.setenv(BASE, str(self.folder))
         app = self.folder / "apps" / "01_hello" / "app.py"
         app.write_text(app.read_text(encoding="utf-8").replace("= Flask(", "= Flask((", 1), "utf-8")
@@ -233,7 +227,9 @@ class Problems(Bench):
         return f"{death.value}\n{self.doctor('stages')}"
 
     def the_notebook_uses_a_different_python(self):
-        put_kernel(self.folder / "jupyter", spec_of_another_python(self.folder / "other"))
+        trouble.put_kernel(
+            self.folder / "jupyter", trouble.spec_of_another_python(self.folder / "other")
+        )
         self.patch.setenv("JUPYTER_PATH", str(self.folder / "jupyter"))
         return self.run_cell("from workshop import check", self.folder) + self.doctor("kernel")
 
@@ -255,13 +251,11 @@ class Problems(Bench):
         model = load_module(find_stage("iris"), "iris_model")
         model.save(*model.train(datasets.read_iris()), self.folder)
         card = self.folder / "iris.json"
-        good = card.read_bytes()
-        older = json.loads(good)
+        (self.folder / "iris.joblib").write_bytes(b"another model")
+        told = self.page_of("04_iris", "/", MODEL_FOLDER=self.folder)
+        older = json.loads(card.read_bytes())
         older["versions"]["scikit_learn"] = "1.2.2"
         card.write_text(json.dumps(older), encoding="utf-8")
-        told = self.page_of("04_iris", "/", MODEL_FOLDER=self.folder)
-        card.write_bytes(good)
-        (self.folder / "iris.joblib").write_bytes(b"another model")
         return told + self.page_of("04_iris", "/", MODEL_FOLDER=self.folder)
 
     def the_app_of_stage_06_has_no_database(self):
@@ -286,11 +280,9 @@ class Problems(Bench):
         self.patch.setattr(my_copy, "ROOT", self.folder / "originals")
         self.patch.setattr(my_copy, "COPIED", ("apps",))
         self.patch.setenv(BASE, str(self.folder / "work"))
-        original.write_text("first\n", encoding="utf-8")
-        cli.use_my_copy()
-        mine.write_text("mine\n", encoding="utf-8")
-        original.write_text("second\n", encoding="utf-8")
-        cli.use_my_copy()
+        for changed, text in ((original, "first"), (mine, "mine"), (original, "second")):
+            changed.write_text(text, encoding="utf-8")
+            cli.use_my_copy()
         return self.capsys.readouterr().out
 
     def the_real_data_isn_t_available(self):
