@@ -127,7 +127,7 @@ class Room:
         server = self.server.enter_context(Server(f"workshop {name}", command, url))
         deadline = time.monotonic() + PATIENCE
         while seen not in server.log_end(1000) or status_of(url) is None:
-            assert server.is_running(), server.log_end()
+            server.require_running("stopped")
             assert time.monotonic() < deadline, server.log_end()
             time.sleep(0.1)
         return server.log_end(1000)

@@ -133,7 +133,7 @@ ANSWERS: dict[str, Answers | Callable[[], Answers]] = {
     "03.1": [
         (divisors, RIGHT),
         (divisors(12), "answer = divisors"),
-        (prints, "`return`"),
+        (prints, "prints"),
         (lambda n: [1], "`return`"),
         (lambda n: divisors(n)[:-1], "`n + 1`"),
         (lambda n: [number], "`n`"),  # noqa: F821 (a learner's slip)
