@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 
 import click
 import pytest
@@ -12,7 +10,6 @@ from workshop import cli
 from workshop.core.stages import STAGES, find_stage
 from workshop.setup.process import ROOT
 from workshop.upkeep import instructor_guide as guide
-from workshop.upkeep.browsers import installed_browsers
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data" / "README.md"])
 HANDOUTS = [*PAGES, ROOT / "docs" / "cheat-sheet.html"]
@@ -73,22 +70,6 @@ def test_every_promise_about_security_names_a_test_that_runs_in_ci():
         functions = {n.name for n in ast.parse(read(file)).body if isinstance(n, ast.FunctionDef)}
         assert (name or "main") in functions, promise
         assert name or file in ci, f"nothing runs {file}"
-
-
-@pytest.mark.slow
-def test_a_command_retakes_the_pictures_of_the_readme(tmp_path):
-    pytest.importorskip("playwright")
-    if not installed_browsers():
-        pytest.skip("no Chromium, Chrome or Edge was found here")
-    run = subprocess.run(
-        [sys.executable, "-m", "workshop.upkeep.readme_pictures", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert run.returncode == 0, run.stderr
-    taken = {file.name for file in tmp_path.glob("*.png")}
-    assert set(re.findall(r"docs/images/(\w+\.png)", read("README.md"))) == taken
 
 
 def test_a_command_updates_the_guide_or_says_what_is_wrong_with_the_sheets(

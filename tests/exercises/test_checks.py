@@ -166,11 +166,8 @@ def test_a_changed_app_is_judged_as_it_runs(
 
 def test_a_slip_is_found_in_a_log_in_color(copy_of):
     """Python 3.13 and later write colors in a notebook, because its kernel asks for them."""
-    app = copy_of("01").app / "app.py"
-    log = f"""Traceback (most recent call last):
-  File \x1b[35m"{app}"\x1b[0m, line \x1b[35m9\x1b[0m, in \x1b[35mnew\x1b[0m
-    return \x1b[31mnix\x1b[0m
-\x1b[1;35mjinja2.exceptions.TemplateNotFound\x1b[0m: \x1b[35mnew.html\x1b[0m
-"""
+    frame = f'  File \x1b[35m"{copy_of("01").app / "app.py"}"\x1b[0m, line \x1b[35m9\x1b[0m, in new'
+    error = "\x1b[1;35mjinja2.exceptions.TemplateNotFound\x1b[0m: \x1b[35mnew.html\x1b[0m"
+    log = f"Traceback (most recent call last):\n{frame}\n    return nix\n{error}\n"
     assert "apps/01_hello/app.py, line 9: TemplateNotFound: new.html" in exercises.slip(log)
     assert exercises.slip("127.0.0.1 - - GET / 200") is None

@@ -149,20 +149,13 @@ REFERENCE = {
 
 
 def test_the_stored_numbers_reach_the_reference():
-    ladder, table = (
-        text.splitlines()
-        for source, text in cells("05b_census_model")
-        if "pd.DataFrame(ladder)" in source or "published = pd.Series" in source
-    )
+    stored = cells("05b_census_model")
+    [ladder] = [text for source, text in stored if "pd.DataFrame(ladder)" in source]
     for name, (accuracy, roc_auc, brier) in REFERENCE.items():
-        [numbers] = [line.removeprefix(name).split() for line in ladder if line.startswith(name)]
-        assert float(numbers[0]) >= accuracy
-        assert float(numbers[1]) >= roc_auc
-        assert float(numbers[2]) <= brier
-    rates = {line[:22].strip(): float(line[22:]) for line in table if "dtype" not in line}
-    assert len(rates) == 11
-    assert rates.pop("boosted trees, today") <= 13.31
-    assert min(rates.values()) == 14.05
+        numbers = [float(each) for each in ladder.partition(name)[2].split()[:3]]
+        assert numbers[0] >= accuracy
+        assert numbers[1] >= roc_auc
+        assert numbers[2] <= brier
 
 
 @pytest.mark.parametrize("name", ["05a_census_data", "05b_census_model", "05c_census_app"])
