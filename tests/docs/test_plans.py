@@ -17,9 +17,14 @@ from workshop.upkeep.instructor_guide import GUIDE
 
 TEXT = GUIDE.read_text(encoding="utf-8").partition("## Five plans\n")[2].partition("## Run")[0]
 NAMES = re.findall(r"^### (.+)", TEXT, flags=re.MULTILINE)
-PLANS = dict(
-    zip(NAMES, [[90], [180], [240], [480], [420, 420]], strict=False)
-)  # minutes of its days
+MINUTES = [
+    [90],
+    [180],
+    [240],
+    [480],
+    [420, 420],
+]  # of the days of each plan; an evening comes after them
+PLANS = dict(zip(NAMES, MINUTES, strict=False))
 OWN_MODEL = "Can you put the model on the web yourself?"  # the section that puts it on a page
 SETUP = "Exercises"  # the section with `from workshop import check`
 

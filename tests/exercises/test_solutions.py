@@ -1,11 +1,8 @@
 """The stored solutions solve the exercises of every notebook, which train the apps' models."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
-from functools import cache
 from itertools import pairwise
 
 import nbformat
@@ -46,22 +43,8 @@ def changed_apps(number):
     return set(re.findall(r"^\+\+\+ b/apps/(\w+)/", text, flags=re.MULTILINE))
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """`trained(stage)` gives the folder with a stage's model, trained once for all of its notebooks."""
-
-    @cache
-    def train(stage):
-        work = tmp_path_factory.mktemp(stage.slug)
-        command = [sys.executable, "-m", "workshop", "train", stage.code]
-        subprocess.run(command, cwd=ROOT, env=os.environ | {BASE: str(work)}, check=True)
-        return work / "apps" / stage.slug / "model"
-
-    return train
-
-
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.stem)
-def test_the_solutions_solve_the_exercises(file, trained, tmp_path, monkeypatch):
+def test_the_solutions_solve_the_exercises(file, tmp_path, monkeypatch):
     """In a learner's copy, with the answers in the cells and the changes in the apps.
 
     Of the other cells, only those run that an answer needs: nbval runs them all.
@@ -74,7 +57,8 @@ def test_the_solutions_solve_the_exercises(file, trained, tmp_path, monkeypatch)
     copy = Copy(tmp_path / "unused", stage.slug)
     copy.root = tmp_path
     if stage.model:
-        shutil.copytree(trained(stage), stage.card_file.parent)
+        train = [sys.executable, "-m", "workshop", "train", stage.code]
+        subprocess.run(train, cwd=ROOT, check=True)
     for name in apps & TYPED.keys():
         list(bring_typed(name, fresh=False))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
