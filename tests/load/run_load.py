@@ -2,8 +2,7 @@
 
     python tests/load/run_load.py [--seconds 60]
 
-Trains a copy of stage 05, serves it on a free port, and prints what it measures. Exits with 1 if one of these
-promises is broken:
+Trains a copy of stage 05, serves it, and prints what it measures. Exits with 1 if a promise is broken:
 
 - Every answer is right, except for the requests that the killed worker had, or that were waiting for it. At
   most one answer in twenty is "try again later": all requests come from one address, which gets only its
