@@ -18,17 +18,8 @@ from urllib.parse import urlsplit
 from wsgiref.types import WSGIApplication
 
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Error,
-    Locator,
-    Page,
-    Playwright,
-    Response,
-    expect,
-    sync_playwright,
-)
+from playwright import sync_api
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 from werkzeug.serving import make_server
 
 from workshop.upkeep.browsers import installed_browsers
@@ -40,9 +31,9 @@ expect.set_options(timeout=30_000)  # milliseconds; only a failing test waits th
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
+def playwright() -> Iterator[sync_api.Playwright]:
     """Playwright, for the tests in one file."""
-    with sync_playwright() as started:
+    with sync_api.sync_playwright() as started:
         yield started
 
 
@@ -53,7 +44,9 @@ def browser_context_args() -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def browser(playwright: Playwright, browser_type_launch_args: dict) -> Iterator[Browser]:
+def browser(
+    playwright: sync_api.Playwright, browser_type_launch_args: dict
+) -> Iterator[sync_api.Browser]:
     """The first installed browser that starts."""
     own = playwright.chromium.executable_path  # exists only if Playwright downloaded it
     found = [*installed_browsers(), *([own] if Path(own).exists() else [])]
@@ -62,18 +55,16 @@ def browser(playwright: Playwright, browser_type_launch_args: dict) -> Iterator[
     reason = "no Chromium, Chrome or Edge was found (WORKSHOP_BROWSER=PATH can name one)"
     for executable in found:
         try:
-            started = playwright.chromium.launch(
-                **browser_type_launch_args | {"executable_path": executable}
-            )
-        except Error as error:
+            options = browser_type_launch_args | {"executable_path": executable}
+            started = playwright.chromium.launch(**options)
+        except sync_api.Error as error:
             reason = f"{executable} does not start: {str(error).splitlines()[0]}"
             continue
         yield started
         started.close()
         return
-    if os.environ.get("WORKSHOP_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"WORKSHOP_REQUIRE_BROWSER=1, but {reason}", pytrace=False)
-    pytest.skip(reason)
+    required = os.environ.get("WORKSHOP_REQUIRE_BROWSER") == "1"
+    (pytest.fail if required else pytest.skip)(reason)
 
 
 @contextmanager
@@ -99,7 +90,7 @@ def watch(context: BrowserContext) -> list[str]:
         if not is_here(url):
             trouble.append(f"a request leaves this machine: {url}")
 
-    def on_response(response: Response) -> None:
+    def on_response(response: sync_api.Response) -> None:
         # A form that sends a request while someone types may get a 422, like one that is submitted.
         asks = response.status == 422 and response.request.resource_type == "fetch"
         if response.status >= 400 and not asks and not response.request.is_navigation_request():
@@ -111,9 +102,8 @@ def watch(context: BrowserContext) -> list[str]:
             trouble.append(f"console: {message.text}")
 
     context.route(lambda url: not is_here(url), lambda route: route.abort())
-    context.on(
-        "request", lambda request: check(request.url)
-    )  # sees redirects as well, unlike a route
+    # This sees redirects as well, unlike a route.
+    context.on("request", lambda request: check(request.url))
     context.on("response", on_response)
     context.on("console", on_console)
     context.on("weberror", lambda error: trouble.append(f"script: {error.error}"))
@@ -187,7 +177,6 @@ def assert_sound(page: Page) -> None:
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator("html")).to_have_js_property("scrollWidth", width)
     expect(heading(page)).to_have_count(1)
-    for named in page.locator(
-        "img:not([alt='']), [role=img], input:visible, select, textarea"
-    ).all():
-        expect(named).to_have_accessible_name(re.compile(r"\S"))
+    named = page.locator("img:not([alt='']), [role=img], input:visible, select, textarea")
+    for each in named.all():
+        expect(each).to_have_accessible_name(re.compile(r"\S"))

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import pandas as pd
@@ -67,22 +68,16 @@ class Copy:
         """Make the change that an exercise asks for, as its stored solution has it."""
         if not shutil.which("git"):
             pytest.skip("the solution is a diff, and there is no git here to apply it")
-        done = subprocess.run(
-            ["git", "apply", SOLUTIONS / f"{number}.diff"],
-            cwd=self.root,
-            env=os.environ | {"GIT_CEILING_DIRECTORIES": str(self.root.parent)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+        environ = os.environ | {"GIT_CEILING_DIRECTORIES": str(self.root.parent)}
+        command = ["git", "apply", SOLUTIONS / f"{number}.diff"]
+        subprocess.run(command, cwd=self.root, env=environ, check=True)
 
     def add_model(self) -> None:
         """Save a small model where the app looks for one; `my` has a bare pipeline in a file."""
         if self.app.name == "my":
             joblib.dump(trained("04_iris")[0], self.app / "iris.joblib")
-        else:
-            module = model_module(find_stage(self.app.name))
-            module.save(*trained(self.app.name), self.app / "model")
+            return
+        model_module(find_stage(self.app.name)).save(*trained(self.app.name), self.app / "model")
 
 
 @cache
@@ -103,42 +98,30 @@ def trained(slug: str) -> tuple[object, dict]:
         return module.train(people())
     table = pd.read_csv(HOUSING_STANDIN)
     few = Bunch(train=table.head(1000), test=table.tail(300), source="stand-in", is_real=False)
-    build = module.build_estimators
+    small = {n: each.set_params(max_iter=10) for n, each in module.build_estimators().items()}
     with pytest.MonkeyPatch.context() as patch:  # few trees: every app of every test reads them all
-        small = {name: each.set_params(max_iter=10) for name, each in build().items()}
         patch.setattr(module, "build_estimators", lambda: small)
         return module.train(few)
-
-
-class ThreadServer:
-    """What a check needs from a running app: its URL, and the end of its log."""
-
-    def __init__(self, url: str, log: io.StringIO) -> None:
-        self.url = url
-        self.log = log
-
-    def log_end(self, lines: int) -> str:
-        return "\n".join(self.log.getvalue().splitlines()[-lines:])
 
 
 @contextmanager
 def modules_of(folder: Path) -> Iterator[None]:
     """Let imports find the modules in a folder, instead of those of the original app."""
-    names = [file.stem for file in folder.glob("*.py")]
-    originals = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    names = {file.stem for file in folder.glob("*.py")}
+    originals = {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
         yield
     finally:
         sys.path.remove(str(folder))
-        for name in names:
-            sys.modules.pop(name, None)
+        for name in names & sys.modules.keys():
+            del sys.modules[name]
         sys.modules.update(originals)
 
 
 @contextmanager
-def running_in_thread(name: str) -> Iterator[ThreadServer]:
+def running_in_thread(name: str) -> Iterator[SimpleNamespace]:
     """Run the copy's app in a thread of this process; one that can't start leaves its traceback."""
     stage = OwnApp(name) if name in TYPED else find_stage(name)
     with modules_of(stage.folder):
@@ -153,17 +136,18 @@ def running_in_thread(name: str) -> Iterator[ThreadServer]:
         log = io.StringIO()
         handler = logging.StreamHandler(log)
         app.logger.addHandler(handler)
-        server = make_server("127.0.0.1", 0, app, threaded=True)
-        # It checks for shutdown every few milliseconds, not every half second.
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        try:
-            yield ThreadServer(f"http://127.0.0.1:{server.port}", log)
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-            app.logger.removeHandler(handler)
+        with make_server("127.0.0.1", 0, app, threaded=True) as server:
+            # It checks for shutdown every few milliseconds, not every half second.
+            thread = threading.Thread(target=server.serve_forever, args=[0.01])
+            thread.start()
+            try:
+                yield SimpleNamespace(
+                    url=f"http://127.0.0.1:{server.port}", log_end=lambda _: log.getvalue()
+                )
+            finally:
+                server.shutdown()
+                thread.join()
+                app.logger.removeHandler(handler)
 
 
 def verdict_on(number: str, answer: object = ..., run_app=running_in_thread) -> Verdict:

@@ -1,17 +1,10 @@
 """Apps with the host's middleware, in the tests' process."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 from flask import Flask
 
-from workshop.core import datasets
-from workshop.core.build import model_module
 from workshop.core.stages import Stage
 from workshop.host.guard import guard
 from workshop.host.mount import Mount
-from workshop.setup.process import ROOT
 
 
 def hosted(app: Flask) -> Flask:
@@ -29,14 +22,3 @@ class Mounted(Mount):
 
     def look(self) -> None:
         """Never create the app again."""
-
-
-def train_in(copy: Path, stage: Stage) -> None:
-    """Train the model of a stage into a copy of its folder."""
-    if stage.table:
-        table, target = stage.table
-        run = [sys.executable, "train.py", "--model=linear", ROOT / table, target]
-        subprocess.run(run, cwd=copy, check=True, stdout=subprocess.DEVNULL)
-    else:
-        module = model_module(stage)
-        module.save(*module.train(getattr(datasets, stage.dataset)()), copy / "model")

@@ -9,19 +9,17 @@ import json
 import re
 import time
 from contextlib import suppress
-from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from app_support import FLOWER, PERSON
 from browser_support import assert_marked, assert_sound, field, fill, follow, heading, submit
+from housing_support import BERKELEY
 from playwright.sync_api import Error, expect
 
 from workshop.core.stages import BASE, STAGES, find_stage, stages_with_app
 from workshop.host.background import Server
 from workshop.host.ports import free_port
-
-FLOWER = {"Sepal length": "5.1", "Sepal width": "3.5", "Petal length": "1.4", "Petal width": "0.2"}
-PERSON = "39,Male,White,Never-married,Bachelors,40"
-PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +55,7 @@ def test_the_gallery_leads_to_every_app_and_back(page, site):
     gallery = page.goto(f"{site}/")
     assert gallery.headers["cache-control"] == "no-store", "its links may contain this run's token"
     assert_sound(page)
-    for stage in STAGES:
-        card = page.locator(f"#stage-{stage.code}")
-        expect(card.get_by_role("heading", name=stage.title)).to_be_visible()
-        expect(card.get_by_text("Model trained")).to_have_count(1 if stage.model else 0)
+    expect(page.get_by_text("Model trained")).to_have_count(sum(bool(s.model) for s in STAGES))
     for stage in stages_with_app():
         assert enter(page, site, stage.number) == f"{site}/{stage.slug}"
         assert_sound(page)
@@ -91,54 +86,55 @@ def test_02_shows_what_was_typed_and_never_runs_it(page, site):
     expect(page.get_by_role("main").get_by_text(hostile)).to_be_visible()
     assert page.evaluate("window.ran") is None
     go(page, "Condition")
-    for day, status, title in [("1", 200, "odd"), ("32", 400, "Which day?"), ("30", 200, "even")]:
+    for day, status, title in [("1", 200, "odd"), ("32", 400, "Which day?")]:
         fill(page, {"Day of the month": day})
         assert submit(page, "Show the side") == status
         expect(heading(page)).to_contain_text(title)
         expect(page.get_by_label("Day of the month")).to_have_value(day)
-        if status == 400:
-            assert_marked(page, "Day of the month", "from 1 to 31")
+    assert_marked(page, "Day of the month", "from 1 to 31")
 
 
 def test_03_says_what_is_prime_and_keeps_what_was_typed(page, site):
     app = enter(page, site, "prime")
-    for typed in ("", "9.5", "9" * 5000):
-        fill(page, {"Your number": typed})
-        assert submit(page, "Is it prime?") == 422
-        expect(page.get_by_label("Your number")).to_have_value(typed)
-        assert_marked(page, "Your number")
-        assert_sound(page)
+    fill(page, {"Your number": "9.5"})
+    assert submit(page, "Is it prime?") == 422
+    expect(page.get_by_label("Your number")).to_have_value("9.5")
+    assert_marked(page, "Your number")
     for typed, answer in [
         ("97", "97 is a prime number"),
         ("91", "91 = 7 × 13, so it is not prime"),
-        ("1", "1 is not a prime number"),
     ]:
+        page.goto(f"{app}/")
         fill(page, {"Your number": typed})
         assert submit(page, "Is it prime?") == 200
         expect(heading(page)).to_have_text(answer)
-        page.goto(f"{app}/")
 
 
-def test_04_classifies_a_flower(page, site):
-    enter(page, site, "iris")
-    fill(page, FLOWER | {"Sepal width": "wide", "Petal width": "-1"})
-    assert submit(page, "Classify") == 422
-    assert_marked(page, "Sepal width", "not a number")
-    assert_marked(page, "Petal width", "above 0")
-    expect(field(page, "Sepal width")).to_have_value("wide")
+@pytest.mark.parametrize(
+    ("stage", "label", "button", "says"),
+    [
+        ("iris", "Sepal width", "Classify", "not a number"),
+        ("census", "Age", "Estimate", "not a whole number"),
+        ("housing", "Median income", "Estimate the price", "not a number"),
+        ("yours", "bill_length_mm", "Predict", "Send a number"),
+    ],
+)
+def test_a_refused_form_keeps_what_was_typed_and_leads_to_what_is_wrong(
+    page, site, stage, label, button, says
+):
+    enter(page, site, stage)
+    fill(page, {label: "wide"})
+    assert submit(page, button) == 422
+    assert_marked(page, label, says)
+    expect(field(page, label)).to_have_value("wide")
     expect(page.get_by_role("alert")).to_be_focused()
-    page.get_by_role("alert").get_by_role("link", name="Sepal width").click()
-    expect(field(page, "Sepal width")).to_be_focused()
-    fill(page, FLOWER)
-    assert submit(page, "Classify") == 200
-    expect(heading(page)).to_have_text("Predicted species: Setosa")
-    expect(page.get_by_role("listitem").filter(has_text="Setosa").first).to_contain_text("98.1%")
+    page.get_by_role("alert").get_by_role("link", name=re.compile(f"{label}.*{says}")).click()
+    expect(field(page, label)).to_be_focused()
     assert_sound(page)
 
 
 def test_04_answers_what_if_without_reloading_the_page(page, open_browser, site):
     enter(page, site, "iris")
-    fill(page, FLOWER)
     assert submit(page, "Classify") == 200
     page.evaluate("window.isSamePage = true")
     star = page.locator("use.mark[x]")
@@ -168,18 +164,18 @@ def test_04_answers_what_if_without_reloading_the_page(page, open_browser, site)
     friend = open_browser(java_script_enabled=False)
     assert friend.goto(asked).status == 200
     expect(heading(friend)).to_have_text("Predicted species: Virginica")
-    for needs_script in ("slider", "button"):
-        name = "Slider" if needs_script == "slider" else "Copy"
-        expect(friend.get_by_role(needs_script, name=name)).to_have_count(0)
+    expect(
+        friend.get_by_role("slider").or_(friend.get_by_role("button", name="Copy"))
+    ).to_have_count(0)
 
 
 def test_04_shows_the_last_answer_and_says_when_there_is_none(page, site):
     enter(page, site, "iris")
     assert submit(page, "Classify") == 200
-    slider = page.get_by_label("Slider: Petal length")
+    slider, first = page.get_by_label("Slider: Petal length"), "**/classify?*petal_length=1.1*"
     held = []
-    page.route("**/classify?*petal_length=1.1*", lambda route: held.append(route))  # for later
-    with page.expect_request("**/classify?*petal_length=1.1*"):
+    page.route(first, lambda route: held.append(route))  # answered later
+    with page.expect_request(first):
         slider.fill("1.1")
     slider.fill("6.9")
     expect(heading(page)).to_have_text("Predicted species: Virginica")
@@ -187,42 +183,27 @@ def test_04_shows_the_last_answer_and_says_when_there_is_none(page, site):
         held[0].continue_()
     page.wait_for_timeout(1000)
     expect(heading(page)).to_have_text("Predicted species: Virginica")
-    page.unroute_all()
     page.route("**/classify?*", lambda route: route.abort())
     slider.fill("2")
     expect(page.get_by_role("status")).to_contain_text("doesn't answer")
-    expect(page.get_by_role("status")).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    ("stage", "first", "answer"),
-    [
-        ("iris", "Sepal length", "Predicted species: "),
-        ("census", "Age", "Probability of earning more than $50K: "),
-    ],
-)
-def test_a_form_works_by_keyboard_and_without_javascript(open_browser, site, stage, first, answer):
+def test_a_form_works_by_keyboard_and_without_javascript(open_browser, site):
     page = open_browser(java_script_enabled=False)
-    enter(page, site, stage)
+    enter(page, site, "census")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(field(page, first)).to_be_focused()
+    expect(field(page, "Age")).to_be_focused()
     with page.expect_navigation():
         page.keyboard.press("Enter")
-    expect(heading(page)).to_contain_text(answer)
+    expect(heading(page)).to_contain_text("Probability of earning more than $50K: ")
 
 
-def test_05_explains_its_answer_which_has_a_link_to_share(page, open_browser, site):
+def test_05_explains_its_answer_and_compares_it_with_the_other_sex(page, site):
     enter(page, site, "census")
-    fill(page, {"Age": "forty", "Hours of work per week": "169", "Education": "Bachelors"})
-    assert submit(page, "Estimate") == 422
-    assert_marked(page, "Age", "not a whole number")
-    assert_marked(page, "Hours of work per week", "from 1 to 168")
-    expect(field(page, "Race")).to_have_attribute("aria-invalid", "false")
-    expect(field(page, "Education")).to_have_value("Bachelors")
-    fill(page, {"Age": "39", "Hours of work per week": "40"})
+    fill(page, {"Age": "39", "Hours of work per week": "40", "Education": "Bachelors"})
     assert submit(page, "Estimate") == 200
     assert_sound(page)
     exact = page.locator("data").first.get_attribute("value")
@@ -235,7 +216,6 @@ def test_05_explains_its_answer_which_has_a_link_to_share(page, open_browser, si
         box = bar.locator("rect.value").bounding_box()
         assert (box["x"] + box["width"] / 2 > axis) == ("(up)" in bar.inner_text())
 
-    page.evaluate("window.isSamePage = true")
     page.get_by_role("button", name="The same person, other sex").click()
     expect(page.locator("#others").get_by_role("listitem")).to_have_count(2)
     curve = page.get_by_role("img", name="Probability from age")
@@ -249,10 +229,6 @@ def test_05_explains_its_answer_which_has_a_link_to_share(page, open_browser, si
     expect(curve).not_to_have_attribute("aria-label", before)
     expect(page).to_have_url(re.compile("Never-married"))
     expect(page.locator("#others").get_by_role("listitem")).to_have_count(2)
-    assert page.evaluate("window.isSamePage")
-    friend = open_browser(java_script_enabled=False)
-    assert friend.goto(page.url).status == 200
-    expect(friend.locator("data").first).to_have_attribute("value", exact)
 
 
 def test_05_moves_the_line_scores_a_file_and_lets_people_try_the_api(page, site):
@@ -262,7 +238,8 @@ def test_05_moves_the_line_scores_a_file_and_lets_people_try_the_api(page, site)
     expect(page.get_by_role("heading", name="With the line at 30%")).to_be_visible()
     expect(page.get_by_role("status")).to_contain_text("Line at 30%")
     go(page, "Many people")
-    people = f"name,age,sex,race,marital_status,education,hours_per_week\nA,{PERSON}\nB,x{PERSON}\n"
+    row = "39,Male,White,Never-married,Bachelors,40"
+    people = f"name,age,sex,race,marital_status,education,hours_per_week\nA,{row}\nB,x{row}\n"
     file = {"name": "people.csv", "mimeType": "text/csv", "buffer": people.encode()}
     page.get_by_label("CSV file").set_input_files(file)
     expect(page.get_by_role("status")).to_contain_text("1 of 2 people")
@@ -282,91 +259,83 @@ def test_05_moves_the_line_scores_a_file_and_lets_people_try_the_api(page, site)
     expect(answer.locator(".response-col_status").last).to_contain_text("200")
 
 
-def log_in(page, name, button="Log in", status=200):
-    """Send the form for logging in, or for registering."""
-    fill(page, {"Username": name, "Password": PASSWORD})
-    assert submit(page, button) == status
+def log_in(page, button="Log in"):
+    """Send the form for logging in, or for registering; return the status of the next page."""
+    fill(page, {"Username": "guest", "Password": "correct horse battery"})
+    return submit(page, button)
 
 
-def save(page, name):
-    """Get a price and save it under a name; return the price as it's shown."""
+def test_06_keeps_what_a_guest_saves_in_any_browser_until_the_account_is_deleted(
+    open_browser, site
+):
+    page = open_browser(java_script_enabled=False)
+    app = enter(page, site, "housing")
     assert submit(page, "Estimate the price") == 200  # the form is already filled in
     price = re.search(r"\$[0-9,]+", heading(page).inner_text())[0]
-    fill(page, {"Name": name})
+    follow(page, page.get_by_role("main").get_by_role("link", name="Register"))
+    assert log_in(page, "Register") == 200
+    expect(heading(page)).to_contain_text(price)
+    fill(page, {"Name": "By the bay"})
     assert submit(page, "Save to my account") == 200
-    expect(page.get_by_role("row").filter(has_text=name)).to_contain_text(price)
-    assert_sound(page)
-    return price
-
-
-def test_06_keeps_what_is_saved_for_its_owner_in_any_browser(page, open_browser, site):
-    app = enter(page, site, "housing")
-    go(page, "Register")
-    log_in(page, "anna", "Register")
-    page.goto(f"{app}/")
-    price = save(page, "By the bay")
-    mine = page.get_by_role("link", name="By the bay", exact=True).get_attribute("href")
-    stranger = open_browser()
-    stranger.goto(f"{app}/register")
-    log_in(stranger, "visitor", "Register")
-    assert stranger.goto(f"{site}{mine}").status == 404
 
     other = open_browser()
     other.goto(f"{app}/saved")  # leads to the login page first
-    fill(other, {"Username": "anna", "Password": f"not {PASSWORD}"})
-    assert submit(other, "Log in") == 422
-    expect(other.get_by_label("Username")).to_have_value("anna")
-    expect(other.get_by_label("Password")).to_have_value("")
-    log_in(other, "anna")
-    row = other.get_by_role("row").filter(has_text="By the bay")
-    follow(other, row.get_by_role("link", name="Rename"))
-    fill(other, {"Name": "On the hill"})
-    assert submit(other, "Rename") == 200
+    assert log_in(other) == 200
+    expect(other.get_by_role("row").filter(has_text="By the bay")).to_contain_text(price)
     with other.expect_download() as download:
         other.get_by_role("link", name="Download as CSV").click()
-    with Path(download.value.path()).open(encoding="utf-8", newline="") as file:
-        (saved,) = csv.DictReader(file)
-    assert (saved["name"], f"${float(saved['price_usd']):,.0f}") == ("On the hill", price)
-
-    go(page, "Account: anna")
-    fill(page, {"Name": "my front end"})
-    assert submit(page, re.compile("token$")) == 201
-    headers = {"Authorization": f"Bearer {page.locator('#new-token').inner_text()}"}
-    answer = page.request.get(f"{app}/api/v1/saved", headers=headers)
-    assert [each["name"] for each in answer.json()] == ["On the hill"]
-    assert submit(page, re.compile("^Log out$")) == 200
-    expect(page.get_by_role("link", name="Saved")).to_have_count(0)
-
-
-def test_06_takes_a_guest_back_to_the_prediction_and_deletes_the_account(open_browser, site):
-    page = open_browser(java_script_enabled=False)
-    enter(page, site, "housing")
-    assert submit(page, "Estimate the price") == 200
-    price = heading(page).inner_text()
-    follow(page, page.get_by_role("main").get_by_role("link", name="Register"))
-    log_in(page, "guest", "Register")
-    expect(heading(page)).to_have_text(price)
-    fill(page, {"Name": "After all"})
-    assert submit(page, "Save to my account") == 200
-    go(page, "Account: guest")
-    follow(page, page.get_by_role("link", name=re.compile("^Delete")))
-    fill(page, {"Password": PASSWORD})
-    assert submit(page, re.compile("^Delete")) == 200
-    go(page, "Log in")
-    log_in(page, "guest", status=422)
+    assert "By the bay" in download.value.path().read_text("utf-8")
+    go(other, "Account: guest")
+    fill(other, {"Name": "my front end"})
+    assert submit(other, re.compile("token$")) == 201
+    headers = {"Authorization": f"Bearer {other.locator('#new-token').inner_text()}"}
+    answer = other.request.get(f"{app}/api/v1/saved", headers=headers)
+    assert [each["name"] for each in answer.json()] == ["By the bay"]
+    follow(other, other.get_by_role("link", name=re.compile("^Delete")))
+    fill(other, {"Password": "correct horse battery"})
+    assert submit(other, re.compile("^Delete")) == 200
+    page.goto(f"{app}/login")
+    assert log_in(page) == 422
 
 
 def test_07_predicts_from_the_columns_of_its_table(page, site):
     enter(page, site, "yours")
-    first = page.get_by_role("main").locator("input").first
-    typical = first.input_value()
-    first.fill("long")
-    assert submit(page, "Predict") == 422
-    expect(first).to_have_value("long")
-    expect(first).to_have_accessible_description(re.compile("number"))
-    assert_sound(page)
-    first.fill(typical)
     assert submit(page, "Predict") == 200
     expect(page.locator("#prediction")).to_have_text(re.compile("Adelie|Chinstrap|Gentoo"))
-    for link in ("The model", "The API"):
-        go(page, link)
+    go(page, "The API")
+
+
+# What a page costs its visitors, measured without a clock: bytes, blocking scripts, and layout shifts
+
+# Each page, and the most kilobytes that the server may send for it and all that it loads: about a quarter
+# more than today. The API page loads a library's script, which is sent compressed.
+PAGES = {
+    "/": 40,
+    "/04_iris/model": 40,
+    f"/04_iris/classify?{urlencode(FLOWER)}": 50,
+    "/05_census/model": 35,
+    f"/05_census/probability?{urlencode(PERSON)}": 50,
+    "/06_housing/register": 20,
+    f"/06_housing/predict?{urlencode(BERKELEY)}": 70,
+    "/06_housing/openapi/swagger": 640,
+}
+
+# Adds up the layout shifts that no click caused, from the start.
+WATCH = """window.shift = 0; new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) if (!each.hadRecentInput) window.shift += each.value;
+}).observe({type: "layout-shift", buffered: true});"""
+BLOCKING = """() => [...document.scripts]
+  .filter(each => !each.defer && !each.async && each.type !== "module" && each.closest("head"))
+  .map(each => each.outerHTML)"""
+
+
+@pytest.mark.parametrize("address", PAGES, ids=lambda address: address.partition("?")[0])
+def test_a_page_is_small_and_neither_waits_for_scripts_nor_jumps(page, site, address):
+    sent = []
+    page.on("requestfinished", lambda request: sent.append(request.sizes()["responseBodySize"]))
+    page.add_init_script(WATCH)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.goto(site + address, wait_until="networkidle").status == 200
+    assert 0 < sum(sent) <= 1000 * PAGES[address]
+    assert page.evaluate(BLOCKING) == []
+    assert page.evaluate("window.shift") < 0.01, "the page jumps (browsers call up to 0.1 good)"

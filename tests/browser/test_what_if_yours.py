@@ -2,10 +2,9 @@
 
 import json
 import re
-import threading
 
 import pytest
-from browser_support import heading, submit
+from browser_support import serving, submit
 from playwright.sync_api import expect
 from werkzeug.serving import make_server
 from yours_support import API, HEADER, app, fit, plain_rows, write
@@ -47,7 +46,6 @@ def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(
     page.evaluate("window.stayed = true")
     before = shown(page).all_inner_texts()
     x.fill("long")
-    expect(x).to_have_attribute("aria-invalid", "true")
     expect(x).to_have_accessible_description(re.compile("Send a number"))
     assert shown(page).all_inner_texts() == before
     with page.expect_response(f"**{API}") as answer:
@@ -58,20 +56,12 @@ def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(
     assert len(asked) == 2, "each question is logged once"
     expect(x).to_have_attribute("aria-invalid", "false")
     expect(page.get_by_role("status")).to_contain_text(page.locator("#prediction").inner_text())
-    after = shown(page).all_inner_texts()
-    assert after != before
-    drawn = page.locator("#curve")
     page.get_by_label("Change only").select_option("color")
     page.get_by_role("button", name="Draw").click()
-    expect(drawn.get_by_role("heading")).to_have_text(re.compile("over color"))
-    expect(drawn.get_by_role("listitem")).to_have_count(2)
+    expect(page.locator("#curve").get_by_role("heading")).to_have_text(re.compile("over color"))
     expect(page).to_have_url(re.compile(r"over=f[12]"))
     after = shown(page).all_inner_texts()
-    page.get_by_label("PowerShell").check()
-    copy = page.get_by_role("button", name="Copy the command")  # of the tab that is shown
-    copy.click()
-    expect(page.get_by_text("Copied", exact=True)).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()").startswith("Invoke-RestMethod")
+    assert after[1] != before[1]
     assert page.evaluate("window.stayed")
     plain = new_context(java_script_enabled=False).new_page()
     plain.goto(page.url)
@@ -83,16 +73,3 @@ def test_a_change_moves_the_prediction_and_its_address_as_submitting_does(
     plain.get_by_label("Change only").select_option("x")
     assert submit(plain, "Draw") == 200
     expect(plain.get_by_role("img", name=re.compile("your row"))).to_be_visible()
-    expect(plain.get_by_role("button", name=re.compile("Copy"))).to_have_count(0)
-
-
-def test_a_refused_form_opens_with_the_focus_on_what_is_wrong(site, page):
-    page.goto(f"{site}/")
-    page.get_by_label("x", exact=True).fill("long")
-    assert submit(page, "Predict") == 422
-    expect(page.get_by_role("alert")).to_be_focused()
-    link = page.get_by_role("alert").get_by_role("link")
-    expect(link).to_have_text(re.compile("x: Send a number"))
-    link.click()
-    expect(page.get_by_label("x", exact=True)).to_be_focused()
-    expect(heading(page)).to_have_count(1)

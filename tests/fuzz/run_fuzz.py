@@ -11,6 +11,7 @@ half of its time waiting for answers.
 """
 
 import argparse
+import logging
 import re
 import shlex
 import shutil
@@ -22,48 +23,41 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
-from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from workshop.core import datasets
 from workshop.core.stages import Stage, find_stage, load_app_module, load_module
+from workshop.learn.exercises import ChangedApp
+from workshop.learn.exercises.housing import new_account
 
 TESTS = Path(__file__).resolve().parents[1]
-DESCRIBED_BY_ITSELF = "/openapi/openapi.json"
 
 
 class Run(NamedTuple):
-    """One run of the fuzzer, which reads what the app accepts from `schema`: a file, or a path of the app.
+    """One run of the fuzzer.
 
     `share` is the part of the cases for each operation; the fuzzer stops early at one with nothing to vary.
     """
 
     slug: str
-    schema: str
     share: float
     token: bool = False
 
 
 RUNS = [
-    Run("04_iris", str(TESTS / "iris_openapi.json"), 1.2),
-    Run("05_census", DESCRIBED_BY_ITSELF, 0.6),
-    Run("06_housing", DESCRIBED_BY_ITSELF, 0.3),
-    Run("06_housing", DESCRIBED_BY_ITSELF, 0.3, token=True),
+    Run("04_iris", 1.2),
+    Run("05_census", 0.6),
+    Run("06_housing", 0.3),
+    Run("06_housing", 0.3, token=True),
 ]
 
 
-class Quiet(WSGIRequestHandler):
-    """Log nothing: there are thousands of requests."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log no request."""
-
-
 @contextmanager
-def served(stage: Stage, folder: Path) -> Iterator[tuple[Flask, str]]:
-    """Serve a stage's app, with a model and a database made in `folder`; yield the app and its URL."""
+def served(stage: Stage, folder: Path) -> Iterator[str]:
+    """Serve a stage's app, with a model and a database made in `folder`; yield its URL."""
     model = load_module(stage, f"{stage.model}_model")
     model.save(*model.train(getattr(datasets, stage.dataset)()), folder)
     config = {"MODEL_FOLDER": folder, "INSTANCE_FOLDER": folder / "instance"}
@@ -71,65 +65,47 @@ def served(stage: Stage, folder: Path) -> Iterator[tuple[Flask, str]]:
     if stage.database:
         made = app.test_cli_runner().invoke(args=["init-db"])
         assert made.exit_code == 0, made.output
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield app, f"http://127.0.0.1:{server.server_port}"
-    finally:
+    with make_server("127.0.0.1", 0, app, threaded=True) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
-        server.server_close()
 
 
-def token_of_a_new_account(app: Flask) -> str:
-    """Register on the pages, as a browser does; return a token of the new account."""
-    browser = app.test_client()
-
-    def send(page: str, path: str, **fields: str) -> str:
-        csrf = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(page).text)[1]
-        return browser.post(path, data=fields | {"csrf_token": csrf}).text
-
-    send("/register", "/register", username="fuzzer", password="correct horse battery")
-    page = send("/account", "/account/tokens", name="fuzzing")
-    return re.search(r'id="new-token">([^<]+)<', page)[1]
-
-
-def fuzz(run: Run, app: Flask, url: str, command: list[str], cases: int, seed: int | None) -> bool:
+def fuzz(run: Run, url: str, command: list[str], cases: int, seed: int | None) -> bool:
     """Run the fuzzer on an app; return whether it ran all its cases and found nothing."""
-    at = [url + run.schema] if run.schema.startswith("/openapi") else [run.schema, "--url", url]
-    options = [*command, "run", *at, "--checks", "all", "--no-color"]
-    options += ["--max-examples", str(int(cases * run.share)), "--request-timeout", "10"]
+    at = [f"{url}/openapi/openapi.json"]
+    if run.slug == "04_iris":
+        at = [str(TESTS / "iris_openapi.json"), "--url", url]
+    options = [*command, "run", *at, "--checks", "all", "--no-color", "--request-timeout", "10"]
+    options += ["--max-examples", str(int(cases * run.share))]
     options += ["--seed", str(seed)] if seed is not None else []
-    if run.token:
-        options += ["--header", f"Authorization: Bearer {token_of_a_new_account(app)}"]
-    with tempfile.TemporaryDirectory() as folder:
-        finished = subprocess.run(
-            options, cwd=folder, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-        )
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())  # where the fuzzer writes files
+        if run.token:
+            browser = ChangedApp(find_stage(run.slug), SimpleNamespace(url=url))
+            account = stack.enter_context(new_account(browser))
+            options += ["--header", f"Authorization: {account.session.headers['Authorization']}"]
+        finished = subprocess.run(options, cwd=folder, stdout=subprocess.PIPE, encoding="utf-8")
     counted = re.search(r"([\d,]+) generated", finished.stdout)
     done = int(counted[1].replace(",", "")) if counted else 0
     good = finished.returncode == 0 and done >= cases
-    name = f"{run.slug} with a token" if run.token else run.slug
     verdict = "nothing found" if good else "FAILED"
-    print(finished.stdout, f"{name}: {done:,} cases (asked for {cases:,}), {verdict}", flush=True)
+    print(finished.stdout, f"{run}: {done:,} cases (asked for {cases:,}), {verdict}", flush=True)
     return good
 
 
 def main() -> int:
     """Fuzz the chosen stages, or all of them; return the exit status."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # there are thousands of requests
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stages", nargs="*", metavar="STAGE")
     parser.add_argument("--schemathesis", default="uvx schemathesis", help="the command to run it")
     parser.add_argument("--cases", type=int, default=2000, help="the least number for each run")
     parser.add_argument("--seed", type=int, help="to repeat a run, which prints its own")
     options = parser.parse_args()
-    command = [options.schemathesis]
-    if not Path(
-        options.schemathesis
-    ).exists():  # shlex would drop the backslashes of Windows' paths
-        command = shlex.split(options.schemathesis)
-    # The fuzzer runs in a temporary folder, because it writes files where it runs.
+    command = shlex.split(options.schemathesis)  # on Windows, quote a path: this drops backslashes
     command[0] = str(Path(shutil.which(command[0]) or command[0]).absolute())
     slugs = {find_stage(each).slug for each in options.stages} or {run.slug for run in RUNS}
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
@@ -137,12 +113,10 @@ def main() -> int:
         for slug in sorted(slugs):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             apps[slug] = stack.enter_context(served(find_stage(slug), folder))
-        done = [
-            pool.submit(fuzz, run, *apps[run.slug], command, options.cases, options.seed)
-            for run in RUNS
-            if run.slug in slugs
-        ]
-        return 0 if all([each.result() for each in done]) else 1
+        runs = [run for run in RUNS if run.slug in slugs]
+        more = (command, options.cases, options.seed)
+        found = list(pool.map(lambda run: fuzz(run, apps[run.slug], *more), runs))
+        return 0 if all(found) else 1
 
 
 if __name__ == "__main__":

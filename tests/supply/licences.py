@@ -1,4 +1,4 @@
-"""Write docs/licences.md: the license of each package in the lock, as the package itself states it.
+"""Write the table of docs/licences.md: the license that each package in the lock states.
 
     .venv/bin/python tests/supply/licences.py
 
@@ -17,30 +17,13 @@ from workshop.setup.process import ROOT
 
 PAGE = ROOT / "docs" / "licences.md"
 ROW = re.compile(r"^\| ([a-z0-9-]+) \| (.+) \|$", re.MULTILINE)
-TEXT = """\
-# Licenses
-
-The packages that set-up installs (those in the lock, `requirements.txt`), and the license that each of them
-states. The workshop's own license is in [LICENSE](../LICENSE).
-
-None of these packages is part of this repository. A kit (`python3 -m workshop kit`) contains their files as
-their authors published them, license texts included: pass them on unchanged. Nearly all of the licenses are
-permissive. Two ask for more if you change a package and pass it on: under the MPL, the files you changed keep
-that license; under the LGPL, the whole changed library does. Packages that only the tests need
-(`requirements-dev.txt`) aren't listed.
-
-`.venv/bin/python tests/supply/licences.py` generates this page; a test compares it with what's installed.
-
-| package | license |
-|---|---|
-"""
+TABLE = "|---|---|\n"  # where the rows begin; the text above stays
 
 
 def stated(name: str) -> str | None:
-    """The license that an installed package states, or None.
+    """The license that an installed package states, in the newest of three fields; or None.
 
-    There are three fields for it. The newest is an expression of SPDX names. The oldest is free text, which
-    may be a whole license or useless, and then the classifiers are used.
+    The oldest is free text, which may be a whole license or useless, and then the classifiers are used.
     """
     metadata = importlib.metadata.metadata(name)
     if expression := metadata.get("License-Expression"):
@@ -61,16 +44,15 @@ def is_installed(name: str) -> bool:
 
 def main() -> int:
     """Write the page. If packages have no known license, print their names and return 1."""
-    rows = dict(ROW.findall(PAGE.read_text(encoding="utf-8"))) if PAGE.exists() else {}
+    text, line, table = PAGE.read_text(encoding="utf-8").partition(TABLE)
+    rows = dict(ROW.findall(table))
     names = sorted({Requirement(pin).name for pin in locked(LOCK)})
     licences = {name: stated(name) if is_installed(name) else rows.get(name) for name in names}
     if unknown := [name for name, licence in licences.items() if not licence]:
-        print(
-            f"No license is known for {', '.join(unknown)}: look it up, and add a row to {PAGE.name}."
-        )
+        print(f"No license is known for {', '.join(unknown)}: look it up, and add a row by hand.")
         return 1
     table = "".join(f"| {name} | {licence} |\n" for name, licence in licences.items())
-    PAGE.write_text(TEXT + table, encoding="utf-8")
+    PAGE.write_text(text + line + table, encoding="utf-8")
     print(f"{PAGE.relative_to(ROOT)}: {len(names)} packages")
     return 0
 
