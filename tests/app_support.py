@@ -85,7 +85,7 @@ def models(built, tmp_path_factory) -> dict[str, Path]:
     return folders | {NEW: made / "model"}
 
 
-def make(slug: str, instance: Path, model: Path | None = None) -> Flask:
+def make(slug: str, instance: Path, model: Path | None = None, **settings: Any) -> Flask:
     """Return the app `slug` with this model, or with none; stage 06 gets a new database.
 
     `my_app` is made from stage 07's files, which are the same as its own.
@@ -96,7 +96,7 @@ def make(slug: str, instance: Path, model: Path | None = None) -> Flask:
         "SECRET_KEY": "a key that only the tests know",
         "PREDICTION_LOG": "off",
         "WTF_CSRF_ENABLED": False,  # has separate tests
-    }
+    } | settings
     if slug == "06_housing":
         return make_app(config)
     return load_app_module("07_yours" if slug == NEW else slug).create_app(config)

@@ -4,7 +4,6 @@ The whole workshop runs as a learner starts it, on a fresh copy, with models tha
 may send a request to another machine. `test_accessibility` visits every page; here somebody uses them.
 """
 
-import csv
 import json
 import re
 import time

@@ -37,20 +37,15 @@ def pages(notebook):
     return found
 
 
-def test_the_first_sentence_is_shown_and_the_rest_goes_to_the_notes():
-    cells = ["## Why?", "Because. It is -1.\n\nMore.", ["1"], "Said.", ["2"], "## Next?", ["3"]]
-    first = ["## Why?", "Because.", {"aside": "It is -1.\n\nMore."}, "1", {"aside": "Said."}, "2"]
-    assert pages(of_cells(*cells)) == [first, ["## Next?", "3"]]
-    assert pages(of_cells("## A", f"{'so ' * 60}long.", ["1"]))[0][1].keys() == {"aside"}
-
-
 def test_a_cell_with_the_slide_type_skip_is_left_out():
-    notebook = of_cells("## A", ["1"], ["2"])
-    notebook.cells[1].metadata["slideshow"] = {"slide_type": "skip"}
-    assert pages(notebook) == [["## A", "2"]]
+    skipped = CODE("1", metadata={"slideshow": {"slide_type": "skip"}})
+    assert pages(of_cells("## A", skipped, CODE("2"))) == [["## A", "2"]]
 
 
-def test_a_list_has_the_first_sentence_of_each_item():
+def test_the_first_sentences_are_shown_and_the_rest_goes_to_the_notes():
+    cells = ["## Why?", "Because. It is -1.\n\nMore.", CODE("1"), "Said.", CODE("2"), "## Next?"]
+    first = ["## Why?", "Because.", "notes: It is -1.\n\nMore.", "1", "notes: Said.", "2"]
+    assert pages(of_cells(*cells)) == [first, ["## Next?"]]
     items = "Do this:\n\n1. Open `a.py`. It is\n   empty.\n2. Type.\n   - `b`: a name. More."
     [[_, shown, notes]] = pages(of_cells("# T", items))
     assert shown == "Do this:\n\n1. Open `a.py`.\n2. Type.\n   - `b`: a name."

@@ -6,7 +6,6 @@ import re
 import pytest
 from browser_support import serving, submit
 from playwright.sync_api import expect
-from werkzeug.serving import make_server
 from yours_support import API, HEADER, app, fit, plain_rows, write
 
 
@@ -14,15 +13,9 @@ from yours_support import API, HEADER, app, fit, plain_rows, write
 def site(request, tmp_path):
     """The app of a table with this target, on its own server; its address."""
     fit(write(tmp_path / "table.csv", HEADER, plain_rows(200)), request.param, tmp_path / "model")
-    made = app.create_app(
-        {"MODEL_FOLDER": tmp_path / "model", "PREDICTION_LOG": str(tmp_path / "log")}
-    )
-    with make_server("127.0.0.1", 0, made, threaded=True) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.port}"
-        server.shutdown()
-        thread.join()
+    settings = {"MODEL_FOLDER": tmp_path / "model", "PREDICTION_LOG": str(tmp_path / "log")}
+    with serving(app.create_app(settings)) as address:
+        yield address
 
 
 def shown(page):
