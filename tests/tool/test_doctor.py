@@ -16,7 +16,7 @@ import nbclient
 import nbformat
 import pytest
 from mirror_support import Server, files_of, http
-from own_apps_support import HELLO, work  # noqa: F401
+from own_apps_support import HELLO
 from trouble_support import copy_apps
 
 from workshop import cli
@@ -26,8 +26,6 @@ from workshop.setup import mirror
 from workshop.setup.process import ROOT
 from workshop.teach import doctor, try_stage, wheels
 from workshop.teach.doctor import Finding, summary
-
-# ruff: noqa: F811 (a fixture that is imported is asked for by its name)
 
 
 def assert_wrong(finding, *words):
