@@ -12,6 +12,7 @@ import sys
 import commands_support
 import pytest
 from commands_support import NOTE, PLACES
+from serve_support import RUN
 from setup_support import environ
 
 from workshop.learn.my_copy import originals
@@ -64,7 +65,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
     assert "make room" in last or "free" in last, "the remedy"
     before, after, end = (told[name][when] for when in ("before", "after", "end"))
     assert [file for file in after if file.endswith((".part", ".tmp"))] == []
-    assert {file: after.get(file) for file in before} == before
+    assert after.items() >= before.items()
     new = after.keys() - before.keys()
     assert {file: after[file] for file in new} == {file: end.get(file) for file in new}
     code, printed = told[name]["with room"]
@@ -77,15 +78,8 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
 
 
 READ_ONLY = """
-mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift && exec "$@"
-"""
-TRAIN = """
-import os, sys
-from workshop import cli
-
-code = cli.run(["train", "04"])
-os.environ["WORKSHOP_WORK"] = sys.argv[1]
-sys.exit(10 * code + cli.run(["train", "04"]))
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift
+"$@" || WORKSHOP_WORK="$work" "$@"
 """
 
 
@@ -94,15 +88,16 @@ def test_where_nobody_may_write_the_copy_may_be_elsewhere(own_mounts, tmp_path):
     house, work = tmp_path / "house", tmp_path / "meine Übungen"
     unwanted = shutil.ignore_patterns(".*", "work", "__pycache__", "model", "instance", "tests")
     shutil.copytree(ROOT, house, ignore=unwanted)
-    environ = os.environ | {"PYTHONPATH": str(house), "PYTHONDONTWRITEBYTECODE": "1"}
-    environ.pop("WORKSHOP_WORK", None)
+    ours = {"PYTHONPATH": str(house), "PYTHONDONTWRITEBYTECODE": "1", "work": str(work)}
+    environ = {name: value for name, value in os.environ.items() if name != "WORKSHOP_WORK"} | ours
+    train = [sys.executable, "-c", RUN, "train", "04"]
     run = subprocess.run(
-        [*own_mounts, "sh", "-c", READ_ONLY, "sh", house, sys.executable, "-c", TRAIN, work],
+        [*own_mounts, "sh", "-c", READ_ONLY, "sh", house, *train],
         env=environ,
         capture_output=True,
         encoding="utf-8",
     )
-    assert run.returncode == 10, run.stderr
+    assert run.returncode == 0, run.stderr
     [told] = [line for line in run.stderr.splitlines() if str(house / "work") in line]
     assert "Read-only file system" in told
     assert "set WORKSHOP_WORK" in told
