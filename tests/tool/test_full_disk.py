@@ -1,18 +1,13 @@
-"""Commands on a full disk: one sentence, no half-written files, and with free space they finish.
-
-Also a workshop in a read-only folder: it prints that, and works with a copy elsewhere.
-"""
+"""Commands on a full disk: one sentence, no half-written files, and with free space they finish."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
 import commands_support
 import pytest
 from commands_support import NOTE, PLACES
-from serve_support import RUN
 from setup_support import environ
 
 from workshop.learn.my_copy import originals
@@ -75,31 +70,3 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
         app = "apps/01_hello/app.py"
         assert end[app] == (ROOT / app).read_text(encoding="utf-8")
         assert NOTE in [content for file, content in end.items() if file.startswith("aside/")]
-
-
-READ_ONLY = """
-mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift
-"$@" || WORKSHOP_WORK="$work" "$@"
-"""
-
-
-def test_where_nobody_may_write_the_copy_may_be_elsewhere(own_mounts, tmp_path):
-    """In a copy of the repository that has no `work` yet."""
-    house, work = tmp_path / "house", tmp_path / "meine Übungen"
-    unwanted = shutil.ignore_patterns(".*", "work", "__pycache__", "model", "instance", "tests")
-    shutil.copytree(ROOT, house, ignore=unwanted)
-    ours = {"PYTHONPATH": str(house), "PYTHONDONTWRITEBYTECODE": "1", "work": str(work)}
-    environ = {name: value for name, value in os.environ.items() if name != "WORKSHOP_WORK"} | ours
-    train = [sys.executable, "-c", RUN, "train", "04"]
-    run = subprocess.run(
-        [*own_mounts, "sh", "-c", READ_ONLY, "sh", house, *train],
-        env=environ,
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert run.returncode == 0, run.stderr
-    [told] = [line for line in run.stderr.splitlines() if str(house / "work") in line]
-    assert "Read-only file system" in told
-    assert "set WORKSHOP_WORK" in told
-    assert run.stdout.startswith("04_iris: trained on 112 rows")
-    assert (work / "apps" / "04_iris" / "model" / "iris.json").exists()

@@ -10,7 +10,7 @@ from mirror_support import Server, http
 from workshop.core.errors import WorkshopError
 from workshop.core.stages import BASE, COPY, base
 from workshop.host import start
-from workshop.host.guard import MOST_THREADS, THREADS, TRUSTED_PROXIES, Share, number
+from workshop.host.guard import THREADS, number
 from workshop.host.ports import free_port
 from workshop.learn import my_copy
 from workshop.setup import environment, mirror
@@ -60,16 +60,15 @@ def test_a_folder_for_the_copy_as_people_write_it(tmp_path, monkeypatch, written
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [THREADS, TRUSTED_PROXIES])
-def test_values_may_have_quotes_and_must_be_numbers(monkeypatch, name):
+def test_values_may_have_quotes_and_must_be_numbers(monkeypatch):
     monkeypatch.setenv("WORKSHOP_NO_VENV", '"1" ')
     assert not find_environment().own
-    monkeypatch.setenv(name, '"4" ')
-    assert number(name, 128) == 4
+    monkeypatch.setenv(THREADS, '"4" ')
+    assert number(THREADS, 128) == 4
     for text in ("four", "-1", "4.5"):
-        monkeypatch.setenv(name, text)
-        with pytest.raises(WorkshopError, match=f"{name} is '{text}': set it to a number"):
-            number(name, 128)
+        monkeypatch.setenv(THREADS, text)
+        with pytest.raises(WorkshopError, match=f"{THREADS} is '{text}': set it to a number"):
+            number(THREADS, 128)
 
 
 # Proxies and Jupyter's configuration
@@ -179,13 +178,3 @@ def test_every_action_is_pinned_by_commit():
     used = [line for file in files for line in re.findall(r"uses: (.*)", file.read_text("utf-8"))]
     assert len(used) > 4
     assert [u for u in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", u)] == []
-
-
-def test_the_limits_on_bodies_are_those_in_the_page_on_security():
-    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    share = Share(MOST_THREADS)
-    held = {address: sum(share.take(address) for _ in range(200)) for address in ("a", "b", "c")}
-    most = held["a"]
-    assert held == {"a": most, "b": most, "c": 0}
-    for limit in (f"{MOST_THREADS} threads", f"Up to {2 * most} of", f"at most {most} for"):
-        assert limit in text
