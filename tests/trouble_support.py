@@ -10,8 +10,8 @@ import venv
 from pathlib import Path
 
 import pytest
-import setup_support
-from setup_support import environ as cut_off
+import wheel_support
+from wheel_support import environ as cut_off
 
 from workshop.setup.process import ROOT
 
@@ -51,7 +51,7 @@ def spec_of_another_python(folder: Path) -> str:
 
 def make_house(folder: Path) -> Path:
     """Copy what set-up needs from the repository, with its real lock."""
-    setup_support.make_house(folder)
+    wheel_support.make_house(folder)
     shutil.copy(ROOT / "requirements.txt", folder)
     return folder
 

@@ -1,24 +1,26 @@
-"""A command killed or interrupted at any moment leaves nothing broken, and the next run finishes the work.
+"""A command killed, interrupted or out of space leaves nothing broken, and the next run finishes the work.
 
 The moments are counted in file changes, not in seconds, so each test run has the same ones. Below are the
 tests with several processes: no child may outlive a killed parent.
 """
 
-import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 
+import commands_support
 import psutil
 import pytest
 from commands_support import NOTE, PLACES, call, contents, interruptions, settings
 from serve_support import RUN
-from setup_support import environ
+from wheel_support import environ
 
 from workshop.host.ports import free_port
+from workshop.learn.my_copy import originals
 from workshop.setup.process import ROOT
 
 pytestmark = [
@@ -108,42 +110,59 @@ def test_a_set_up_is_finished_by_the_next_call(folder):
     assert "Setting up" not in run.stderr
 
 
-# Several processes
+# A full disk
 
 
-@contextlib.contextmanager
-def started(work, *arguments):
-    """A command in a separate process, killed at the end with all its children."""
-    process = psutil.Popen(
-        [sys.executable, "-c", RUN, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"WORKSHOP_WORK": str(work), "PYTHONUNBUFFERED": "1"},
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What each command did on a full disk, as reported by commands_support.py."""
+    # The disk is mounted so that no other process sees it.
+    command = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
+    mount = [*command, "mount", "-t", "tmpfs", "tmpfs", tmp_path_factory.mktemp("try")]
+    if not shutil.which("unshare") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a disk needs Linux and permission to create namespaces")
+    run = subprocess.run(
+        [*command, sys.executable, commands_support.__file__, tmp_path_factory.mktemp("disks")],
+        env=environ() | {"OMP_NUM_THREADS": "1", "WORKSHOP_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         encoding="utf-8",
     )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in process.children(recursive=True):
-                child.kill()
-            process.kill()
-        process.communicate()
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
 
 
-def outlive(process):
-    """Kill only this process, and return those of its children that survive it."""
-    children = process.children(recursive=True)
-    assert children
-    process.kill()
-    process.wait()
-    _, alive = psutil.wait_procs(children, timeout=30)
-    alive = [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
-    for child in alive:
-        child.kill()
-    return alive
+# Files that exist in the end, by command.
+WHOLE = {
+    "catch-up": {path.as_posix() for path in originals()},
+    "train": {"model/iris.joblib", "model/iris.json"},
+    "kit": {"kit.json", "wheels/click-8.5.1-py3-none-any.whl"},
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
+    code, printed = told[name]["refused"]
+    assert code == 1
+    assert "Traceback" not in printed
+    last = printed.splitlines()[-1]
+    assert "space left" in last or "full" in last
+    assert "make room" in last or "free" in last, "the remedy"
+    before, after, end = (told[name][when] for when in ("before", "after", "end"))
+    assert [file for file in after if file.endswith((".part", ".tmp"))] == []
+    assert after.items() >= before.items()
+    new = after.keys() - before.keys()
+    assert {file: after[file] for file in new} == {file: end.get(file) for file in new}
+    code, printed = told[name]["with room"]
+    assert code == 0, printed
+    assert WHOLE.get(name, set()) <= end.keys()
+    if name == "catch-up --fresh":
+        app = "apps/01_hello/app.py"
+        assert end[app] == (ROOT / app).read_text(encoding="utf-8")
+        assert NOTE in [content for file, content in end.items() if file.startswith("aside/")]
+
+
+# Several processes
 
 
 @pytest.mark.parametrize(
@@ -152,9 +171,24 @@ def outlive(process):
     + [("app 01 --debug", {"Debugger PIN"})],
 )
 def test_no_process_outlives_the_server_or_reloader_that_is_killed(folder, command, lines):
-    with started(folder, *command.split(), "--port", free_port()) as server:
-        while lines:
-            line = server.stdout.readline()
-            assert line, "it has stopped"
+    with psutil.Popen(
+        [sys.executable, "-c", RUN, *command.split(), "--port", str(free_port())],
+        cwd=ROOT,
+        env=os.environ | {"WORKSHOP_WORK": str(folder), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    ) as server:
+        while lines and (line := server.stdout.readline()):
             lines = {each for each in lines if each not in line}
-        assert outlive(server) == []
+        children = server.children(recursive=True)
+        server.kill()
+        server.wait()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        alive = [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+        for child in alive:
+            child.kill()
+    assert lines == set(), "they were printed"
+    assert children
+    assert alive == []

@@ -18,8 +18,7 @@ from itertools import product
 import pytest
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
-from setup_support import environ
-from wheel_support import exchange, lock_of, pack, pretend
+from wheel_support import environ, exchange, lock_of, pack, pretend
 
 from workshop import cli
 from workshop.core import datasets
@@ -104,17 +103,12 @@ def names(folder):
     return {file.name for file in folder.iterdir()}
 
 
-def marker(stick):
-    return json.loads((stick / "kit.json").read_bytes())
-
-
 @pytest.mark.parametrize(
     ("system", "python", "tag", "serves"),
     [
-        ("windows", "3.13", "cp310-abi3-win_amd64", True),
         ("windows", "3.14", "cp314-cp314t-win_amd64", False),
         ("macos", "3.12", "cp312-cp312-macosx_14_0_arm64", False),
-        ("macos-intel", "3.12", "cp312-cp312-macosx_10_9_x86_64", True),
+        ("macos-intel", "3.12", "cp310-abi3-macosx_10_9_x86_64", True),
         ("linux", "3.12", "cp312-cp312-manylinux_2_34_x86_64", False),
         ("linux", "3.12", "cp312-cp312-musllinux_1_2_x86_64", False),
         ("linux-arm", "3.12", "cp312-cp312-manylinux_2_17_aarch64", True),
@@ -156,7 +150,8 @@ def test_a_kit_and_then_one_more_system(stick, index, capsys, monkeypatch):
     text = (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
     assert "    Windows (Intel or AMD, 64 bit)\n        Python 3.12\n" in text
     assert "macOS 12" not in text
-    assert marker(stick) == {"targets": [["linux", "3.11"], ["windows", "3.12"]], "tests": False}
+    targets = [["linux", "3.11"], ["windows", "3.12"]]
+    assert json.loads((stick / "kit.json").read_bytes()) == {"targets": targets, "tests": False}
 
     # A second run finds everything, so it doesn't call pip.
     monkeypatch.setattr(wheels, "download", None)
@@ -174,7 +169,8 @@ def test_packages_for_tests_are_optional_and_one_without_a_wheel_is_named(stick,
     told = refuses(capsys, stick, *arguments, "--platform", "windows")
     assert "windows with Python 3.11: no wheel of numpy==2.4.6, uv==0.13.8\n" in told
     assert names(stick / "wheels") == FOR_LINUX | {FOR_TESTS, WHEELS[1]}
-    assert marker(stick) == {"targets": [["linux", "3.11"]], "tests": True}
+    marker = json.loads((stick / "kit.json").read_bytes())
+    assert marker == {"targets": [["linux", "3.11"]], "tests": True}
     assert "Windows (Intel" not in (stick / "READ_ME_FIRST.txt").read_text(encoding="ascii")
 
 
@@ -239,7 +235,6 @@ def test_places_where_a_kit_cannot_be_made(house, tmp_path, monkeypatch, capsys)
     assert "choose a folder elsewhere" in refuses(capsys, tmp_path)
     (tmp_path / "stick").touch()
     assert "is a file" in refuses(capsys, tmp_path / "stick")
-    assert str(tmp_path / "stick" / "kit") in refuses(capsys, tmp_path / "stick" / "kit")
 
 
 @pytest.fixture
@@ -281,12 +276,10 @@ with serve("iris") as url:
 """
 
 
-# Runs a command without a network; if the system can't cut it off, proxies that don't exist do.
-CUT_OFF = 'ip link set lo up && exec "$@"'
-
-
 def cut_off():
-    command = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", CUT_OFF, "sh"]
+    """How to run a command without a network; else it only gets proxies that don't exist."""
+    script = 'ip link set lo up && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", script, "sh"]
     with contextlib.suppress(OSError):
         if subprocess.run([*command, "true"], capture_output=True).returncode == 0:
             return command

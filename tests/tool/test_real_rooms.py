@@ -83,14 +83,6 @@ c.ServerApp.contents_manager_class = "not_installed.Manager"
 SOCKS = "socks5://127.0.0.1:9"
 
 
-def set_proxies(monkeypatch, **values):
-    """Set only these proxy variables; the old ones come back after the test."""
-    for name in [name for name in os.environ if name.upper().endswith("_PROXY")]:
-        monkeypatch.delenv(name)
-    for name, value in ({"NO_PROXY": "", "no_proxy": ""} | values).items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.mark.parametrize(
     ("proxies", "direct"),
     [
@@ -100,7 +92,10 @@ def set_proxies(monkeypatch, **values):
     ],
 )
 def test_requests_to_this_machine_bypass_the_proxy(monkeypatch, proxies, direct):
-    set_proxies(monkeypatch, **proxies)
+    for name in [name for name in os.environ if name.upper().endswith("_PROXY")]:
+        monkeypatch.delenv(name)
+    for name, value in ({"NO_PROXY": "", "no_proxy": ""} | proxies).items():
+        monkeypatch.setenv(name, value)
     mirror.bypass_proxies_here()
     found = os.environ["NO_PROXY"] or os.environ["no_proxy"]
     assert [name.strip() for name in found.split(",")] == direct
@@ -114,7 +109,7 @@ def test_jupyterlab_starts_despite_its_user_s_configuration(tmp_path, monkeypatc
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("JUPYTER_NO_CONFIG", "1" if proxy == SOCKS else "")
-    set_proxies(monkeypatch, ALL_PROXY=proxy)
+    monkeypatch.setenv("ALL_PROXY", proxy)
     with start.lab_server(free_port(), "secret", "http://127.0.0.1:9") as lab:
         lab.wait_until_ready()
 
