@@ -16,8 +16,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from setup_support import make_house
-from wheel_support import lock_of, pack, pretend
+from wheel_support import lock_of, make_house, pack, pretend
 
 from workshop import cli
 

@@ -10,8 +10,8 @@ import venv
 from pathlib import Path
 
 import pytest
-import setup_support
-from setup_support import environ as cut_off
+import wheel_support
+from wheel_support import environ as cut_off
 
 from workshop.setup.process import ROOT
 
@@ -20,13 +20,9 @@ def bound_by_permissions() -> list[str]:
     """Return a command prefix that makes permissions apply to root as well; it may be empty."""
     if os.name != "posix":
         pytest.skip("Windows folders have no such mode")
-    if os.geteuid():
-        return []
-    if not shutil.which("setpriv"):
-        pytest.skip(
-            "root may write anywhere, and setpriv, which could prevent that, is not installed"
-        )
-    return ["setpriv", "--bounding-set=-dac_override"]
+    if not os.geteuid() and not shutil.which("setpriv"):
+        pytest.skip("root may write anywhere, and setpriv, which prevents that, isn't installed")
+    return ["setpriv", "--bounding-set=-dac_override"] if not os.geteuid() else []
 
 
 def copy_apps(folder: Path, *slugs: str) -> None:
@@ -44,24 +40,18 @@ def put_kernel(folder: Path, content: str) -> Path:
     return kernel
 
 
-def kernel_spec(python: str | Path, **environ: str) -> str:
-    """The content of a kernel.json."""
-    command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    return json.dumps(
-        {"argv": command, "display_name": "Mine", "language": "python", "env": environ}
-    )
-
-
 def spec_of_another_python(folder: Path) -> str:
     """The kernel.json of a Python made in `folder` that can run notebooks but lacks the workshop."""
     venv.create(folder, symlinks=os.name == "posix")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    return kernel_spec(python, PYTHONPATH=sysconfig.get_path("purelib"))
+    command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    environ = {"PYTHONPATH": sysconfig.get_path("purelib")}
+    return json.dumps({"argv": command, "display_name": "Mine", "env": environ})
 
 
 def make_house(folder: Path) -> Path:
     """Copy what set-up needs from the repository, with its real lock."""
-    setup_support.make_house(folder)
+    wheel_support.make_house(folder)
     shutil.copy(ROOT / "requirements.txt", folder)
     return folder
 

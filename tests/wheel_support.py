@@ -1,4 +1,4 @@
-"""Wheels for tests, repacked from the installed packages so that nothing is downloaded."""
+"""A small workshop to set up, and wheels for it, repacked from installed packages: nothing is downloaded."""
 
 import base64
 import csv
@@ -6,17 +6,16 @@ import hashlib
 import importlib.metadata
 import io
 import os
+import shutil
 import sys
 import zipfile
 from pathlib import Path
 
 from packaging.utils import parse_wheel_filename
 
+from workshop.setup.process import ROOT
+
 LEFT_OUT = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")
-
-
-def is_installed(name):
-    return any(True for _ in importlib.metadata.distributions(name=name))
 
 
 def pack(name, folder):
@@ -96,3 +95,32 @@ def pretend(file_name, folder):
             f"{stem}.dist-info/WHEEL": (kind + "".join(f"Tag: {tag}\n" for tag in tags)).encode(),
         },
     )
+
+
+# The workshop
+
+LOCKED = ("click", "flit-core", "uv", *(["colorama"] if os.name == "nt" else []))
+
+
+def make_house(folder):
+    """The files of the repository that set-up needs, with the small lock."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "workshop", folder / "workshop", ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    pins = [f"{name}=={importlib.metadata.version(name)}" for name in LOCKED]
+    (folder / "requirements.txt").write_text("\n".join([*pins, ""]), encoding="utf-8")
+    return folder
+
+
+def environ(**more):
+    """Environment variables with which no package index can be reached."""
+    dropped = ("WORKSHOP_", "PIP_", "UV_", "PYTHON", "VIRTUAL_ENV", "ALL_PROXY")
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)}
+    # Hide this computer's uv, so that set-up installs its own.
+    folders = os.environ["PATH"].split(os.pathsep)
+    kept["PATH"] = os.pathsep.join(f for f in folders if not shutil.which("uv", path=f))
+    nowhere = "http://127.0.0.1:9"
+    proxies = {"HTTP_PROXY": nowhere, "HTTPS_PROXY": nowhere, "NO_PROXY": ""}
+    kept = {k: v for k, v in kept.items() if k.upper() not in proxies}
+    quiet = {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "PYTHONUTF8": "1"}
+    return kept | proxies | quiet | more

@@ -13,7 +13,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import _california_housing as sklearn_housing
 from sklearn.datasets import fetch_california_housing
 
 from workshop.core import datasets
@@ -29,13 +28,6 @@ from workshop.core.datasets import (
 from workshop.setup.process import ROOT
 
 IRIS = (datasets.DATA / "iris.csv").read_bytes().replace(b"\r\n", b"\n")
-STANDINS = {"census": datasets.CENSUS_STANDIN, "housing": datasets.HOUSING_STANDIN}
-FETCH = {"census": fetch_census, "housing": fetch_housing}
-COLUMNS = {"census": CENSUS_COLUMNS, "housing": HOUSING_COLUMNS}
-
-
-def read(name):
-    return pd.read_csv(STANDINS[name], na_values=["?"], keep_default_na=False)
 
 
 def load(path):
@@ -45,16 +37,31 @@ def load(path):
     return module
 
 
-def test_the_data_sets_are_the_ones_promised():
-    assert CENSUS.url == "https://archive.ics.uci.edu/static/public/2/adult.zip"
-    members = [*CENSUS.members, *HOUSING.members]
-    assert [(m.name, m.size, m.sha256[:8]) for m in members] == [
-        ("adult.data", 3_974_305, "5b002646"),
-        ("adult.test", 2_003_153, "a2a9044b"),
-        ("cal_housing.data", 2_071_484, "a2b44dcc"),
-    ]
-    theirs = sklearn_housing.ARCHIVE
-    assert (HOUSING.url, HOUSING.sha256) == (theirs.url, theirs.checksum)
+NO_TABLES = [
+    None,
+    b"",
+    b"<html>Log in</html>",
+    b"\xff\xfe\x00",
+    IRIS[:2000],
+    b"part,age\ntrain,3\n",
+]
+
+
+@pytest.mark.parametrize("file", ["iris.csv", "census_standin.csv", "housing_standin.csv"])
+def test_a_damaged_table_of_the_repository(tmp_path, monkeypatch, file):
+    fetch = {"iris": datasets.read_iris, "cens": fetch_census, "hous": fetch_housing}[file[:4]]
+    monkeypatch.setattr(datasets, "DATA", tmp_path)
+    monkeypatch.setattr(datasets, "CENSUS_STANDIN", tmp_path / "census_standin.csv")
+    monkeypatch.setattr(datasets, "HOUSING_STANDIN", tmp_path / "housing_standin.csv")
+    monkeypatch.setenv("WORKSHOP_MIRROR", str(tmp_path))
+    for content in NO_TABLES:
+        if content is not None:
+            (tmp_path / file).write_bytes(content)
+        with pytest.raises(DataUnavailableError, match="download the workshop") as error:
+            fetch()
+        assert str(tmp_path / file) in str(error.value)
+    if file == "iris.csv":
+        assert datasets.state("read_iris") == (False, f"iris: {error.value}")
 
 
 def test_what_the_doctor_is_told_of_the_data(tmp_path, monkeypatch):
@@ -71,39 +78,21 @@ def test_what_the_doctor_is_told_of_the_data(tmp_path, monkeypatch):
     assert line.endswith(f"; delete {tmp_path / 'cal_housing.data'}")
 
 
-BAD_IRISES = [None, b"", b"<html>Log in</html>", b"\xff\xfe\x00", IRIS[:2000]]
-BAD_IRISES += [IRIS.replace(b"5.1", b"five", 1)]
-
-
-def test_iris_that_cannot_be_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "DATA", tmp_path)
-    for content in BAD_IRISES:
-        if content is not None:
-            (tmp_path / "iris.csv").write_bytes(content)
-        with pytest.raises(DataUnavailableError, match="download the workshop") as error:
-            datasets.read_iris()
-        assert str(tmp_path / "iris.csv") in str(error.value)
-        assert datasets.state("read_iris") == (False, f"iris: {error.value}")
-
-
 # The stand-ins
 
 
-@pytest.mark.parametrize("name", STANDINS)
-def test_a_damaged_standin(tmp_path, monkeypatch, name):
-    standin = tmp_path / "standin.csv"
-    monkeypatch.setattr(datasets, f"{name.upper()}_STANDIN", standin)
-    monkeypatch.setenv("WORKSHOP_MIRROR", str(tmp_path))
-    for content in (None, b"", b"age,price\n3,1\n", b"\xff\xfe", b'part\n"train\n'):
-        if content is not None:
-            standin.write_bytes(content)
-        with pytest.raises(DataUnavailableError, match="download the workshop folder again"):
-            FETCH[name](tmp_path)
+STANDINS = {
+    "census": (datasets.CENSUS_STANDIN, CENSUS, CENSUS_COLUMNS, fetch_census),
+    "housing": (datasets.HOUSING_STANDIN, HOUSING, HOUSING_COLUMNS, fetch_housing),
+}
+
+
+def read(name):
+    return pd.read_csv(STANDINS[name][0], na_values=["?"], keep_default_na=False)
 
 
 def test_the_stand_in_for_the_census():
     people = read("census")
-    assert datasets.CENSUS_STANDIN.stat().st_size < 1_200_000
     assert tuple(people.columns) == ("part", *CENSUS_COLUMNS)
     assert people["part"].value_counts().to_dict() == {"train": 7_000, "test": 3_000}
     gaps = {"workclass", "occupation", "native_country"}
@@ -112,11 +101,8 @@ def test_the_stand_in_for_the_census():
     assert people["income"].mean() == pytest.approx(0.2408, abs=0.03)
     assert people["age"].between(17, 90).all()
     assert people["hours_per_week"].between(1, 99).all()
-    assert people.groupby("education")["education_num"].nunique().eq(1).all()
     # Both parts have each sex and race, and people on either side of $50,000.
-    counts = people.groupby(["part", "sex"])["income"].agg(["sum", "size"])
-    assert len(counts) == 4
-    assert (counts["sum"] > 50).all()
+    assert people.groupby(["part", "sex"])["income"].sum().min() > 50
     assert people.groupby(["part", "race"]).size().min() > 10
 
 
@@ -125,27 +111,21 @@ def test_the_stand_in_for_the_housing_data(tmp_path, monkeypatch):
     housing = fetch_housing(tmp_path)
     assert not housing.is_real
     assert (len(housing.train), len(housing.test)) == (7_500, 2_500)
-    frame = housing.frame
-    assert frame.equals(pd.concat([housing.train, housing.test], ignore_index=True))
-    assert (frame.dtypes == "float64").all()
-    assert not frame.isna().any(axis=None)
+    assert (housing.frame.dtypes == "float64").all()
+    assert not housing.frame.isna().any(axis=None)
     for column, limits in load("tools/make_housing_standin.py").LIMITS.items():
-        assert frame[column].between(*limits).all(), column
-    assert (frame["average_bedrooms"] <= frame["average_rooms"]).all()
+        assert housing.frame[column].between(*limits).all(), column
 
 
 @pytest.mark.parametrize("name", STANDINS)
 def test_the_data_sheet_describes_the_data(name):
     sheet = (datasets.DATA / "README.md").read_text("utf-8")
-    content = STANDINS[name].read_bytes().replace(b"\r\n", b"\n")  # git on Windows
-    assert hashlib.sha256(content).hexdigest() in sheet
-    assert f"{len(content):,} bytes" in sheet
-    assert f"These {'people' if name == 'census' else 'districts'} don't exist." in sheet
-    for member in {"census": CENSUS, "housing": HOUSING}[name].members:
-        assert f"{member.size:,}" in sheet
-        assert member.sha256 in sheet
-    for column in COLUMNS[name]:
-        assert f"| `{column}` |" in sheet
+    file, dataset, columns, _ = STANDINS[name]
+    content = file.read_bytes().replace(b"\r\n", b"\n")  # git on Windows
+    facts = [hashlib.sha256(content).hexdigest(), f"{len(content):,} bytes"]
+    facts += [fact for m in dataset.members for fact in (f"{m.size:,}", m.sha256)]
+    facts += [f"| `{column}` |" for column in columns]
+    assert [fact for fact in facts if fact not in sheet] == []
 
 
 # The real data
@@ -156,7 +136,7 @@ def real(tmp_path):
     """Gets real data by name, or skips."""
 
     def get(name):
-        data = FETCH[name](tmp_path)
+        data = STANDINS[name][-1](tmp_path)
         if not data.is_real:
             pytest.skip(f"needs the real {name} data in the folder or URL of WORKSHOP_MIRROR")
         return data
@@ -166,28 +146,21 @@ def real(tmp_path):
 
 def test_the_real_census_and_its_stand_in(real):
     """UCI's numbers. The stand-in is what its script makes from them, and is good enough."""
-    census, kept = real("census"), read("census")
+    census = real("census")
     assert (len(census.train), len(census.test)) == (32_561, 16_281)
     assert census.train["income"].mean() == pytest.approx(0.2408, abs=0.00005)
     gaps = {"workclass": 1_836, "occupation": 1_843, "native_country": 583}
     assert census.train.isna().sum()[lambda n: n > 0].to_dict() == gaps
     assert (len(census.train.dropna()), len(census.test.dropna())) == (30_162, 15_060)
-    for part in ("train", "test"):
-        of_part = kept[kept["part"] == part][list(CENSUS_COLUMNS)]
-        assert of_part.dtypes.to_dict() == census[part].dtypes.to_dict()
 
     made = load("tools/make_standin.py").make_standin(census.train)
     text = made.to_csv(index=False, na_rep="?", lineterminator="\n")
     assert text.splitlines() == datasets.CENSUS_STANDIN.read_text("utf-8").splitlines()
-
     quality = load("tools/standin_quality.py")
     train = made[made["part"] == "train"]
     for name, target in quality.STANDIN_TARGETS.items():
         assert quality.measure(name, train, census.test)["roc_auc"] >= target
     everyone = pd.concat([census.train, census.test])
-    for column in CENSUS_COLUMNS:
-        difference, category = quality.largest_difference(made[column], everyone[column])
-        assert difference <= 3.0, (column, category)
     assert quality.equal_people(made, everyone, list(CENSUS_COLUMNS)) == 0
 
 
@@ -205,7 +178,7 @@ def test_the_real_housing_data_equals_scikit_learn_s(real, tmp_path):
 
 @pytest.mark.slow
 def test_the_real_housing_data_and_its_stand_in(real):
-    """The data sheet's numbers. The stand-in is good enough, and so are the script's draws."""
+    """The data sheet's numbers. The stand-in is good enough, and copies no district."""
     housing, kept = real("housing"), read("housing")
     assert (len(housing.train), len(housing.test)) == (15_480, 5_160)
     quality = load("tools/standin_quality.py")
@@ -216,18 +189,7 @@ def test_the_real_housing_data_and_its_stand_in(real):
     train = kept[kept["part"] == "train"]
     score = quality.measure_housing("boosted trees", train, housing.test)
     assert score["r2"] >= quality.HOUSING_STANDIN_TARGETS["boosted trees"]
-
     script = load("tools/make_housing_standin.py")
-    script.PARTS = 24  # all of them take most of a minute on a small machine
-    made = script.make_standin(housing.train)
-    assert made.columns.equals(kept.columns)
-    assert made["part"].equals(kept["part"])
-    for districts in (kept, made):
-        numbers = districts[list(HOUSING_COLUMNS)]
-        assert not script.equals_some(numbers, housing.frame).any()
-        near = script.kilometres_to_nearest(numbers, housing.train)
-        assert near.max() <= script.NEAR + 1  # coordinates are rounded after the draw
-        quartiles = numbers.quantile([0.25, 0.5, 0.75])
-        theirs = housing.train[list(HOUSING_COLUMNS)].quantile([0.25, 0.5, 0.75])
-        spread = theirs.loc[0.75] - theirs.loc[0.25]
-        assert ((quartiles - theirs).abs() <= 0.15 * spread).all(axis=None)
+    assert not script.equals_some(kept[list(HOUSING_COLUMNS)], housing.frame).any()
+    near = script.kilometres_to_nearest(kept[list(HOUSING_COLUMNS)], housing.train)
+    assert near.max() <= script.NEAR + 1  # coordinates are rounded after the draw

@@ -1,26 +1,26 @@
-"""A command killed or interrupted at any moment leaves nothing broken, and the next run finishes the work.
+"""A command killed, interrupted or out of space leaves nothing broken, and the next run finishes the work.
 
 The moments are counted in file changes, not in seconds, so each test run has the same ones. Below are the
 tests with several processes: no child may outlive a killed parent.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
 
+import commands_support
 import psutil
 import pytest
 from commands_support import NOTE, PLACES, call, contents, interruptions, settings
 from serve_support import RUN
-from setup_support import environ
+from wheel_support import environ
 
-from workshop.core import files
 from workshop.host.ports import free_port
+from workshop.learn.my_copy import originals
 from workshop.setup.process import ROOT
 
 pytestmark = [
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="Windows has neither fork nor these signals"),
 ]
 
-SIGNALS = pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+AFTER_CTRL_C = "run the same command again to finish"
 
 
 @pytest.fixture
@@ -37,18 +37,6 @@ def folder(tmp_path):
     folder = tmp_path / "here" / "Jürgens Übungen"
     folder.mkdir(parents=True)
     return folder
-
-
-def age(folder):
-    """Make everything in a folder look two hours old."""
-    for file in folder.rglob("*"):
-        os.utime(file, (time.time() - 7200,) * 2)
-
-
-def told_of(name, printed):
-    """Check the sentence after Ctrl-C; a killed process prints nothing."""
-    if name == "SIGINT":
-        assert "run the same command again to finish" in printed
 
 
 def files_that_stay(folder):
@@ -64,7 +52,7 @@ def files_that_stay(folder):
 # At every change
 
 
-@SIGNALS
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 @pytest.mark.parametrize("place", ["catch-up", "catch-up --fresh", "kit"])
 def test_each_file_is_whole_and_the_next_call_finishes(folder, tmp_path, place, name):
     """Each file is unchanged, or as an uninterrupted run in a twin of the folder writes it."""
@@ -78,29 +66,27 @@ def test_each_file_is_whole_and_the_next_call_finishes(folder, tmp_path, place, 
     before = files_that_stay(look)
     most = 10 if name == "SIGKILL" else 4
     for printed in interruptions(function, look, name, most, **settings(folder)):
-        told_of(name, printed)
+        assert name == "SIGKILL" or AFTER_CTRL_C in printed
         for file, content in files_that_stay(look).items():
             assert content in (before.get(file), expected.get(file)), file
         everything = contents(look)
-        assert "--fresh" not in place or NOTE in everything.values(), (
-            "the learner's own work is kept"
-        )
+        assert "--fresh" not in place or NOTE in everything.values(), "the learner's work is kept"
         assert "kit.json" not in everything or "READ_ME_FIRST.txt" in everything
     assert files_that_stay(look) == expected
-    age(look)
+    for file in look.rglob("*"):
+        os.utime(file, (time.time() - 7200,) * 2)  # which nobody is writing any more
     assert call(function, look, **settings(folder))[0] == 0
     left = [f for f in contents(look) if f.endswith((".part", ".tmp")) or ".part/" in f]
     assert [file for file in left if not file.startswith("aside/")] == []
 
 
-@SIGNALS
-def test_a_model_is_whole_or_the_one_before(folder, name):
+@pytest.mark.parametrize(("name", "most"), [("SIGKILL", 12), ("SIGINT", 3)])
+def test_a_model_is_whole_or_the_one_before(folder, name, most):
     train, app = PLACES["train"](folder)
     work, model = folder / "work", app / "model"
     assert call(train, work, **settings(folder))[0] == 0
-    most = 12 if name == "SIGKILL" else 3
     for printed in interruptions(train, work, name, most, **settings(folder)):
-        told_of(name, printed)
+        assert name == "SIGKILL" or AFTER_CTRL_C in printed
         found = json.loads((model / "iris.json").read_text(encoding="utf-8"))
         assert found["stage"] == "04_iris"
         assert len((model / "iris.joblib").read_bytes()) > 500
@@ -111,11 +97,11 @@ def test_a_model_is_whole_or_the_one_before(folder, name):
 def test_a_set_up_is_finished_by_the_next_call(folder):
     setting_up, house = PLACES["set-up"](folder)
     stamp = house / ".venv" / "workshop-setup"
-    for n in (2, 4):
-        code, printed = call(setting_up, house / ".venv", n, "SIGINT", **quiet())
-        assert code == 130
-        told_of("SIGINT", printed)
-    for _ in interruptions(setting_up, house / ".venv", most=5, **quiet()):
+    offline = {name: value for name, value in environ().items() if name not in os.environ}
+    code, printed = call(setting_up, house / ".venv", 4, "SIGINT", **offline)
+    assert code == 130
+    assert AFTER_CTRL_C in printed
+    for _ in interruptions(setting_up, house / ".venv", most=5, **offline):
         assert not stamp.exists() or stamp.read_text(encoding="ascii") == "half a li"
     run = subprocess.run(
         [sys.executable, "-m", "workshop"], cwd=house, env=environ(), capture_output=True, text=True
@@ -124,99 +110,85 @@ def test_a_set_up_is_finished_by_the_next_call(folder):
     assert "Setting up" not in run.stderr
 
 
-def quiet():
-    """The variables that keep set-up off the network."""
-    return {name: value for name, value in environ().items() if name not in os.environ}
+# A full disk
 
 
-def test_ctrl_c_while_the_workshop_is_still_being_loaded():
-    code = (
-        "import os, runpy, signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "sys.addaudithook(lambda event, a: event == 'import' and a[0] == 'workshop.setup.environment' "
-        "and os.kill(os.getpid(), signal.SIGINT))\n"
-        "runpy.run_module('workshop', run_name='__main__', alter_sys=True)\n"
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What each command did on a full disk, as reported by commands_support.py."""
+    # The disk is mounted so that no other process sees it.
+    command = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
+    mount = [*command, "mount", "-t", "tmpfs", "tmpfs", tmp_path_factory.mktemp("try")]
+    if not shutil.which("unshare") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a disk needs Linux and permission to create namespaces")
+    run = subprocess.run(
+        [*command, sys.executable, commands_support.__file__, tmp_path_factory.mktemp("disks")],
+        env=environ() | {"OMP_NUM_THREADS": "1", "WORKSHOP_OFFLINE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 130
-    assert "Traceback" not in run.stderr
-    told_of("SIGINT", run.stderr)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
 
 
-def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path):
-    (tmp_path / "a.txt.0123abcd.part").touch()
-    (tmp_path / "my.part").touch()
-    age(tmp_path)
-    (tmp_path / "b.txt.0123abcd.part").touch()  # as if being written now
-    files.write_whole(tmp_path / "c.txt", b"")
-    assert {file.name for file in tmp_path.iterdir()} == {"b.txt.0123abcd.part", "c.txt", "my.part"}
+# Files that exist in the end, by command.
+WHOLE = {
+    "catch-up": {path.as_posix() for path in originals()},
+    "train": {"model/iris.joblib", "model/iris.json"},
+    "kit": {"kit.json", "wheels/click-8.5.1-py3-none-any.whl"},
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
+    code, printed = told[name]["refused"]
+    assert code == 1
+    assert "Traceback" not in printed
+    last = printed.splitlines()[-1]
+    assert "space left" in last or "full" in last
+    assert "make room" in last or "free" in last, "the remedy"
+    before, after, end = (told[name][when] for when in ("before", "after", "end"))
+    assert [file for file in after if file.endswith((".part", ".tmp"))] == []
+    assert after.items() >= before.items()
+    new = after.keys() - before.keys()
+    assert {file: after[file] for file in new} == {file: end.get(file) for file in new}
+    code, printed = told[name]["with room"]
+    assert code == 0, printed
+    assert WHOLE.get(name, set()) <= end.keys()
+    if name == "catch-up --fresh":
+        app = "apps/01_hello/app.py"
+        assert end[app] == (ROOT / app).read_text(encoding="utf-8")
+        assert NOTE in [content for file, content in end.items() if file.startswith("aside/")]
 
 
 # Several processes
 
 
-@contextlib.contextmanager
-def started(work, *arguments):
-    """A command in a separate process, killed at the end with all its children."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, *map(str, arguments)],
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [("serve 01 --workers 2", {"Started worker-1", "Started worker-2"})]
+    + [("app 01 --debug", {"Debugger PIN"})],
+)
+def test_no_process_outlives_the_server_or_reloader_that_is_killed(folder, command, lines):
+    with psutil.Popen(
+        [sys.executable, "-c", RUN, *command.split(), "--port", str(free_port())],
         cwd=ROOT,
-        env=os.environ | {"WORKSHOP_WORK": str(work), "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"WORKSHOP_WORK": str(folder), "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-        process.kill()
-        process.communicate()
-
-
-def read_until(process, *texts):
-    """Read a process's output until each of `texts` has appeared in a line."""
-    wanted, read = list(texts), []
-    while wanted:
-        line = process.stdout.readline()
-        assert line, f"it stopped after printing {''.join(read)}"
-        read.append(line)
-        wanted = [text for text in wanted if text not in line]
-    return "".join(read)
-
-
-def outlive(process, name="SIGKILL"):
-    """Send only this process a signal, and return those of its children that survive it."""
-    children = psutil.Process(process.pid).children(recursive=True)
+    ) as server:
+        while lines and (line := server.stdout.readline()):
+            lines = {each for each in lines if each not in line}
+        children = server.children(recursive=True)
+        server.kill()
+        server.wait()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        alive = [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+        for child in alive:
+            child.kill()
+    assert lines == set(), "they were printed"
     assert children
-    process.send_signal(getattr(signal, name))
-    process.wait()
-    deadline = time.monotonic() + 30
-    while (alive := list(filter(is_alive, children))) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for child in alive:
-        child.kill()
-    return alive
-
-
-def is_alive(process):
-    """Whether a process is running; a zombie isn't."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def test_no_worker_outlives_a_server_that_is_killed(folder):
-    with started(folder, "serve", "01", "--workers", "2", "--port", free_port()) as server:
-        read_until(server, "Started worker-1", "Started worker-2")
-        assert outlive(server) == []
-
-
-def test_no_app_outlives_its_reloader(folder):
-    with started(folder, "app", "01", "--debug", "--port", free_port()) as app:
-        read_until(app, "Debugger PIN")
-        assert outlive(app) == []
+    assert alive == []
