@@ -25,10 +25,11 @@ IDS = {
 }
 NO_ID = ("0", "-1", "2147483648", "9" * 5000, "%D9%A1", "1%00")
 # What a request sends, so that every route understands it.
-FIELDS = BERKELEY | {"name": "Ben was here", "username": "ben", "password": PASSWORD}
+NAME = {"name": "Ben was here"}
+FIELDS = BERKELEY | NAME | {"username": "ben", "password": PASSWORD}
 BODIES = {
     "/api/v1/predictions": BERKELEY,
-    "/api/v1/saved": {"name": "Ben was here", "district": BERKELEY},
+    "/api/v1/saved": NAME | {"district": BERKELEY},
 }
 
 
@@ -45,7 +46,7 @@ def send(client, method, route, number="", headers=None, **more):
     """Ask for a route, with an id in its address, by a body that it understands."""
     path = re.sub("<.+>", number, route)
     if route.startswith("/api/"):
-        more["json"] = BODIES.get(route, {"name": "Ben was here"}) | more.get("json", {})
+        more["json"] = BODIES.get(route, NAME) | more.get("json", {})
     else:
         more["data"] = FIELDS | more.get("data", {})
     return client.open(path, method=method, headers=headers, **more)
@@ -213,28 +214,6 @@ def test_a_login_under_way_with_the_old_password_gets_no_session(app, anna, monk
     )
     assert (refused.status_code, changed.status_code) == (401, 303)
     assert thief.get("/account").status_code == 303
-
-
-# What the first and the second request are told.
-CHANGES = {
-    ("PATCH", "DELETE"): (404, 204),
-    ("DELETE", "PATCH"): (204, 200),
-    ("DELETE", "DELETE"): (204, 204),
-}
-
-
-@on_both_databases
-def test_two_browsers_of_an_account_change_one_row_at_once(app, anna, monkeypatch):
-    def change(address, method):
-        sent = {"json": {"name": method}, "headers": anna.headers}
-        return app.test_client().open(address, method=method, **sent).status_code
-
-    for (first, second), statuses in CHANGES.items():
-        address = f"/api/v1/saved/{anna.saves('mine')['id']}"
-        acts = partial(change, address, first), partial(change, address, second)
-        found = race(monkeypatch, ("housing_saved", "find"), *acts)
-        assert found == statuses, (first, second)
-    assert anna.list() == []
 
 
 @on_both_databases

@@ -17,7 +17,6 @@ from housing_support import (
     BERKELEY,
     PASSWORD,
     housing_app,
-    join,
     log_in,
     make_app,
     messages,
@@ -119,16 +118,6 @@ def test_a_database_that_is_locked_while_somebody_writes_is_a_503_in_time(
     assert anna.saves("now")["name"] == "now"
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_table_that_somebody_locks_on_a_server_is_a_503_in_time(app, anna, caplog):
-    with app.app_context(), database.db.engine.connect() as other:
-        other.execute(text("LOCK TABLE account"))
-        for path in ("/account", "/healthz"):
-            assert in_time(anna.browser, path).status_code == 503
-    assert "statement timeout" in caplog.text
-    assert anna.browser.get("/account").status_code == 200
-
-
 GARBAGE = [
     ("account", "username", b"\xff", "/account"),
     ("saved_prediction", "price_usd", "much", "/api/v1/saved"),
@@ -150,18 +139,12 @@ def test_a_row_that_no_app_has_written_is_a_503_that_names_it(
 
 def test_a_date_that_cannot_be_read_is_shown_as_unknown_and_opens_nothing(app, anna):
     saved = anna.saves("one")
-    for column in ("account.created", "saved_prediction.created", "api_token.created"):
-        table, name = column.split(".")
-        change_rows(app, f"UPDATE {table} SET {name} = :date", date=b"\xff")  # noqa: S608
-    for path in ("/saved", f"/saved/{saved['id']}", "/account", "/saved/download.csv"):
-        page = anna.browser.get(path)
-        assert page.status_code == 200, path
-        assert "0001-" not in page.text, path
+    change_rows(app, "UPDATE saved_prediction SET created = :date", date=b"\xff")
+    for path in ("/saved", f"/saved/{saved['id']}", "/saved/download.csv"):
+        assert anna.browser.get(path).status_code == 200, path
     assert anna.list() == [saved | {"created": None}]
     change_rows(app, "UPDATE api_token SET expires = 'yesterday'")
     assert anna.browser.get("/api/v1/saved", headers=anna.headers).status_code == 401
-    change_rows(app, "UPDATE login_session SET created = 'yesterday'")
-    assert anna.browser.get("/account").status_code == 303
 
 
 def test_the_command_on_the_page_makes_the_database_of_the_app_that_names_it(tmp_path):
@@ -213,15 +196,16 @@ def test_the_sixth_guess_waits_wherever_the_clock_stands(app, clock, start):
     assert log_in(app.test_client(), "anna", "wrong").status_code == 422
 
 
-def change(client, old=PASSWORD, new=NEW):
-    return client.post("/account/password", data={"password": old, "new": new})
-
-
 def test_changing_the_password_ends_all_other_sessions_and_says_which_tokens_stay(app, anna):
+    def change(old, new):
+        return anna.browser.post("/account/password", data={"password": old, "new": new})
+
     elsewhere = app.test_client()
     log_in(elsewhere)
-    assert "test" in anna.browser.get("/account/password").text
-    assert change(anna.browser).location == "/account"
+    assert messages(change("wrong", NEW)) == ["The password is wrong."]
+    assert messages(change(PASSWORD, "short")) == ["Choose a password of 8 to 256 characters."]
+    assert elsewhere.get("/account").status_code == 200
+    assert change(PASSWORD, NEW).location == "/account"
     page = anna.browser.get("/account").text
     assert "Tokens still open the API until you revoke them: “test”." in page
     assert elsewhere.get("/account").status_code == 303
@@ -230,18 +214,6 @@ def test_changing_the_password_ends_all_other_sessions_and_says_which_tokens_sta
     assert anna.list() == []
     anna.browser.post("/account/logout-everywhere")
     assert "until you revoke them: “test”." in anna.browser.get("/").text
-
-
-def test_a_password_that_is_not_changed_says_why(app):
-    browser = join(app, "annabelle").browser
-    for old, new, message in [
-        ("wrong", NEW, "The password is wrong."),
-        (PASSWORD, "short", "Choose a password of 8 to 256 characters."),
-        (PASSWORD, "ANNABELLE", "Choose a password other than the username."),
-    ]:
-        page = change(browser, old, new)
-        assert (page.status_code, messages(page)) == (422, [message])
-    assert log_in(app.test_client(), "annabelle").status_code == 303
 
 
 def test_a_token_shows_when_it_was_last_used(app, anna):
@@ -274,13 +246,14 @@ def test_a_token_may_expire(app, anna, monkeypatch):
     assert anna.list() == [], "the other one has no end"
 
 
-def test_a_name_that_nobody_has_costs_as_much_as_a_wrong_password(app, anna, monkeypatch):
+def test_a_name_that_nobody_has_looks_and_costs_as_much_as_a_wrong_password(app, anna, monkeypatch):
     check = Mock(wraps=login.check_password_hash)
     make = Mock(wraps=login.generate_password_hash)
     monkeypatch.setattr(login, "check_password_hash", check)
     monkeypatch.setattr(login, "generate_password_hash", make)
     for name in ("nobody", "anna", "ann a", "\u200banna"):
-        assert log_in(app.test_client(), name, "wrong").status_code == 422
+        page = log_in(app.test_client(), name, "wrong")
+        assert messages(page) == ["The username or the password is wrong."]
     costs = [call.args[0].partition("$")[0] for call in check.call_args_list]
     assert (len(costs), len(set(costs)), make.call_count) == (4, 1, 0)
 
@@ -323,17 +296,15 @@ def test_page_and_api_share_the_last_free_place(app, anna, monkeypatch):
     def save(number):
         if number % 2:
             return browsers[number // 2].post("/saved", data=BERKELEY | {"name": "x"}).status_code
-        body = {"name": "x", "district": BERKELEY}
-        answer = app.test_client().post("/api/v1/saved", json=body, headers=anna.headers)
-        return answer.status_code
+        sent = {"json": {"name": "x", "district": BERKELEY}, "headers": anna.headers}
+        return app.test_client().post("/api/v1/saved", **sent).status_code
 
     with ThreadPoolExecutor(6) as pool:
         statuses = list(pool.map(save, range(6)))
     assert len(anna.list()) == 3
     assert sum(status in (201, 303) for status in statuses) == 3
-    assert {status for status in statuses if status not in (201, 303)} <= {409, 422}
-    page = anna.browser.post("/saved", data=BERKELEY | {"name": "two"})
-    assert "Delete some first" in messages(page)[0]
+    assert set(statuses) <= {201, 303, 409, 422}
+    assert anna.browser.post("/saved", data=BERKELEY | {"name": "two"}).status_code == 422
 
 
 def test_every_page_that_names_the_account_is_kept_by_nobody(anna, monkeypatch):

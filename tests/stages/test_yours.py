@@ -13,21 +13,9 @@ from urllib.parse import quote, urlsplit
 
 import pandas as pd
 import pytest
+import yours_support as yours
 from app_support import problem
-from yours_support import (
-    API,
-    HEADER,
-    PENGUINS,
-    app,
-    fit,
-    guard,
-    make,
-    model,
-    plain_rows,
-    table,
-    train,
-    write,
-)
+from yours_support import API, HEADER, PENGUINS, fit, make, plain_rows, write
 
 
 def as_text(path, encoding="utf-8", delimiter=","):
@@ -52,7 +40,7 @@ def accepts_from_pandas(made, path, **how):
 
 def new_client(made, **settings):
     settings = {"MODEL_FOLDER": made.folder, "PREDICTION_LOG": "off"} | settings
-    return app.create_app(settings).test_client()
+    return yours.app.create_app(settings).test_client()
 
 
 @pytest.fixture(scope="module")
@@ -68,27 +56,23 @@ def mass(tmp_path_factory):
 # Tables as people have them
 
 
-@pytest.mark.parametrize(("encoding", "delimiter"), [("utf-16", "\t"), ("cp1252", ";")])
+@pytest.mark.parametrize(("encoding", "delimiter"), [("utf-8-sig", ";"), ("utf-16", "\t")])
 def test_european_tables_in_any_encoding(tmp_path, encoding, delimiter):
     draw = random.Random(1)
     rows = []
     for number in range(1, 81):
-        ratio, sales = draw.uniform(1, 4), draw.uniform(1000, 99999)
-        sales = f"{sales:,.2f}".translate(str.maketrans(",.", ".,"))
-        share = f"{100 * draw.random():.1f} %".replace(".", ",")
-        ratio_text = f"{ratio:.2f}".replace(".", ",")
-        rows.append([number, ratio_text, sales, draw.choice(["Ja", "Nein"]), share])
-        rows[-1].append("Größe A" if ratio > 2.5 else "Größe B")
-    header = ["Nr", "od280/od315", "Umsatz €", "Kunde?", "Anteil", "Klasse"]
+        sales = f"{draw.uniform(1000, 99999):,.2f}".translate(str.maketrans(",.", ".,"))
+        rows.append([number, sales, f"{number % 7},5 %", draw.choice(["Größe A", "Größe B"])])
+    header = ["Nr", "Umsatz €", "Anteil", "Klasse"]
     path = write(tmp_path / "t.csv", header, rows, encoding, delimiter)
     made = make(path, "Klasse")
     assert set(made.card["left_out"]) == {"Nr"}
-    assert 1 <= made.features["od280/od315"]["low"] <= made.features["od280/od315"]["high"] <= 4
     assert made.features["Umsatz €"]["low"] > 1000
     assert made.features["Anteil"]["unit"] == "%"
     assert made.card["target"]["words"] == ["Größe A", "Größe B"]
     accepts(made, as_text(path, encoding, delimiter))
-    accepts_from_pandas(made, path, encoding=encoding, sep=delimiter, decimal=",", thousands=".")
+    how = {"encoding": encoding, "sep": delimiter, "decimal": ",", "thousands": "."}
+    accepts_from_pandas(made, path, **how)
 
 
 @pytest.fixture(scope="module")
@@ -153,15 +137,6 @@ def test_what_spreadsheets_and_r_add_to_a_table(tmp_path):
         assert list(make(tmp_path / "t.csv", "kind").features) == HEADER[:3]
 
 
-def test_none_is_a_class_and_no_gap_where_the_target_has_words(tmp_path):
-    draw = random.Random(3)
-    words = ["None", "low", "high", "NA"]
-    rows = [[draw.random(), draw.gauss(), draw.choice(words)] for _ in range(100)]
-    made = make(write(tmp_path / "t.csv", ["x", "y", "t"], rows), "t")
-    assert made.card["target"]["words"] == ["None", "high", "low"]
-    assert made.card["data"]["rows_used"] < 100  # NA is a gap
-
-
 def test_columns_are_left_out_with_their_reason_and_kept_if_you_ask(tmp_path):
     draw = random.Random(4)
     story = "the quick brown fox jumps over a lazy dog in line number"
@@ -202,22 +177,10 @@ def test_the_card_names_no_rare_word_and_no_extreme_but_their_rows_are_accepted(
     assert made.ask({"n": 0, "w": "Secret"}).json["warnings"]
 
 
-def test_a_rare_class_is_counted_next_to_the_trivial_answer(tmp_path):
-    draw = random.Random(6)
-    rows = [[draw.gauss(2 * (i % 50 == 0)), "yes" if i % 50 == 0 else "no"] for i in range(500)]
-    made = make(write(tmp_path / "t.csv", ["x", "t"], rows), "t", kind="auto")
-    counts = made.card["classes"]["yes"]
-    assert counts["rows"] == 10
-    assert f'{counts["found"]} of 10 rows of "yes"' in made.said
-    metrics = made.card["metrics"]
-    assert metrics["accuracy_trivial"] == pytest.approx(0.98)
-    assert metrics["log_loss"] == min(metrics["log_loss_linear"], metrics["log_loss_boosted"])
-
-
 def test_small_tables_get_a_warning_and_large_ones_are_sampled(tmp_path, monkeypatch):
     rows = {"24": [*plain_rows(24)], "60": [*plain_rows(60)]}
     rows["901"] = [*plain_rows(900), ["", "1", "violet", "big"]]
-    monkeypatch.setattr(table, "MOST_ROWS", 300)
+    monkeypatch.setattr(yours.table, "MOST_ROWS", 300)
     paths = [write(tmp_path / f"{name}.csv", HEADER, some) for name, some in rows.items()]
     said = [make(path, "kind").said for path in paths]
     assert ["Warning" in each for each in said] == [True, False, False]
@@ -259,7 +222,7 @@ def test_what_is_no_table_is_refused_in_a_sentence(tmp_path):
     path, limit = tmp_path / "t.csv", csv.field_size_limit()
     for content, target, told in NO_TABLES:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        with pytest.raises(table.TableProblem) as refused:
+        with pytest.raises(yours.table.TableProblem) as refused:
             fit(path, target, tmp_path / "model")
         assert csv.field_size_limit() == limit, "that is the whole process's"
         assert told in str(refused.value)
@@ -277,8 +240,8 @@ NO_NUMBERS = ["1e999", "nan", "1_000", "12,34", "(5", "١٢", "2026-11-28"]
 
 def test_numbers_as_people_write_them():
     for mark, texts in NUMBERS.items():
-        assert {text: table.number(text, mark) for text in texts} == texts
-    assert [table.number(text, ".") for text in NO_NUMBERS] == [None] * len(NO_NUMBERS)
+        assert {text: yours.table.number(text, mark) for text in texts} == texts
+    assert [yours.table.number(text, ".") for text in NO_NUMBERS] == [None] * len(NO_NUMBERS)
 
 
 # The API
@@ -369,21 +332,14 @@ def test_the_curve_is_what_the_api_answers_with_everything_else_as_it_is(penguin
             assert values[here] == pytest.approx(row[name], rel=1e-3)
 
 
-def test_over_a_word_each_word_has_the_api_s_answer_and_over_a_gap_no_row_is_marked(penguins):
-    page = penguins.post_form(over="f0", sex="").text
+def test_over_a_word_each_word_has_the_api_s_answer(penguins):
+    page = penguins.post_form(over="f0").text
     figure = page[page.index('id="curve"') : page.index("</figure>")]
-    answers = {
-        word: penguins.ask(penguins.typical | {"sex": None, "island": word}).json
-        for word in penguins.features["island"]["words"]
-    }
     said = re.search(r"Probability of (\w+)", figure)[1]
-    shown = re.findall(r"<span>(\w+).*?number\">([^<]+)", figure)
-    shares = {word: answer["probabilities"][said] for word, answer in answers.items()}
-    assert shown == [(w, app.percent(shares[w])) for w in sorted(shares, key=shares.get)[::-1]]
-    assert figure.count("(your row)") == 1
-    over_gap = penguins.post_form(over="f1", bill_length_mm="").text
-    assert "<polyline" in over_gap
-    assert "<circle" not in over_gap
+    shown = dict(re.findall(r"<span>(\w+).*?number\">([^<]+)", figure))
+    for word in penguins.features["island"]["words"]:
+        answer = penguins.ask(penguins.typical | {"island": word}).json
+        assert shown[word] == yours.app.percent(answer["probabilities"][said])
 
 
 def test_an_answer_can_be_shared_and_asked_again_in_any_terminal(tmp_path):
@@ -418,11 +374,11 @@ def test_training_replaces_the_model_and_rollback_brings_it_back(tmp_path):
     paths = [write(tmp_path / f"{i}.csv", HEADER, plain_rows(60, seed=i)) for i in (1, 2)]
     versions = [fit(path, "kind", folder)[1]["sha256"][:12] for path in paths]
     assert fit(paths[1], "kind", folder)[1]["sha256"][:12] == versions[1]  # the same once more
-    assert model.load(folder).version == versions[1]
-    assert train.roll_back(folder) == versions[0]
-    assert model.load(folder).version == versions[0]
-    with pytest.raises(table.TableProblem):
-        train.roll_back(folder)
+    assert yours.model.load(folder).version == versions[1]
+    assert yours.train.roll_back(folder) == versions[0]
+    assert yours.model.load(folder).version == versions[0]
+    with pytest.raises(yours.table.TableProblem):
+        yours.train.roll_back(folder)
 
 
 # Guard and log
@@ -441,7 +397,7 @@ def test_hosts_names_are_trusted(penguins, monkeypatch, variable, value, name):
     def status(host):
         return new_client(penguins).get("/healthz", headers={"Host": host}).status_code
 
-    for each in (*guard.HOSTS, "TRUSTED_NAMES"):
+    for each in (*yours.guard.HOSTS, "TRUSTED_NAMES"):
         monkeypatch.delenv(each, raising=False)
     assert status(name) == 400
     monkeypatch.setenv(variable, value)
