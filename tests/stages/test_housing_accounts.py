@@ -177,6 +177,13 @@ def test_nobody_locks_somebody_else_out_from_another_address(app, anna, ben, clo
     assert neighbor.status_code == 303, "mistakes of a neighbor do not count for other accounts"
 
 
+def test_a_clock_that_is_set_back_locks_nobody_out(app, anna, clock):
+    for _ in range(6):
+        log_in(app.test_client(), password="wrong")
+    clock[0] -= 86_400
+    assert log_in(app.test_client()).status_code == 303
+
+
 def test_every_other_place_for_a_password_is_slowed_down_alike(anna, clock):
     for path in ("/account/delete", "/account/password"):
         wrong = {"password": "wrong", "new": "a longer horse"}
