@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from unittest.mock import Mock
@@ -272,6 +273,14 @@ def test_a_key_that_protects_nothing_is_refused_at_the_start(config, monkeypatch
     file.write_text(value, encoding="utf-8")
     with pytest.raises(key.BadSetting, match="delete this file"):
         housing_app.create_app(config)
+
+
+def test_a_key_that_another_process_is_writing_is_waited_for(config):
+    file = config["INSTANCE_FOLDER"] / "secret_key"
+    file.parent.mkdir()
+    file.touch()
+    threading.Timer(0.2, file.write_text, ["k" * 64]).start()
+    assert housing_app.create_app(config).secret_key == "k" * 64
 
 
 def test_flask_prints_the_reason_and_no_traceback(tmp_path):
