@@ -156,8 +156,17 @@ def join(app: Flask, name: str) -> Person:
     assert registered.status_code == 303, registered.text
     page = browser.post("/account/tokens", data={"name": "test"})
     assert page.status_code == 201, page.text
-    token = re.search(r'id="new-token">([^<]+)<', page.text)[1]
-    return Person(name, browser, {"Authorization": f"Bearer {token}"})
+    return Person(name, browser, {"Authorization": f"Bearer {token_in(page)}"})
+
+
+def token_in(page) -> str:
+    """The token for the API that a page shows once."""
+    return re.search(r'id="new-token">([^<]+)<', page.text)[1]
+
+
+def log_in(client, username="anna", password=PASSWORD, **sent):
+    """Send the login form."""
+    return client.post("/login", data={"username": username, "password": password}, **sent)
 
 
 @pytest.fixture

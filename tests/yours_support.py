@@ -5,23 +5,20 @@ import argparse
 import contextlib
 import csv
 import io
-import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
-import urllib.parse
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import requests
 
 from workshop.core.stages import find_stage, load_app_module, load_module
+from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
 
 STAGE = find_stage("yours")
@@ -93,17 +90,6 @@ def make(path: Path, target: str, **options) -> Made:
     return Made(said, card, client, folder)
 
 
-def as_text(path: Path, encoding="utf-8", delimiter=",") -> list[dict[str, str]]:
-    """Return the rows as a program reads them that knows nothing of types."""
-    with path.open(encoding=encoding, newline="") as file:
-        return list(csv.DictReader(file, delimiter=delimiter))
-
-
-def as_pandas(path: Path, **how) -> list[dict[str, Any]]:
-    """Return the rows as pandas makes JSON of them."""
-    return json.loads(pd.read_csv(path, **how).to_json(orient="records"))
-
-
 def plain_rows(count=60, seed=0):
     """Rows of two numbers, a word and a class that depends on them, as HEADER says."""
     draw = random.Random(seed)
@@ -126,75 +112,23 @@ def unusual_table(path: Path) -> Path:
 @contextmanager
 def served(folder, python=sys.executable):
     """The app of `folder`, as `python wsgi.py` serves it; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{(port := free_port())}"
     environment = os.environ | {"PORT": str(port), "HOST": "127.0.0.1", "PREDICTION_LOG": "log"}
     server = subprocess.Popen([python, "wsgi.py"], cwd=folder, env=environment)
     try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                assert get(f"{address}/healthz")["status"] == "ok"
-                break
-            except OSError:
-                assert server.poll() is None
-                time.sleep(0.1)
-        yield address
+        while status_of(f"{url}/healthz") != 200:
+            assert server.poll() is None, "the server ended by itself"
+            time.sleep(0.1)
+        yield url
     finally:
         server.terminate()
         server.wait(30)
 
 
-def get(address, data=None, kind="application/json"):
-    request = urllib.request.Request(address, data, {"Content-Type": kind})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        text = answer.read().decode()
-    return json.loads(text) if "json" in answer.headers["Content-Type"] else text
-
-
-def answers(address):
+def answers(url):
     """The form as it comes, and a typical row, get a prediction over HTTP."""
-    card = get(f"{address}/api/v1/model")
+    card = requests.get(f"{url}/api/v1/model", timeout=30).json()
     row = {feature["name"]: feature["typical"] for feature in card["features"]}
-    assert get(f"{address}{API}", json.dumps(row).encode())["prediction"]
-    form = urllib.parse.urlencode({f"f{i}": value for i, value in enumerate(row.values())})
-    page = get(f"{address}/predict", form.encode(), "application/x-www-form-urlencoded")
-    assert 'id="prediction"' in page
-
-
-def accepts(made, rows):
-    """Every row gets a prediction, in lists as long as the API takes."""
-    for start in range(0, len(rows), 1000):
-        answer = made.ask(rows[start : start + 1000])
-        assert answer.status_code == 200, answer.get_json()["errors"][:3]
-    pages = ("/", "/model", "/docs", "/healthz", "/api/v1/model", "/api/v1/openapi.json")
-    assert {made.client.get(page).status_code for page in pages} == {200}
-    assert made.post_form().status_code == 200
-
-
-def money_table(path: Path) -> Path:
-    """A table of prices, with an index, accountants' minus signs, booleans of two kinds and gaps."""
-    draw = random.Random(2)
-    rows = []
-    for number in range(150):
-        price, net = draw.lognormvariate(8, 1.2), draw.gauss(0, 2000)
-        rows.append(
-            [
-                number,
-                f"${price:,.2f}",
-                f"({-net:,.0f})" if net < 0 else f"{net:,.0f}",
-                draw.choice(["True", "False"]),
-                draw.choice(["0", "1"]),
-                draw.choice(["a", "b", "NA", "None", "-", "?", "", "n/a"]),
-                f"{draw.gauss(5, 1):.2f}" if number % 9 else "--",
-                f"{price * draw.lognormvariate(0, 0.3):.2f}",
-            ]
-        )
-    header = ["", "price", "net", "is new", "flag", "grade", "score", "model_dump"]
-    return write(path, header, rows)
-
-
-def new_client(made, **settings):
-    settings = {"MODEL_FOLDER": made.folder, "PREDICTION_LOG": "off"} | settings
-    return app.create_app(settings).test_client()
+    assert requests.post(url + API, json=row, timeout=30).json()["prediction"]
+    form = {f"f{i}": value for i, value in enumerate(row.values())}
+    assert 'id="prediction"' in requests.post(f"{url}/predict", form, timeout=30).text

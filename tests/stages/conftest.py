@@ -1,5 +1,9 @@
 """What the tests of stages 05 and 06 share; for stage 06, see `housing_support`."""
 
+# ruff: noqa: F811 (tests name the imported fixtures as arguments)
+
+import time
+
 import pytest
 from housing_support import anna, app, ben, built, config, database_url, trained  # noqa: F401
 
@@ -26,3 +30,17 @@ def census_folder(income, tmp_path_factory):
     """A folder with stage 05's model. Don't change it: copy it."""
     module = load_module(find_stage("census"), "census_model")
     return module.save(*income, tmp_path_factory.mktemp("census")).parent
+
+
+@pytest.fixture
+def client(app):
+    """A visitor's browser in stage 06."""
+    return app.test_client()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time that everything reads, ten seconds into a window of half a minute; a test moves it on."""
+    now = [time.time() // 30 * 30 + 40.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    return now

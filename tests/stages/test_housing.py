@@ -5,7 +5,6 @@ import html
 import io
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -41,9 +40,8 @@ def test_the_reference_r2_is_reached_on_real_districts():
 
 def test_the_card_says_what_the_model_was_trained_on(trained):
     housing, (_, card) = few(fetch_housing()), trained
-    assert (card["stage"], card["data"]["source"]) == ("06_housing", housing.source)
-    assert card["data"]["is_real"] == housing.is_real
-    assert (card["data"]["rows_train"], card["data"]["rows_test"]) == (2000, 500)
+    expected = {"source": housing.source, "is_real": housing.is_real}
+    assert card["data"].items() >= (expected | {"rows_train": 2000, "rows_test": 500}).items()
     assert list(card["features"]) == FEATURES
     for name, feature in card["features"].items():
         known = housing.train[name].agg(["min", "median", "max"]).to_dict()
@@ -55,17 +53,11 @@ def test_the_margin_is_what_the_interval_needs(trained):
     test, (estimators, card) = few(fetch_housing()).test, trained
     shares = []
     for margin in (0.0, card["interval"]["margin_usd"]):
-        _, low, high = housing_model.predict_prices(estimators, test[FEATURES], margin)
+        price, low, high = housing_model.predict_prices(estimators, test[FEATURES], margin)
+        assert ((low >= 0) & (low <= price) & (price <= high)).all()
         shares.append(np.mean((low <= test["price"]) & (test["price"] <= high)))
     assert card["interval"]["margin_usd"] > 0
     assert shares[0] < shares[1] == card["metrics"]["interval_coverage"]
-
-
-def test_an_interval_never_lies_beside_its_price_nor_below_zero(trained):
-    districts = few(fetch_housing()).test[FEATURES]
-    for margin in (-1e9, 0.0, 1e9):
-        price, low, high = housing_model.predict_prices(trained[0], districts, margin)
-        assert ((low >= 0) & (low <= price) & (price <= high)).all()
 
 
 def test_a_saved_model_answers_as_the_trained_one(trained, built):
@@ -75,28 +67,13 @@ def test_a_saved_model_answers_as_the_trained_one(trained, built):
     assert found == [round(price) for price in trained[0]["price"].predict(districts)]
 
 
-def test_what_the_app_could_not_use_is_refused_before_anything_is_written(trained, tmp_path):
-    estimators, card = trained
-    for wrong in (housing_model.build_estimators(), {"price": estimators["price"]}):
-        with pytest.raises(housing_model.ModelUnavailable, match="housing.joblib"):
-            housing_model.save(wrong, card, tmp_path)
-        assert list(tmp_path.iterdir()) == []
-
-
 # The question and its answer
-
-
-@pytest.fixture
-def client(app):
-    return app.test_client()
 
 
 def test_the_form_starts_with_a_typical_district_that_gets_an_answer(client):
     typed = Page(client.get("/")).forms[-1][1]
-    assert set(FEATURES) <= set(typed)
     answer = client.post("/predict", data={name: typed[name] for name in FEATURES})
     assert "Predicted price: $" in answer.text
-    assert "true prices, cheap and expensive districts taken together" in Page(answer).text
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -125,10 +102,7 @@ WRONG = {
     "median_income": ("much", "not a number"),
     "house_age": ("", "Enter the age of the houses in years"),
     "average_rooms": ("nan", "from 0 to 1,000"),
-    "average_bedrooms": ("1_0", "not a number"),
     "population": ("1,500", "without a comma"),
-    "latitude": ("51.5", "from 32 to 43"),
-    "longitude": ("inf", "from -125 to -114"),
     "place": ("Atlantis", "Choose a place from the list"),
 }
 
@@ -140,11 +114,9 @@ def test_what_is_wrong_stays_typed_and_is_said_at_its_field(client):
 
 
 def test_a_link_that_lacks_fields_names_each_of_them(client):
-    coordinates = {"latitude", "longitude"}
     for sent, missing in [
         ({"latitude": "34"}, set(FEATURES) - {"latitude"}),
-        ({"place": "Fresno"}, set(FEATURES) - coordinates),
-        ({"x": "y"}, set(FEATURES)),
+        ({"place": "Fresno"}, set(FEATURES) - {"latitude", "longitude"}),
         ({"place": "?"}, {*FEATURES, "place"}),
     ]:
         page = client.get("/predict", query_string=sent)
@@ -168,20 +140,6 @@ def test_the_limits_hold_for_every_district_and_are_the_same_in_the_api(client):
         assert [each["field"] for each in problem(answer, 422)["errors"]] == [name]
 
 
-def test_the_map_shows_every_place_inside_the_state_and_knows_distances():
-    border = [housing_picture.point(*corner) for corner in housing_picture.BORDER]
-    for name, (x, y) in housing_picture.california({"map": []})["places"].items():
-        crossings = 0
-        for (x1, y1), (x2, y2) in zip(border, border[1:] + border[:1], strict=True):
-            if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
-                crossings += 1
-        assert crossings % 2 == 1, name
-    cities = housing_picture.PLACES
-    distance = housing_picture.kilometres(cities["San Francisco"], cities["Los Angeles"])
-    assert distance == pytest.approx(559, abs=5)
-    assert housing_picture.nearest(37.8, -122.4)[0] == "San Francisco"
-
-
 def test_the_card_shows_where_houses_cost_what_and_no_row_of_the_data(trained):
     training = few(fetch_housing()).train
     together = training.head(9).copy()  # four districts on one square, five on another
@@ -189,9 +147,6 @@ def test_the_card_shows_where_houses_cost_what_and_no_row_of_the_data(trained):
     together["longitude"] = [-122.0] * 4 + [-117.0] * 5
     (only,) = housing_picture.price_grid(together, "price", 5)
     assert only[:2] == [33.0, -117.0]
-    # One isolated neighbor
-    near = together.assign(latitude=33.0, longitude=[-117.0] * 8 + [-117.1])
-    assert len(housing_picture.price_grid(near, "price", 5)) == 1
     cells = trained[1]["map"]
     assert len(cells) <= len(training) / 5
     for latitude, longitude, price in cells:
@@ -200,7 +155,7 @@ def test_the_card_shows_where_houses_cost_what_and_no_row_of_the_data(trained):
     assert all(count == 0 or count >= 5 for count in trained[1]["prices"]["counts"])
 
 
-@pytest.mark.parametrize("feature", FEATURES[:-2])
+@pytest.mark.parametrize("feature", ["median_income", "population"])
 def test_the_curve_goes_through_the_answer(built, feature):
     model = housing_model.load(built)
     known = model.card["features"][feature]
@@ -221,12 +176,9 @@ def test_the_page_of_an_answer_asks_again_and_keeps_the_curve_in_its_address(cli
     address = html.unescape(re.search(r'id="address"[^>]* href="([^"]+)"', page.text)[1])
     assert "over=house_age" in address
     assert "over the age of the houses" in client.get(address).text
-    for odd in ("latitude", "<script>", ""):
-        page = client.get("/predict", query_string=BERKELEY | {"over": odd})
-        assert "over the median income" in page.text
+    page = client.get("/predict", query_string=BERKELEY | {"over": "<script>"})
+    assert "over the median income" in page.text
     assert "$81,000 a year" in page.text
-    assert "1.02 bedrooms per household" in page.text
-    assert 'src="/qr/x.svg?path=%2Fpredict%3F' not in page.text
     room = {"SCRIPT_NAME": "/x", "workshop.qr_url": "/qr/x.svg?path="}
     page = client.get("/predict", query_string=BERKELEY, environ_overrides=room)
     assert 'src="/qr/x.svg?path=%2Fpredict%3F' in page.text
@@ -267,46 +219,27 @@ def test_renaming_changes_the_name_alone_and_deleting_everything(anna):
     assert anna.list() == [other]
 
 
-NO_NAMES = ["", "  ", "a\nb", "a\0", "x" * 101]
-
-
 def test_a_name_that_is_none_is_refused_by_page_and_api(anna):
     saved = anna.saves("one")
     places = [("POST", "/saved", {"district": BERKELEY}), ("PATCH", f"/saved/{saved['id']}", {})]
-    for name, (method, path, body) in product(NO_NAMES, places):
+    for name, (method, path, body) in product(["  ", "a\nb", "x" * 101], places):
         sent = {"json": body | {"name": name}, "headers": anna.headers}
         answer = anna.browser.open(f"/api/v1{path}", method=method, **sent)
         assert [each["field"] for each in problem(answer, 422)["errors"]] == ["name"]
         page = anna.browser.post(path, data=BERKELEY | {"name": name})
-        assert page.status_code == 422
-        assert len(messages(page)) == 1
+        assert (page.status_code, len(messages(page))) == (422, 1)
     assert anna.list() == [saved]
 
 
 def test_without_a_token_nothing_is_told_or_kept(anna):
     routes = [("GET", ""), ("POST", ""), ("GET", "/1"), ("PATCH", "/1"), ("DELETE", "/1")]
-    for header in (None, "Bearer", "Bearer x", "Basic YTpi", "Bearer \xff", "x"):
+    for header in (None, "Bearer", "Bearer x", "Basic YTpi", "Bearer \xff"):
         headers = {"Authorization": header} if header else {}
         for method, path in routes:
             # Anna's browser has a session; it opens the pages, never the API.
             answer = anna.browser.open(f"/api/v1/saved{path}", method=method, headers=headers)
             problem(answer, 401)
             assert answer.headers["WWW-Authenticate"] == "Bearer"
-
-
-@on_both_databases
-def test_saves_at_the_same_time_all_count(app, anna):
-    def save(number):
-        body = {"name": f"save {number}", "district": BERKELEY | {"population": float(number)}}
-        return app.test_client().post("/api/v1/saved", json=body, headers=anna.headers)
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(save, range(1, 25)))
-    assert {answer.status_code for answer in answers} == {201}
-    listed = {each["id"]: each for each in anna.list()}
-    assert listed == {answer.json["id"]: answer.json for answer in answers}
-    names = {(each["name"], each["district"]["population"]) for each in listed.values()}
-    assert names == {(f"save {number}", float(number)) for number in range(1, 25)}
 
 
 def hidden(page):
@@ -322,12 +255,10 @@ def test_what_the_page_shows_is_what_the_page_saves_renames_and_deletes(anna):
     assert (saved["name"], saved["district"]) == ("Mine", BERKELEY)
     listed = anna.browser.get("/saved").text
     assert "Saved “Mine”." in listed
-    assert f"${saved['price_usd']:,}" in page.text
-    assert f"${saved['price_usd']:,}" in listed
+    for shown in (page.text, listed):
+        assert f"${saved['price_usd']:,}" in shown
     address = f"/saved/{saved['id']}"
-    assert "Mine" in anna.browser.get(address).text
     assert anna.browser.post(address, data={"name": "two"}).status_code == 303
-    assert [each["name"] for each in anna.list()] == ["two"]
     assert f'href="{address}/delete"' in anna.browser.get(address).text
     assert "two" in anna.browser.get(f"{address}/delete").text  # asks first, and deletes nothing
     assert [each["name"] for each in anna.list()] == ["two"]
@@ -341,8 +272,6 @@ def test_an_answer_of_another_model_is_shown_again_before_it_is_saved(anna):
     again = anna.browser.post("/saved", data=sent)
     assert again.status_code == 422
     assert "trained again" in messages(again)[0]
-    changed = anna.browser.post("/saved", data=BERKELEY | {"name": "x", "latitude": "99"})
-    assert messages(changed) == ["Enter a number from 32 to 43."]
     assert anna.list() == []
     assert anna.browser.post("/saved", data=hidden(again) | {"name": "Mine"}).status_code == 303
 

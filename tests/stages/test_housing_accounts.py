@@ -6,7 +6,6 @@ import re
 import sqlite3
 import stat
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -20,9 +19,11 @@ from housing_support import (
     dispose,
     housing_app,
     join,
+    log_in,
     make_app,
     messages,
     on_both_databases,
+    token_in,
 )
 from sqlalchemy import inspect, text
 from werkzeug.security import generate_password_hash
@@ -31,15 +32,6 @@ database = sys.modules["housing_database"]
 login = sys.modules["housing_login"]
 INIT = "flask --app apps/06_housing/app.py init-db"
 WRONG = "The username or the password is wrong."
-
-
-@pytest.fixture
-def client(app):
-    return app.test_client()
-
-
-def log_in(client, username="anna", password=PASSWORD, **sent):
-    return client.post("/login", data={"username": username, "password": password}, **sent)
 
 
 def counts(app):
@@ -52,22 +44,6 @@ def counts(app):
 
 
 # Registering, logging in and out
-
-
-@on_both_databases
-def test_a_whole_visit(app, client):
-    registered = client.post("/register", data={"username": "Änna", "password": PASSWORD})
-    assert registered.status_code == 303
-    assert "Welcome, änna" in client.get("/").text
-    client.post("/saved", data=BERKELEY | {"name": "My hills"})
-    assert client.post("/logout").status_code == 303
-    assert client.get("/saved").location == "/login?next=/saved"
-    elsewhere = app.test_client()
-    assert log_in(elsewhere, "änna").location == "/saved"
-    page = elsewhere.get("/saved").text
-    assert "My hills" in page
-    elsewhere.post(re.search(r"/saved/\d+/delete", page)[0])
-    assert "nothing here yet" in elsewhere.get("/saved").text
 
 
 def test_a_password_is_stored_as_its_scrypt_hash_and_a_token_as_its_hash(app, anna, monkeypatch):
@@ -86,7 +62,12 @@ def test_a_password_is_stored_as_its_scrypt_hash_and_a_token_as_its_hash(app, an
 
 
 BAD_NAMES = {"": "1 to 64", "x" * 65: "1 to 64", "two words": "no spaces", "nul\0": "no spaces"}
-BAD_NAMES |= {"ANNA": "taken", "ａｎｎａ": "taken"}
+BAD_NAMES |= {
+    "ANNA": "taken",
+    "ａｎｎａ": "taken",
+    "аnna": "Latin letters",
+    "an\u200bna": "Latin letters",
+}
 BAD_PASSWORDS = {"short": "8 to 256", "x" * 257: "8 to 256", "Benedict": "other than the username"}
 
 
@@ -96,15 +77,11 @@ def test_a_bad_registration_says_what_is_wrong(app, anna, client):
     for username, password, message in tries:
         page = client.post("/register", data={"username": username, "password": password})
         assert page.status_code == 422
-        assert [message in each for each in messages(page)] == [True]
+        assert [message in each for each in messages(page)] == [True], ascii(username)
         assert password not in page.text
     assert counts(app)["account"] == 1
-
-
-def test_a_wrong_password_and_an_unknown_name_look_the_same(anna, client):
-    pages = [log_in(client, name, "wrong password") for name in ("anna", "nobody", "nul\0", "")]
-    assert {page.status_code for page in pages} == {422}
-    assert [messages(page) for page in pages] == [[WRONG]] * 4
+    assert log_in(client, " ＡＮＮＡ ").status_code == 303
+    assert "Account of nguyễn" in join(app, "Nguyễn").browser.get("/account").text
 
 
 def test_logging_out_ends_the_session_on_the_server(app, anna):
@@ -145,11 +122,8 @@ def test_what_ends_all_sessions_of_an_account(app, anna):
 def test_after_the_login_one_is_where_one_was_and_never_elsewhere(anna, client):
     assert log_in(client, query_string={"next": "/predict?x=1"}).location == "/predict?x=1"
     hosts = ["//elsewhere.example", "/\\elsewhere.example", "https://elsewhere.example"]
-    for wanted in [*hosts, "/\t/elsewhere.example", "elsewhere", ""]:
+    for wanted in [*hosts, "/\t/elsewhere.example", ""]:
         assert log_in(client, query_string={"next": wanted}).location == "/saved", wanted
-    strange = {"endpoint": "x", "_external": "1", "_anchor": "x", "next": "/a\0b", "values": "x"}
-    for page in ("/login", "/register"):
-        assert client.get(page, query_string=strange).status_code == 200
 
 
 def test_visitors_are_sent_to_the_login_and_change_nothing(app, client):
@@ -175,14 +149,6 @@ def test_the_cookie_is_this_apps_own_and_private_pages_are_not_kept(client, anna
 # Guessing
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """The time that everything reads; a test moves it on."""
-    now = [time.time() // 30 * 30 + 40.0]  # ten seconds into a window of half a minute
-    monkeypatch.setattr(time, "time", lambda: now[0])
-    return now
-
-
 def from_address(address):
     return {"environ_base": {"REMOTE_ADDR": address}}
 
@@ -192,15 +158,12 @@ def test_after_five_failures_even_the_right_password_waits_for_at_most_half_a_mi
 ):
     for _ in range(5):
         assert log_in(app.test_client(), password="wrong").status_code == 422
-    # The page does not tell that this one is right.
-    slow = log_in(app.test_client())
+    slow = log_in(app.test_client())  # the page doesn't tell that this one is right
     seconds = int(slow.headers["Retry-After"])
     assert slow.status_code == 429
     assert 0 < seconds <= 30
     assert messages(slow) == [f"Too many attempts. Wait {seconds} seconds, then try again."]
-    clock[0] += seconds - 2
-    assert log_in(app.test_client()).status_code == 429
-    clock[0] += 2
+    clock[0] += seconds
     assert log_in(app.test_client()).status_code == 303
     assert log_in(app.test_client(), password="wrong").status_code == 422, "and it starts again"
 
@@ -214,22 +177,19 @@ def test_nobody_locks_somebody_else_out_from_another_address(app, anna, ben, clo
     assert neighbor.status_code == 303, "mistakes of a neighbor do not count for other accounts"
 
 
-@pytest.mark.parametrize("jump", [-86_400, -45, 45, 86_400])
-def test_a_clock_that_jumps_locks_nobody_out(app, anna, clock, jump):
+def test_a_clock_that_is_set_back_locks_nobody_out(app, anna, clock):
     for _ in range(6):
         log_in(app.test_client(), password="wrong")
-    clock[0] += jump
+    clock[0] -= 86_400
     assert log_in(app.test_client()).status_code == 303
 
 
-def test_every_other_place_for_a_password_is_slowed_down_alike(app, anna, clock):
-    statuses = [log_in(app.test_client(), "nobody", "wrong").status_code for _ in range(6)]
-    assert statuses == [*[422] * 5, 429]
+def test_every_other_place_for_a_password_is_slowed_down_alike(anna, clock):
     for path in ("/account/delete", "/account/password"):
-        clock[0] += 60
         wrong = {"password": "wrong", "new": "a longer horse"}
         statuses = [anna.browser.post(path, data=wrong).status_code for _ in range(6)]
         assert statuses == [*[422] * 5, 429]
+        clock[0] += 60
 
 
 def test_an_address_that_tries_many_names_is_slowed_down(app, anna, clock, monkeypatch):
@@ -264,22 +224,15 @@ def test_registering_has_a_limit_for_each_address(app, clock):
 # CSRF
 
 
-@pytest.fixture
-def guarded(config):
-    app = make_app(config | {"WTF_CSRF_ENABLED": True})
-    yield app
-    dispose(app)
-
-
-def test_every_form_that_posts_carries_a_token_and_every_post_wants_it(guarded):
+def test_every_form_that_posts_carries_a_token_and_every_post_wants_it(config):
+    guarded = make_app(config | {"WTF_CSRF_ENABLED": True})
     browser, anna = guarded.test_client(), {"username": "anna", "password": PASSWORD}
     assert browser.post("/register", data=anna).status_code == 400
     sent = anna | {"csrf_token": csrf_token(browser.get("/register"))}
     assert browser.post("/register", data=sent).status_code == 303
     sent = {"name": "x", "csrf_token": csrf_token(browser.get("/account"))}
     page = browser.post("/account/tokens", data=sent)
-    token = re.search('id="new-token">([^<]+)<', page.text)[1]
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = {"Authorization": f"Bearer {token_in(page)}"}
     # The API wants none: its token comes with no form of another site.
     body = {"name": "one", "district": BERKELEY}
     assert browser.post("/api/v1/saved", json=body, headers=headers).status_code == 201
@@ -356,7 +309,6 @@ def test_without_tables_the_pages_that_need_them_name_the_command(config, databa
     assert INIT in answer.json["detail"]
     assert INIT in client.get("/healthz").json["reason"]
     # A question needs no database, and none is made by surprise.
-    assert client.get("/").status_code == 200
     assert client.post("/predict", data=BERKELEY).status_code == 200
     assert not (config["INSTANCE_FOLDER"] / "housing.db").exists()
     for done in ("Made", "already"):
@@ -395,16 +347,6 @@ def test_a_database_of_another_version_is_refused_and_left_alone(app):
         assert "login_session" not in inspect(database.db.engine).get_table_names()
 
 
-def test_a_file_that_is_deleted_and_made_again_is_taken_up(config, app, anna):
-    for file in config["INSTANCE_FOLDER"].glob("housing.db*"):
-        file.unlink()
-    assert anna.browser.get("/account").status_code == 503
-    app.test_cli_runner().invoke(args=["init-db"])
-    assert anna.browser.get("/account").status_code == 303
-    assert join(app, "anna").list() == []
-    assert anna.browser.get("/api/v1/saved", headers=anna.headers).status_code == 401
-
-
 def test_a_database_url_names_the_file_and_readers_may_read_while_somebody_writes(config):
     make_app(config | {"DATABASE_URL": "sqlite:///other.db"})
     with closing(sqlite3.connect(config["INSTANCE_FOLDER"] / "other.db")) as found:
@@ -434,6 +376,4 @@ def test_where_no_key_can_be_kept_the_app_says_so_and_takes_one(config, tmp_path
     with pytest.raises(ValueError, match="set SECRET_KEY"):
         housing_app.create_app(config | {"INSTANCE_FOLDER": tmp_path / "file"})
     monkeypatch.setenv("SECRET_KEY", "from outside, and long enough for any rule")
-    key = housing_app.create_app(config).config["SECRET_KEY"]
-    assert key == "from outside, and long enough for any rule"
-    assert not config["INSTANCE_FOLDER"].exists()
+    assert housing_app.create_app(config).secret_key == "from outside, and long enough for any rule"

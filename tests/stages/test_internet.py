@@ -1,7 +1,6 @@
 """Stage 07's notebook: its pieces run separately, its checks know typical mistakes, `rehearse` is a host."""
 
 import contextlib
-import re
 import shutil
 import subprocess
 import sys
@@ -41,15 +40,11 @@ def model(tmp_path_factory):
 # `rehearse`
 
 
-def with_model(folder, model):
-    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("model"))
-    shutil.copytree(model, folder / "model")
-    return folder
-
-
 def test_rehearse_runs_the_folder_with_its_settings_and_no_others(tmp_path, model, monkeypatch):
     monkeypatch.setenv("TRUSTED_NAMES", "other.example")
-    folder = with_model(tmp_path / "a folder", model)
+    folder = tmp_path / "a folder"
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("model"))
+    shutil.copytree(model, folder / "model")
     with rehearse(folder, TRUSTED_NAMES="own.example", PREDICTION_LOG="log") as url:
         statuses = [
             requests.get(f"{url}/healthz", headers={"Host": host}, timeout=30).status_code
@@ -70,22 +65,13 @@ def test_rehearse_says_why_a_folder_does_not_start(tmp_path):
 # The notebook's pieces
 
 
-@pytest.mark.parametrize("piece", ["Second", "Third"])
-def test_a_piece_stands_alone(piece, tmp_path):
-    """No cell of a piece looks up a name that only an earlier piece defines."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    starts = [
-        number
-        for number, cell in enumerate(notebook.cells)
-        if re.match("## (First|Second|Third) piece", cell.source)
-    ]
-    names = ["First", "Second", "Third"]
-    begin = starts[names.index(piece)]
-    end = ([*starts, len(notebook.cells)])[names.index(piece) + 1]
-    own = [cell for cell in notebook.cells[begin:end] if cell.cell_type == "code"]
-    everything = [cell for cell in notebook.cells[:end] if cell.cell_type == "code"]
+def test_a_piece_stands_alone():
+    """No cell of the third piece looks up a name that only an earlier piece defines."""
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    [begin] = [i for i, cell in enumerate(cells) if cell.source.startswith("## Third piece")]
+    own = [cell for cell in cells[begin:] if cell.cell_type == "code"]
     assert len(own) >= 5
-    assert what_they_need(everything, own) == own
+    assert what_they_need([cell for cell in cells if cell.cell_type == "code"], own) == own
 
 
 def test_the_cells_that_a_piece_begins_with_run(tmp_path):
@@ -107,12 +93,10 @@ def test_the_cells_that_a_piece_begins_with_run(tmp_path):
 def own(tmp_path_factory):
     """A learner's folder with two apps that `new` made, and one that it didn't make."""
     folder = tmp_path_factory.mktemp("own")
-    for name, csv, target in (
-        ("flowers", ROOT / "data" / "iris.csv", "species"),
-        ("same", PENGUINS, "species"),
-        ("weight", PENGUINS, "body_mass_g"),
-    ):
-        new_app(name, csv, target, model="linear", say=str, apps_folder=folder / "apps")
+    iris = ROOT / "data" / "iris.csv"
+    apps = {"flowers": (iris, "species"), "same": (PENGUINS, "species")}
+    for name, source in (apps | {"weight": (PENGUINS, "body_mass_g")}).items():
+        new_app(name, *source, model="linear", say=str, apps_folder=folder / "apps")
     typed = folder / "apps" / "typed"
     typed.mkdir()
     (typed / "app.py").write_text("app = None\n")
@@ -154,12 +138,7 @@ def test_an_app_whose_tests_fail_is_named(own, monkeypatch, tmp_path):
 @pytest.fixture
 def copy(copy_of, model, monkeypatch):
     """A copy of the app with a model. It isn't served: the checks run it by themselves."""
-
-    @contextlib.contextmanager
-    def not_served(name):
-        yield None
-
-    monkeypatch.setattr(background, "running_app", not_served)
+    monkeypatch.setattr(background, "running_app", lambda name: contextlib.nullcontext())
     made = copy_of("yours")
     shutil.rmtree(made.app / "model", ignore_errors=True)
     shutil.copytree(model, made.app / "model")
@@ -174,19 +153,15 @@ REFUSED = "assert bad.status_code == 422"
 @pytest.mark.parametrize(
     "name, lines, status, hint",
     [
-        ("", [], "not yet", "below the last test"),
         ("mine", [GOOD, BAD, REFUSED], "not yet", "begins with `test_`"),
         ("test_mine", [GOOD, BAD, REFUSED], "solved", "test_mine passes"),
         ("test_mine", [GOOD], "wrong", "accepts every bad request"),
-        ("test_mine", [BAD, REFUSED], "wrong", "refuses every good request"),
-        ("test_mine", [BAD, "assert bad.status_code = 422"], "wrong", "pytest can't run the tests"),
     ],
 )
 def test_a_test_is_worth_what_it_notices(copy, name, lines, status, hint):
-    if lines:
-        text = (copy.app / "test_app.py").read_text(encoding="utf-8")
-        body = "\n    ".join(lines)
-        copy.write("test_app.py", f"{text}\n\ndef {name}(client, row):\n    {body}\n")
+    text = (copy.app / "test_app.py").read_text(encoding="utf-8")
+    body = "\n    ".join(lines)
+    copy.write("test_app.py", f"{text}\n\ndef {name}(client, row):\n    {body}\n")
     assert_verdict("07.2", status, hint)
 
 
@@ -199,13 +174,10 @@ SHOWN = "{% if config.CONTACT %}{{ config.CONTACT }}{% endif %}"
     "how, shown, status, hint",
     [
         ("", "", "not yet", "next to MODEL_FOLDER"),
-        ("", SHOWN, "wrong", "nothing in app.py reads"),
         ('os.environ.get("CONTACT", "")', SHOWN, "solved", "isn't in any file"),
         ('os.environ.get("CONTACT", "")', "", "wrong", "doesn't show it"),
         ('os.environ.get("CONTACT", "")', SHOWN.replace("T }}", "T|safe }}"), "wrong", "safe"),
-        ('os.environ.get("CONTACT", "")', "Ask: {{ config.CONTACT }}", "wrong", "endif"),
         ('"Ask Ana"', SHOWN, "wrong", "nothing in app.py reads"),
-        ('os.environ.gte("CONTACT")', SHOWN, "wrong", "apps/07_yours/app.py, line"),
     ],
 )
 def test_a_setting_from_the_environment(copy, how, shown, status, hint):

@@ -11,27 +11,36 @@ import shlex
 import shutil
 from urllib.parse import quote, urlsplit
 
+import pandas as pd
 import pytest
+import yours_support as yours
 from app_support import problem
-from yours_support import (
-    API,
-    HEADER,
-    PENGUINS,
-    accepts,
-    app,
-    as_pandas,
-    as_text,
-    fit,
-    guard,
-    make,
-    model,
-    money_table,
-    new_client,
-    plain_rows,
-    table,
-    train,
-    write,
-)
+from yours_support import API, HEADER, PENGUINS, fit, make, plain_rows, write
+
+
+def as_text(path, encoding="utf-8", delimiter=","):
+    """Return the rows as a program reads them that knows nothing of types."""
+    with path.open(encoding=encoding, newline="") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def accepts(made, rows):
+    """Every row gets a prediction, in lists as long as the API takes."""
+    for start in range(0, len(rows), 1000):
+        answer = made.ask(rows[start : start + 1000])
+        assert answer.status_code == 200, answer.get_json()["errors"][:3]
+    assert made.client.get("/model").status_code == 200
+    assert made.post_form().status_code == 200
+
+
+def accepts_from_pandas(made, path, **how):
+    """Every row gets a prediction as pandas makes JSON of it."""
+    accepts(made, json.loads(pd.read_csv(path, **how).to_json(orient="records")))
+
+
+def new_client(made, **settings):
+    settings = {"MODEL_FOLDER": made.folder, "PREDICTION_LOG": "off"} | settings
+    return yours.app.create_app(settings).test_client()
 
 
 @pytest.fixture(scope="module")
@@ -47,36 +56,39 @@ def mass(tmp_path_factory):
 # Tables as people have them
 
 
-@pytest.mark.parametrize(
-    ("encoding", "delimiter"),
-    [("utf-8-sig", "\t"), ("utf-16", ";"), ("utf-16-le", "\t"), ("cp1252", ";")],
-)
+@pytest.mark.parametrize(("encoding", "delimiter"), [("utf-8-sig", ";"), ("utf-16", "\t")])
 def test_european_tables_in_any_encoding(tmp_path, encoding, delimiter):
     draw = random.Random(1)
     rows = []
     for number in range(1, 81):
-        ratio, sales = draw.uniform(1, 4), draw.uniform(1000, 99999)
-        sales = f"{sales:,.2f}".translate(str.maketrans(",.", ".,"))
-        share = f"{100 * draw.random():.1f} %".replace(".", ",")
-        ratio_text = f"{ratio:.2f}".replace(".", ",")
-        rows.append([number, ratio_text, sales, draw.choice(["Ja", "Nein"]), share])
-        rows[-1].append("Größe A" if ratio > 2.5 else "Größe B")
-    header = ["Nr", "od280/od315", "Umsatz €", "Kunde?", "Anteil", "Klasse"]
+        sales = f"{draw.uniform(1000, 99999):,.2f}".translate(str.maketrans(",.", ".,"))
+        rows.append([number, sales, f"{number % 7},5 %", draw.choice(["Größe A", "Größe B"])])
+    header = ["Nr", "Umsatz €", "Anteil", "Klasse"]
     path = write(tmp_path / "t.csv", header, rows, encoding, delimiter)
     made = make(path, "Klasse")
     assert set(made.card["left_out"]) == {"Nr"}
-    assert 1 <= made.features["od280/od315"]["low"] <= made.features["od280/od315"]["high"] <= 4
     assert made.features["Umsatz €"]["low"] > 1000
     assert made.features["Anteil"]["unit"] == "%"
     assert made.card["target"]["words"] == ["Größe A", "Größe B"]
     accepts(made, as_text(path, encoding, delimiter))
-    if encoding != "utf-16-le":  # which pandas can't tell
-        accepts(made, as_pandas(path, encoding=encoding, sep=delimiter, decimal=",", thousands="."))
+    how = {"encoding": encoding, "sep": delimiter, "decimal": ",", "thousands": "."}
+    accepts_from_pandas(made, path, **how)
 
 
 @pytest.fixture(scope="module")
 def money(tmp_path_factory):
-    return money_table(tmp_path_factory.mktemp("money") / "t.csv")
+    """A table of prices, with an index, accountants' minus signs, booleans of two kinds and gaps."""
+    draw = random.Random(2)
+    rows = []
+    for number in range(150):
+        price, net = draw.lognormvariate(8, 1.2), draw.gauss(0, 2000)
+        row = [number, f"${price:,.2f}", f"({-net:,.0f})" if net < 0 else f"{net:,.0f}"]
+        row += [draw.choice(["True", "False"]), draw.choice(["0", "1"])]
+        row += [draw.choice(["a", "b", "NA", "None", "-", "?", "", "n/a"])]
+        row += [f"{draw.gauss(5, 1):.2f}" if number % 9 else "--"]
+        rows.append([*row, f"{price * draw.lognormvariate(0, 0.3):.2f}"])
+    header = ["", "price", "net", "is new", "flag", "grade", "score", "model_dump"]
+    return write(tmp_path_factory.mktemp("money") / "t.csv", header, rows)
 
 
 def test_money_booleans_gaps_and_an_index_column(money):
@@ -87,8 +99,8 @@ def test_money_booleans_gaps_and_an_index_column(money):
     assert made.features["flag"]["words"] == ["0", "1"]
     assert [name for name in made.features if made.features[name]["gaps"]] == ["grade", "score"]
     accepts(made, as_text(money))
-    accepts(made, as_pandas(money))
-    for flag in (0, "0", False, 0.0, " 0 "):
+    accepts_from_pandas(made, money)
+    for flag in (0, "0", False, " 0 "):
         assert made.ask(made.typical | {"flag": flag}).status_code == 200
     assert made.ask(made.typical | {"is new": "maybe"}).status_code == 422
 
@@ -123,15 +135,6 @@ def test_what_spreadsheets_and_r_add_to_a_table(tmp_path):
     ):
         (tmp_path / "t.csv").write_text("\n".join(lines))
         assert list(make(tmp_path / "t.csv", "kind").features) == HEADER[:3]
-
-
-def test_none_is_a_class_and_no_gap_where_the_target_has_words(tmp_path):
-    draw = random.Random(3)
-    words = ["None", "low", "high", "NA"]
-    rows = [[draw.random(), draw.gauss(), draw.choice(words)] for _ in range(100)]
-    made = make(write(tmp_path / "t.csv", ["x", "y", "t"], rows), "t")
-    assert made.card["target"]["words"] == ["None", "high", "low"]
-    assert made.card["data"]["rows_used"] < 100  # NA is a gap
 
 
 def test_columns_are_left_out_with_their_reason_and_kept_if_you_ask(tmp_path):
@@ -174,28 +177,10 @@ def test_the_card_names_no_rare_word_and_no_extreme_but_their_rows_are_accepted(
     assert made.ask({"n": 0, "w": "Secret"}).json["warnings"]
 
 
-def test_a_rare_class_is_counted_next_to_the_trivial_answer(tmp_path):
-    draw = random.Random(6)
-    rows = [[draw.gauss(2 * (i % 50 == 0)), "yes" if i % 50 == 0 else "no"] for i in range(500)]
-    made = make(write(tmp_path / "t.csv", ["x", "t"], rows), "t", kind="auto")
-    counts = made.card["classes"]["yes"]
-    assert counts["rows"] == 10
-    assert f'{counts["found"]} of 10 rows of "yes"' in made.said
-    metrics = made.card["metrics"]
-    assert metrics["accuracy_trivial"] == pytest.approx(0.98)
-    assert metrics["log_loss"] == min(metrics["log_loss_linear"], metrics["log_loss_boosted"])
-
-
-def test_sorted_tables_are_shuffled_before_they_are_tested(tmp_path):
-    rows = [[i % 7, i % 5, "early" if i < 60 else "late", f"{i}.5"] for i in range(120)]
-    made = make(write(tmp_path / "t.csv", ["a", "b", "half", "t"], rows), "t")
-    assert made.card["metrics"]["mean_absolute_error"] < 20
-
-
 def test_small_tables_get_a_warning_and_large_ones_are_sampled(tmp_path, monkeypatch):
     rows = {"24": [*plain_rows(24)], "60": [*plain_rows(60)]}
     rows["901"] = [*plain_rows(900), ["", "1", "violet", "big"]]
-    monkeypatch.setattr(table, "MOST_ROWS", 300)
+    monkeypatch.setattr(yours.table, "MOST_ROWS", 300)
     paths = [write(tmp_path / f"{name}.csv", HEADER, some) for name, some in rows.items()]
     said = [make(path, "kind").said for path in paths]
     assert ["Warning" in each for each in said] == [True, False, False]
@@ -223,15 +208,12 @@ NO_TABLES = [
     (GOOD.replace("x\n", "y\n"), "t", "Fewer than two"),
     ("a,t\n" + "".join(f"{i}.5,word{i}\n" for i in range(3000)), "t", "too many"),
     (GOOD[: GOOD.index("0.15")], "t", "Only 15 rows"),
-    ("a,b,t\n", "t", "Only 0 rows"),
     ("", "t", "empty"),
     (GOOD.replace("a,b,t", "a,a,t"), "t", "Repeated names: a"),
     (GOOD.replace(ROW_3, f"{ROW_3},7"), "t", "Line 3 has 4 cells"),
-    (GOOD.replace(ROW_3, ROW_3[:-2]), "t", "Line 3 has 2 cells"),
     ("Sales of 2026\n\n" + GOOD, "t", "title"),
     ("t\n" + "x\ny\n" * 40, "t", "one column"),
     (GOOD.replace(ROW_3, '0.01,1.5,"y'), "t", "Line 3 opens a quotation mark"),
-    (GOOD.replace("y\n0.04", '"y\n0.04').replace("x\n0.07", 'x"\n0.07'), "t", "Line 5 has"),
     (b"PK\x03\x04 a workbook", "t", "not CSV"),
 ]
 
@@ -240,7 +222,7 @@ def test_what_is_no_table_is_refused_in_a_sentence(tmp_path):
     path, limit = tmp_path / "t.csv", csv.field_size_limit()
     for content, target, told in NO_TABLES:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        with pytest.raises(table.TableProblem) as refused:
+        with pytest.raises(yours.table.TableProblem) as refused:
             fit(path, target, tmp_path / "model")
         assert csv.field_size_limit() == limit, "that is the whole process's"
         assert told in str(refused.value)
@@ -258,8 +240,8 @@ NO_NUMBERS = ["1e999", "nan", "1_000", "12,34", "(5", "١٢", "2026-11-28"]
 
 def test_numbers_as_people_write_them():
     for mark, texts in NUMBERS.items():
-        assert {text: table.number(text, mark) for text in texts} == texts
-    assert [table.number(text, ".") for text in NO_NUMBERS] == [None] * len(NO_NUMBERS)
+        assert {text: yours.table.number(text, mark) for text in texts} == texts
+    assert [yours.table.number(text, ".") for text in NO_NUMBERS] == [None] * len(NO_NUMBERS)
 
 
 # The API
@@ -268,7 +250,7 @@ def test_numbers_as_people_write_them():
 def test_every_row_of_the_penguins_is_accepted_alone_and_in_lists(penguins, mass):
     for made in (penguins, mass):
         accepts(made, as_text(PENGUINS))
-        accepts(made, as_pandas(PENGUINS))
+        accepts_from_pandas(made, PENGUINS)
     one = penguins.ask(penguins.typical).json
     many = penguins.ask([penguins.typical] * 3).json
     assert many == {"predictions": [one] * 3, "model_version": one["model_version"]}
@@ -298,24 +280,12 @@ def test_a_missing_name_is_a_gap_only_where_the_data_has_gaps(penguins):
                 assert problem(answer, 422)["errors"][0]["field"] == name
 
 
-def test_answers_are_finite_or_refused(mass, money):
-    for made in (mass, make(money, "model_dump", kind="linear")):
-        for name, feature in made.features.items():
-            if feature["kind"] == "number":
-                for value in (1e308, -1e308, 1e18, -1e18):
-                    answer = made.ask(made.typical | {name: value})
-                    assert answer.status_code in (200, 422)
-                    assert not re.search("Infinity|NaN", answer.text)
-
-
-def test_the_document_of_the_api_describes_a_row(penguins, mass):
-    for made in (penguins, mass):
-        document = made.client.get("/api/v1/openapi.json").json
-        row = document["components"]["schemas"]["Row"]
-        assert row["properties"].keys() == made.features.keys()
-        gapless = {name for name, feature in made.features.items() if not feature["gaps"]}
-        assert set(row["required"]) == gapless
-        assert row["properties"]["island"]["enum"] == ["Biscoe", "Dream", "Torgersen"]
+def test_answers_are_finite_or_refused(money):
+    made = make(money, "model_dump")
+    for name, value in itertools.product(("price", "net", "score"), (1e308, -1e18)):
+        answer = made.ask(made.typical | {name: value})
+        assert answer.status_code in (200, 422)
+        assert not re.search("Infinity|NaN", answer.text)
 
 
 # The pages
@@ -329,10 +299,9 @@ def test_the_form_keeps_what_was_typed_next_to_the_answer_and_warns(penguins, ma
     assert answer.status_code == 422
     assert 'value="long"' in answer.text
     assert answer.text.count('aria-invalid="true"') == 2
-    for grams, warned in (("4000", False), ("20000", True)):  # outside the usual range
-        assert ("notice warning" in penguins.post_form(body_mass_g=grams).text) is warned
-        answer = penguins.ask(penguins.typical | {"body_mass_g": float(grams)})
-        assert bool(answer.json["warnings"]) is warned
+    assert "notice warning" not in penguins.post_form(body_mass_g="4000").text
+    assert "notice warning" in penguins.post_form(body_mass_g="20000").text
+    assert penguins.ask(penguins.typical | {"body_mass_g": 20000.0}).json["warnings"]
 
 
 def drawn(page):
@@ -363,21 +332,14 @@ def test_the_curve_is_what_the_api_answers_with_everything_else_as_it_is(penguin
             assert values[here] == pytest.approx(row[name], rel=1e-3)
 
 
-def test_over_a_word_each_word_has_the_api_s_answer_and_over_a_gap_no_row_is_marked(penguins):
-    page = penguins.post_form(over="f0", sex="").text
+def test_over_a_word_each_word_has_the_api_s_answer(penguins):
+    page = penguins.post_form(over="f0").text
     figure = page[page.index('id="curve"') : page.index("</figure>")]
-    answers = {
-        word: penguins.ask(penguins.typical | {"sex": None, "island": word}).json
-        for word in penguins.features["island"]["words"]
-    }
     said = re.search(r"Probability of (\w+)", figure)[1]
-    shown = re.findall(r"<span>(\w+).*?number\">([^<]+)", figure)
-    shares = {word: answer["probabilities"][said] for word, answer in answers.items()}
-    assert shown == [(w, app.percent(shares[w])) for w in sorted(shares, key=shares.get)[::-1]]
-    assert figure.count("(your row)") == 1
-    over_gap = penguins.post_form(over="f1", bill_length_mm="").text
-    assert "<polyline" in over_gap
-    assert "<circle" not in over_gap
+    shown = dict(re.findall(r"<span>(\w+).*?number\">([^<]+)", figure))
+    for word in penguins.features["island"]["words"]:
+        answer = penguins.ask(penguins.typical | {"island": word}).json
+        assert shown[word] == yours.app.percent(answer["probabilities"][said])
 
 
 def test_an_answer_can_be_shared_and_asked_again_in_any_terminal(tmp_path):
@@ -396,7 +358,6 @@ def test_an_answer_can_be_shared_and_asked_again_in_any_terminal(tmp_path):
     assert json.loads(sent) == row
     assert not set("'$`%!&|^<>") & set(sent)
     assert texts["json"] in html.unescape(made.client.get(texts["link"]).text)
-    assert "<img" not in page.text, "no QR code where nothing but the app is running"
     room = {"SCRIPT_NAME": "/07_yours", "workshop.room_url": "http://10.0.0.7:8000/07_yours"}
     room["workshop.qr_url"] = "/qr/07_yours.svg?path="
     page = html.unescape(made.client.get(texts["link"], environ_overrides=room).text)
@@ -413,11 +374,11 @@ def test_training_replaces_the_model_and_rollback_brings_it_back(tmp_path):
     paths = [write(tmp_path / f"{i}.csv", HEADER, plain_rows(60, seed=i)) for i in (1, 2)]
     versions = [fit(path, "kind", folder)[1]["sha256"][:12] for path in paths]
     assert fit(paths[1], "kind", folder)[1]["sha256"][:12] == versions[1]  # the same once more
-    assert model.load(folder).version == versions[1]
-    assert train.roll_back(folder) == versions[0]
-    assert model.load(folder).version == versions[0]
-    with pytest.raises(table.TableProblem):
-        train.roll_back(folder)
+    assert yours.model.load(folder).version == versions[1]
+    assert yours.train.roll_back(folder) == versions[0]
+    assert yours.model.load(folder).version == versions[0]
+    with pytest.raises(yours.table.TableProblem):
+        yours.train.roll_back(folder)
 
 
 # Guard and log
@@ -425,7 +386,6 @@ def test_training_replaces_the_model_and_rollback_brings_it_back(tmp_path):
 
 NAMES = [
     ("TRUSTED_NAMES", "a.example B.example", "b.example"),
-    ("TRUSTED_NAMES", ".example", "deep.down.example"),
     ("RENDER_EXTERNAL_HOSTNAME", "x.onrender.com", "x.onrender.com"),
     ("FLY_APP_NAME", "mine", "mine.fly.dev"),
     ("PYTHONANYWHERE_DOMAIN", "pythonanywhere.com", "ana.pythonanywhere.com"),
@@ -437,7 +397,7 @@ def test_hosts_names_are_trusted(penguins, monkeypatch, variable, value, name):
     def status(host):
         return new_client(penguins).get("/healthz", headers={"Host": host}).status_code
 
-    for each in (*guard.HOSTS, "TRUSTED_NAMES"):
+    for each in (*yours.guard.HOSTS, "TRUSTED_NAMES"):
         monkeypatch.delenv(each, raising=False)
     assert status(name) == 400
     monkeypatch.setenv(variable, value)
@@ -446,7 +406,6 @@ def test_hosts_names_are_trusted(penguins, monkeypatch, variable, value, name):
 
 
 def test_who_may_frame_the_app(penguins, monkeypatch):
-    monkeypatch.delenv("SPACE_HOST", raising=False)
     monkeypatch.setenv("SPACE_HOST", "localhost")
     headers = new_client(penguins).get("/").headers
     assert "frame-ancestors https://huggingface.co" in headers["Content-Security-Policy"]
