@@ -11,7 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from app_support import copy_of_folder
 
+from workshop import fetch_census
+from workshop.core.build import model_module
+from workshop.core.stages import find_stage
 from workshop.host.ports import free_port, status_of
 from workshop.setup.process import ROOT
 
@@ -61,3 +65,12 @@ def get(url, path="/"):
     with contextlib.closing(connection):
         connection.request("GET", path)
         return connection.getresponse().read().decode()
+
+
+def put_stage_05(work):
+    """Copy stage 05 into a learner's copy, and train its model."""
+    folder, module = (
+        copy_of_folder("05_census", work / "apps" / "05_census"),
+        model_module(find_stage("05")),
+    )
+    module.save(*module.train(fetch_census()), folder / "model")

@@ -12,10 +12,8 @@ import sys
 
 import nbformat
 import pytest
-from app_support import copy_of_folder
-from host_support import train_in
 from notebook_support import what_they_need
-from serve_support import PATIENCE, RUN, posix, until
+from serve_support import PATIENCE, RUN, posix, put_stage_05, until
 
 from workshop.core import dask_cluster as cluster
 from workshop.core.dask_cluster import ClusterFailed
@@ -87,7 +85,7 @@ def test_a_cluster_gives_the_same_files_as_this_machine_even_if_a_worker_dies(
     tmp_path, monkeypatch
 ):
     work, people, here, there = (tmp_path / name for name in ("work", "p.csv", "h.csv", "t.csv"))
-    train_in(copy_of_folder("05_census", work / "apps" / "05_census"), find_stage("census"))
+    put_stage_05(work)
     monkeypatch.setenv("WORKSHOP_WORK", str(work))
     people.write_text("\n".join([HEADER, *ROWS * 25_000, ""]), encoding="utf-8")
     assert score(people, "-o", here).wait(PATIENCE) == 3, "a third of the rows are bad"

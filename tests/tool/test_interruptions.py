@@ -114,15 +114,20 @@ def test_a_set_up_is_finished_by_the_next_call(folder):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """What each command did on a full disk, as reported by commands_support.py."""
-    # The disk is mounted so that no other process sees it.
+def own_mounts(tmp_path_factory):
+    """The start of a command that mounts a disk, so that no other process sees it."""
     command = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "--"]
     mount = [*command, "mount", "-t", "tmpfs", "tmpfs", tmp_path_factory.mktemp("try")]
     if not shutil.which("unshare") or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a disk needs Linux and permission to create namespaces")
+    return command
+
+
+@pytest.fixture(scope="module")
+def told(own_mounts, tmp_path_factory):
+    """What each command did on a full disk, as reported by commands_support.py."""
     run = subprocess.run(
-        [*command, sys.executable, commands_support.__file__, tmp_path_factory.mktemp("disks")],
+        [*own_mounts, sys.executable, commands_support.__file__, tmp_path_factory.mktemp("disks")],
         env=environ() | {"OMP_NUM_THREADS": "1", "WORKSHOP_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -160,6 +165,40 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(told, name):
         app = "apps/01_hello/app.py"
         assert end[app] == (ROOT / app).read_text(encoding="utf-8")
         assert NOTE in [content for file, content in end.items() if file.startswith("aside/")]
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift && exec "$@"
+"""
+TRAIN = """
+import os, sys
+from workshop import cli
+
+code = cli.run(["train", "04"])
+os.environ["WORKSHOP_WORK"] = sys.argv[1]
+sys.exit(10 * code + cli.run(["train", "04"]))
+"""
+
+
+def test_where_nobody_may_write_the_copy_may_be_elsewhere(own_mounts, tmp_path):
+    """In a copy of the repository that has no `work` yet."""
+    house, work = tmp_path / "house", tmp_path / "meine Übungen"
+    unwanted = shutil.ignore_patterns(".*", "work", "__pycache__", "model", "instance", "tests")
+    shutil.copytree(ROOT, house, ignore=unwanted)
+    variables = os.environ | {"PYTHONPATH": str(house), "PYTHONDONTWRITEBYTECODE": "1"}
+    variables.pop("WORKSHOP_WORK", None)
+    run = subprocess.run(
+        [*own_mounts, "sh", "-c", READ_ONLY, "sh", house, sys.executable, "-c", TRAIN, work],
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert run.returncode == 10, run.stderr
+    [told] = [line for line in run.stderr.splitlines() if str(house / "work") in line]
+    assert "Read-only file system" in told
+    assert "set WORKSHOP_WORK" in told
+    assert run.stdout.startswith("04_iris: trained on 112 rows")
+    assert (work / "apps" / "04_iris" / "model" / "iris.json").exists()
 
 
 # Several processes

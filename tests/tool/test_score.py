@@ -11,13 +11,12 @@ import time
 import psutil
 import pytest
 from app_support import copy_of_folder
-from host_support import train_in
-from serve_support import RUN, posix, until
+from serve_support import RUN, posix, put_stage_05, until
 
 from workshop import cli
 from workshop.core import score as scoring
 from workshop.core.score import CHUNK
-from workshop.core.stages import find_stage, load_app_module
+from workshop.core.stages import load_app_module
 from workshop.setup.process import ROOT
 
 HEADER = "age,workclass,education,marital_status,race,sex,hours_per_week"
@@ -36,7 +35,7 @@ def table(rows):
 def work(tmp_path_factory):
     """A folder with stage 05 and its model."""
     work = tmp_path_factory.mktemp("work")
-    train_in(copy_of_folder("05_census", work / "apps" / "05_census"), find_stage("census"))
+    put_stage_05(work)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("WORKSHOP_WORK", str(work))
         patched.setattr(cli, "use_my_copy", lambda: None)  # takes time, and is tested elsewhere
@@ -152,11 +151,11 @@ def test_a_pipe_gets_the_result_and_stays_a_pipe(score, tmp_path):
     assert pipe.is_fifo()
 
 
-def begin(folder, source="people.csv", target="scored.csv"):
+def begin(folder, source="people.csv", target="scored.csv", **streams):
     command = [sys.executable, "-c", RUN, "score", "05", source, "-o", target]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=folder, env=environ, **pipes)
+    return subprocess.Popen(command, cwd=folder, env=environ, **pipes | streams)
 
 
 def test_it_reads_and_writes_standard_streams(score, work, tmp_path):
@@ -165,6 +164,10 @@ def test_it_reads_and_writes_standard_streams(score, work, tmp_path):
     told, problems = (process := begin(tmp_path, "-", "-")).communicate(content)
     assert (process.returncode, told) == (3, scored), problems
     assert b"scored.bad-2.csv: 1 set aside" in problems, "in the current folder"
+    with (tmp_path / "people.csv").open("rb") as source:
+        told = begin(tmp_path, "-", "people.csv", stdin=source).communicate()[1]
+    assert b"would replace" in told
+    assert (tmp_path / "people.csv").read_bytes() == content
     with begin(tmp_path, "-", "-") as head:
         head.stdout.close()  # as `| head` does when it has read enough
         head.stdin.write(content)
