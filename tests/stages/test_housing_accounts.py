@@ -319,21 +319,6 @@ def test_without_tables_the_pages_that_need_them_name_the_command(config, databa
 
 
 @on_both_databases
-def test_making_the_tables_twice_at_the_same_time_makes_them_once(config):
-    app = housing_app.create_app(config)
-
-    def make(_):
-        return app.test_cli_runner().invoke(args=["init-db"])
-
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(make, range(4)))
-    assert [result.exit_code for result in results] == [0] * 4
-    assert sum("Made" in result.output for result in results) == 1
-    assert set(counts(app).values()) == {0}
-    dispose(app)
-
-
-@on_both_databases
 def test_a_database_of_another_version_is_refused_and_left_alone(app):
     with app.app_context(), database.db.engine.begin() as connection:
         connection.execute(text("DROP TABLE login_session"))

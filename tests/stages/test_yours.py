@@ -117,13 +117,6 @@ def test_a_skewed_target_gets_an_interval_that_grows_with_it(money):
     assert widths[0] < widths[1] / 3
 
 
-def test_a_target_of_two_values_has_classes(money):
-    for target, words in {"flag": ["0", "1"], "is new": ["False", "True"]}.items():
-        made = make(money, target)
-        assert list(made.ask(made.typical).json["probabilities"]) == words
-        accepts(made, as_text(money))
-
-
 def test_what_spreadsheets_and_r_add_to_a_table(tmp_path):
     plain = [",".join(row) for row in plain_rows(60)]
     head = ",".join(HEADER)
@@ -364,9 +357,6 @@ def test_an_answer_can_be_shared_and_asked_again_in_any_terminal(tmp_path):
     path = f"/predict?{urlsplit(texts['link']).query}"
     assert room["workshop.room_url"] + path in page
     assert f'src="{room["workshop.qr_url"]}{quote(path)}"' in page
-
-
-# The model file
 
 
 def test_training_replaces_the_model_and_rollback_brings_it_back(tmp_path):

@@ -12,7 +12,7 @@ from serve_support import RUN
 from workshop.core import stages
 from workshop.core.stages import base, find_stage
 from workshop.learn import my_copy as copies
-from workshop.learn.my_copy import CopyFailed, bring_up_to_date
+from workshop.learn.my_copy import bring_up_to_date
 from workshop.setup.process import ROOT
 
 NOTEBOOK = "notebooks/01_hello.ipynb"
@@ -108,12 +108,6 @@ def test_with_a_damaged_record_nothing_of_the_learner_is_overwritten(copy):
     assert {path.as_posix() for path in outcome.kept} == {APP, NOTEBOOK}
 
 
-def test_where_no_copy_can_be_made_the_error_says_what_to_do(repository):
-    (repository / "work").write_text("a file is in the way", encoding="utf-8")
-    with pytest.raises(CopyFailed, match=r"can't be made in .* \(File exists\): make room, or set"):
-        bring_up_to_date(repository / "work")
-
-
 def test_the_folder_meant_is_named_by_the_variable_or_by_where_one_is(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "COPY", tmp_path / "work")
     (tmp_path / "work" / "notebooks").mkdir(parents=True)
@@ -189,13 +183,3 @@ def test_fresh_restores_what_else_stays_as_changed_and_both_set_it_aside(tmp_pat
     assert_follows(work, ROOT, *changed)
     assert not [name for name in added if (work / name).exists()]
     assert "restored to the original" not in catch_up(work, "04", "--fresh")[1]
-
-
-def test_an_earlier_stage_that_cannot_be_built_is_named_and_the_others_go_on(tmp_path):
-    assert catch_up(tmp_path, "03")[0] == 0
-    append(tmp_path / "apps/04_iris/iris_model.py", "def broken(:\n")
-    code, told = catch_up(tmp_path, "06")
-    assert code == 1
-    assert "stage 04: apps/04_iris/iris_model.py" in told
-    assert "catch-up 04 --fresh" in told
-    assert (tmp_path / "apps/05_census/model/census.joblib").is_file()

@@ -120,9 +120,6 @@ def assert_standin(census, home, *words):
     assert list(home.iterdir()) == []
 
 
-# What comes back
-
-
 def test_frames_from_kept_files(home, capsys):
     for name, content in FILES.items():
         (home / name).write_bytes(content)

@@ -228,9 +228,6 @@ def test_the_database_of_an_app(housing, monkeypatch):
     assert "secret" not in text
 
 
-# The report
-
-
 def test_an_examination_that_breaks_is_a_finding_and_the_others_go_on(monkeypatch, capsys):
     def write_access():
         raise ModuleNotFoundError("No module named 'packaging'")

@@ -4,7 +4,6 @@ The moments are counted in file changes, not in seconds, so each test run has th
 tests with several processes: no child may outlive a killed parent.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -78,20 +77,6 @@ def test_each_file_is_whole_and_the_next_call_finishes(folder, tmp_path, place, 
     assert call(function, look, **settings(folder))[0] == 0
     left = [f for f in contents(look) if f.endswith((".part", ".tmp")) or ".part/" in f]
     assert [file for file in left if not file.startswith("aside/")] == []
-
-
-@pytest.mark.parametrize(("name", "most"), [("SIGKILL", 12), ("SIGINT", 3)])
-def test_a_model_is_whole_or_the_one_before(folder, name, most):
-    train, app = PLACES["train"](folder)
-    work, model = folder / "work", app / "model"
-    assert call(train, work, **settings(folder))[0] == 0
-    for printed in interruptions(train, work, name, most, **settings(folder)):
-        assert name == "SIGKILL" or AFTER_CTRL_C in printed
-        found = json.loads((model / "iris.json").read_text(encoding="utf-8"))
-        assert found["stage"] == "04_iris"
-        assert len((model / "iris.joblib").read_bytes()) > 500
-    digest = hashlib.sha256((model / "iris.joblib").read_bytes()).hexdigest()
-    assert json.loads((model / "iris.json").read_text(encoding="utf-8"))["sha256"] == digest
 
 
 def test_a_set_up_is_finished_by_the_next_call(folder):

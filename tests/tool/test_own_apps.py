@@ -6,35 +6,16 @@ import shutil
 import pytest
 import requests
 from exercise_support import SOLUTIONS, Copy
-from own_apps_support import HELLO
 
 from workshop import cli
-from workshop.core.own_apps import PORTS, TYPED, NoSuchApp, OwnApp, check_name, find_app, own_apps
+from workshop.core.own_apps import PORTS, TYPED, NoSuchApp, OwnApp, find_app, own_apps
 from workshop.core.stages import BASE, find_stage
 from workshop.host import gallery
-from workshop.host.background import Server, serve
+from workshop.host.background import Server
 from workshop.host.ports import free_port
 from workshop.learn import my_copy
 from workshop.learn.catch_up import bring_typed, catch_up
 from workshop.setup.process import ROOT
-
-FACTORY = """
-from flask import Flask
-import model
-
-def create_app():
-    app = Flask(__name__)
-    app.add_url_rule("/", view_func=lambda: model.NAME + " from a factory")
-    return app
-"""
-
-
-def test_a_name_has_letters_digits_and_two_signs_and_is_no_stage():
-    for name in ("my", "wine-2026", "A_b", "x" * 40):
-        assert check_name(name) == name
-    for name in ("", "x" * 41, "my app", "ä", "../my", "my\n", "4", "IRIS", "con"):
-        with pytest.raises(NoSuchApp):
-            check_name(name)
 
 
 def test_apps_are_found_next_to_the_stages(work):
@@ -75,15 +56,6 @@ def test_a_command_runs_an_app(work, command):
         assert "Hello world" in requests.get(server.url, timeout=10).text
 
 
-def test_two_apps_with_modules_of_the_same_name_run_side_by_side(work):
-    code = {"one": "import model\n" + HELLO.replace('return f"', 'return f"{model.NAME}')}
-    for name, text in (code | {"two": FACTORY}).items():
-        (work.write(name, text).parent / "model.py").write_text(f"NAME = {name!r}", "utf-8")
-    with serve("one") as first, serve("two") as second:
-        assert requests.get(first, timeout=10).text.startswith("one")
-        assert requests.get(second, timeout=10).text == "two from a factory"
-
-
 def test_the_gallery_lists_the_apps_links_the_one_that_runs_and_imports_none(work):
     """A learner's file that never finishes importing must not stop the whole class."""
     work.write("my")
@@ -98,9 +70,6 @@ def test_the_gallery_lists_the_apps_links_the_one_that_runs_and_imports_none(wor
     with running("app", "my", "--port", port) as server:
         server.wait_until_ready()
         assert link in client.get("/").text
-
-
-# catch-up
 
 
 @pytest.mark.parametrize("name", TYPED)

@@ -161,9 +161,6 @@ def test_files_that_hide_modules_are_named_and_nothing_else_is_blamed(tmp_path, 
     assert rest.note, "the rest isn't checked yet"
 
 
-# A room with a mirror
-
-
 # Promises
 
 

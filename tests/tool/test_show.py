@@ -49,23 +49,15 @@ def folder(monkeypatch, tmp_path):
     [
         ("app.py", "Shelf", "class Shelf:", "        return book"),
         ("app.py", "Shelf.add", "def add(self, book):", "    return book"),
-        ("app.py", "books", ROUTE, '    return "both"'),
         ("app.py", "/shelf", ROUTE, '    return "both"'),
         ("app.py", "create_app", "def create_app():", "    return app"),
         ("page.html", "field", "{% macro field(name) %}", "{% endmacro %}"),
-        ("page.html", "main", "{% block main %}", "{% endblock %}"),
         ("page.html", "inner", INNER, INNER),
     ],
 )
 def test_shows_a_part_of_a_file(folder, file, name, first, last):
     lines = str(show(file, name)).splitlines()
     assert (lines[0], lines[-1]) == (first, last)
-
-
-def test_shows_a_whole_file_highlighted_and_plain(folder):
-    shown = show("app.py")
-    assert str(shown) == PYTHON.rstrip()
-    assert shown._repr_markdown_() == f"```python\n{PYTHON.rstrip()}\n```"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from packaging.requirements import Requirement
 from workshop.setup.lock import LOCK, TEST_LOCK, locked
 from workshop.setup.process import ROOT
 
-SUPPLY = ROOT / "tests" / "supply"
-licences = runpy.run_path(str(SUPPLY / "licences.py"))
-audit = runpy.run_path(str(SUPPLY / "audit.py"))
+TOOLS = ROOT / "tools"
+licences = runpy.run_path(str(TOOLS / "licences.py"))
+audit = runpy.run_path(str(TOOLS / "audit.py"))
 
 
 def test_every_locked_package_is_listed_with_the_license_it_states():

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 def run(script, *options):
-    """Run a script of the tests' own; it prints what it found, and ends with 0 if that is nothing."""
-    command = [sys.executable, ROOT / "tests" / script, *options]
+    """Run a script of tools/; it prints what it found, and ends with 0 if that is nothing."""
+    command = [sys.executable, ROOT / "tools" / script, *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -26,8 +26,8 @@ def run(script, *options):
 def test_a_fuzzer_finds_nothing():
     if subprocess.run([*SCHEMATHESIS, "--version"], capture_output=True).returncode:
         pytest.skip("schemathesis, which comes from the package index, isn't available here")
-    run("fuzz/run_fuzz.py", "--cases", "60", "--schemathesis", shlex.join(SCHEMATHESIS))
+    run("fuzz.py", "--cases", "60", "--schemathesis", shlex.join(SCHEMATHESIS))
 
 
 def test_a_crowd_is_served_while_a_worker_is_killed():
-    run("load/run_load.py", "--seconds", "15")
+    run("load.py", "--seconds", "15")

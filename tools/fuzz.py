@@ -1,11 +1,11 @@
 """Fuzz the APIs of the stages that have a model: run schemathesis against the served apps.
 
-    python tests/fuzz/run_fuzz.py [--schemathesis "uvx schemathesis"] [--cases 2000] [STAGE ...]
+    python tools/fuzz.py [--schemathesis "uvx schemathesis"] [--cases 2000] [STAGE ...]
 
 Trains each stage's model in a temporary folder, serves the app on a free port, and lets the fuzzer send what
 the app's schema allows and forbids, with all checks. Stage 06 has its own database and is fuzzed twice: with
 a token and without. Ends with 1 if anything is found, or if fewer cases were run than asked for. Stages 05
-and 06 describe themselves; stage 04 has a schema written for this test, `tests/iris_openapi.json`.
+and 06 describe themselves; stage 04 has a schema written for this test, `tools/iris_openapi.json`.
 schemathesis isn't in the lock: give the command that runs it. The runs go in parallel, because each spends
 half of its time waiting for answers.
 """
@@ -33,7 +33,7 @@ from workshop.core.stages import Stage, find_stage, load_app_module, load_module
 from workshop.learn.exercises import ChangedApp
 from workshop.learn.exercises.housing import new_account
 
-TESTS = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent
 
 
 class Run(NamedTuple):
@@ -64,7 +64,8 @@ def served(stage: Stage, folder: Path) -> Iterator[str]:
     app = load_app_module(stage.slug).create_app(config)
     if stage.database:
         made = app.test_cli_runner().invoke(args=["init-db"])
-        assert made.exit_code == 0, made.output
+        if made.exit_code:
+            raise SystemExit(made.output)
     with make_server("127.0.0.1", 0, app, threaded=True) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -77,7 +78,7 @@ def fuzz(run: Run, url: str, command: list[str], cases: int, seed: int | None) -
     """Run the fuzzer on an app; return whether it ran all its cases and found nothing."""
     at = [f"{url}/openapi/openapi.json"]
     if run.slug == "04_iris":
-        at = [str(TESTS / "iris_openapi.json"), "--url", url]
+        at = [str(HERE / "iris_openapi.json"), "--url", url]
     options = [*command, "run", *at, "--checks", "all", "--no-color", "--request-timeout", "10"]
     options += ["--max-examples", str(int(cases * run.share))]
     options += ["--seed", str(seed)] if seed is not None else []

@@ -1,6 +1,6 @@
 """Load `serve 05 --workers 2` over 256 connections, kill one worker, and stop the server under load.
 
-    python tests/load/run_load.py [--seconds 60]
+    python tools/load.py [--seconds 60]
 
 Trains a copy of stage 05, serves it, and prints what it measures. Exits with 1 if a promise is broken:
 

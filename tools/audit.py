@@ -1,6 +1,6 @@
 """Ask pip-audit whether a package in either lock has a known vulnerability.
 
-    python tests/supply/audit.py [--pip-audit "uvx pip-audit"] [--required]
+    python tools/audit.py [--pip-audit "uvx pip-audit"] [--required]
 
 Exits with 1 if there is one, and prints its name and the version that fixes it. If no package could be
 looked up (no network, or a package index without advisories), it prints that, which is a failure only with

@@ -1,6 +1,6 @@
 """Write the table of docs/licences.md: the license that each package in the lock states.
 
-    .venv/bin/python tests/supply/licences.py
+    .venv/bin/python tools/licences.py
 
 The locked packages must be installed. Packages for other systems keep their row; for a new one, run the
 script on such a system, or add the row by hand.
