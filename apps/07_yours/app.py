@@ -64,7 +64,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         typed = dict(zip(model.typical, sent.values(), strict=True))
         try:
             row = model.read(typed)
-            # An address that is opened again is no new question, so only what is sent gets into the log.
+            # Only a question that is sent gets into the log, not an address that is opened again.
             [found] = answer([row]) if request.method == "POST" else model.answer([row])
         except Refusal as refusal:
             errors = {each["field"]: each["message"] for each in refusal.errors}
