@@ -17,7 +17,6 @@ from workshop import fetch_housing
 
 housing_forms = sys.modules["housing_forms"]
 housing_picture = sys.modules["housing_picture"]
-housing_saved = sys.modules["housing_saved"]
 FEATURES = housing_model.FEATURES
 
 
